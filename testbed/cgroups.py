@@ -1,0 +1,115 @@
+"""A node's control group: the limits of its pods, and the list of every process the node ever started.
+
+The kubelet keeps its pods under the node's group; the node's own daemons enter the child group `daemons`.
+So a node can be ended completely from its control group alone, also when everything else about it was lost.
+"""
+
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+
+ROOT = Path("/sys/fs/cgroup")
+CONTROLLERS = ("cpuset", "cpu", "io", "memory", "hugetlb", "pids")
+"""Controllers that the kubelet asks of cgroup v2."""
+
+_KILL_SECONDS = 10
+
+
+def is_unified() -> bool:
+    """Whether the machine runs cgroup v2."""
+    return (ROOT / "cgroup.controllers").exists()
+
+
+class NodeCgroup:
+    """The group `/<name>`, in every hierarchy of cgroup v1 or in the one of v2."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._hierarchies = [ROOT] if is_unified() else [p for p in ROOT.glob("*/") if not p.is_symlink()]
+        # v1: a container is in the hierarchy of every controller, so any of them shows all processes
+        self._tracked = (ROOT if is_unified() else ROOT / "memory") / name
+
+    @property
+    def entrance(self) -> Path:
+        """A daemon joins the node by writing its process id here."""
+        return self._tracked / "daemons" / "cgroup.procs"
+
+    def create(self) -> None:
+        """Makes the group; keeps one that is there."""
+        for hierarchy in self._hierarchies:
+            (hierarchy / self.name).mkdir(exist_ok=True)
+        if is_unified():
+            delegate(ROOT / self.name)
+        else:
+            cpuset = ROOT / "cpuset"
+            for setting in (
+                "cpuset.cpus",
+                "cpuset.mems",
+            ):  # empty in a new group, so that nothing could enter
+                (cpuset / self.name / setting).write_text((cpuset / setting).read_text())
+        self.entrance.parent.mkdir(exist_ok=True)
+
+    def processes(self) -> list[int]:
+        """Process ids of the node: daemons, shims and containers."""
+        pids: list[int] = []
+        for path in self._tracked.glob("**/cgroup.procs"):
+            try:
+                pids += [int(line) for line in path.read_text().split()]
+            except OSError:  # the group went away while we looked
+                continue
+        return pids
+
+    def remove(self) -> None:
+        """Kills every process of the node, then removes its groups.
+
+        Raises:
+            TimeoutError: a process does not die, so that something of the node would stay behind.
+        """
+        deadline = time.monotonic() + _KILL_SECONDS
+        while pids := self.processes():
+            if time.monotonic() > deadline:
+                raise TimeoutError(
+                    f"processes {pids} of node group {self.name} do not die within {_KILL_SECONDS} s of "
+                    "SIGKILL: they wait for the kernel. "
+                    f"See: ps -o pid,stat,wchan,args -p {','.join(map(str, pids))}"
+                )
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.02)
+        for hierarchy in self._hierarchies:
+            for directory, _, _ in os.walk(hierarchy / self.name, topdown=False):
+                _remove_group(Path(directory))
+
+
+def delegate(group: Path) -> list[str]:
+    """Hands the controllers of cgroup v2 on to a group's children; returns those that were not before.
+
+    A controller that the kernel lacks or has in use elsewhere is left out: the kubelet says which it misses.
+    """
+    control = group / "cgroup.subtree_control"
+    before = control.read_text().split()
+    for controller in CONTROLLERS:
+        with contextlib.suppress(OSError):
+            control.write_text(f"+{controller}")
+    return [controller for controller in control.read_text().split() if controller not in before]
+
+
+def withdraw(group: Path, controllers: list[str]) -> None:
+    """Takes controllers back from a group's children, as far as nothing else uses them."""
+    for controller in controllers:
+        with contextlib.suppress(OSError):
+            (group / "cgroup.subtree_control").write_text(f"-{controller}")
+
+
+def _remove_group(group: Path) -> None:
+    for _ in range(50):  # a killed process may still be leaving
+        try:
+            group.rmdir()
+        except OSError:
+            time.sleep(0.02)
+        else:
+            return
+    group.rmdir()

@@ -1,0 +1,230 @@
+"""A cluster of the test bed: what the command line and the tests use.
+
+cluster = Cluster("test")
+cluster.up(nodes=[NodeSpec.parse("gpu-1=rtx-3090x2")])
+subprocess.run(["kubectl", "get", "nodes"], env=cluster.environment())
+cluster.nodes["gpu-1"].gpus[0].drift(350)
+cluster.down()
+"""
+
+import shutil
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from testbed import debian, links, machine, process, tools
+from testbed import environment as environments
+from testbed.cluster_state import LOOPBACK, ClusterState, claim
+from testbed.control_plane import ControlPlane
+from testbed.errors import BedError
+from testbed.gpus import NodeSpec
+from testbed.kube_api import KubeApi, is_ready
+from testbed.kwok import Kwok
+from testbed.layout import CLUSTERS, ClusterDir
+from testbed.locking import exclusive
+from testbed.node import Node
+from testbed.parts import Parts
+from testbed.progress import say, step
+
+_READY_SECONDS = 60
+_DRIVER_TRACES = (Path("/dev/nvidiactl"), Path("/proc/driver/nvidia/version"))
+
+
+def capabilities() -> str | None:
+    """Why no real node with simulated GPUs can run on this machine, as one sentence; None when it can."""
+    if problem := machine.obstacle() or debian.obstacle():
+        return problem
+    if not shutil.which("gcc"):
+        return "gcc is missing: it compiles the simulated driver (Debian: apt-get install gcc libc6-dev)"
+    return None
+
+
+def real_gpu_obstacle() -> str | None:
+    """Why no node with real GPUs can run on this machine, as one sentence; None when it can."""
+    if not any(map(Path.exists, _DRIVER_TRACES)):
+        return (
+            f"no NVIDIA driver is loaded here ({_DRIVER_TRACES[0]} and {_DRIVER_TRACES[1]} are missing), so "
+            "there is no real GPU; for simulated ones: python -m testbed up --node gpu-1=rtx-3090x2"
+        )
+    return machine.obstacle() or debian.obstacle()
+
+
+class Cluster:
+    """One cluster. `up` and `down` may be repeated, also after a crash of either."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._directory = ClusterDir(name)
+
+    @property
+    def context(self) -> str:
+        """The cluster's context in its kubeconfig."""
+        return self.control_plane.context
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The administrator's access."""
+        return self._directory.kubeconfig
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the cluster was brought up and not taken down; its processes may have died since."""
+        return self._directory.state.exists()
+
+    @property
+    def nodes(self) -> dict[str, Node]:
+        """The real nodes by name."""
+        return self._parts().nodes
+
+    @property
+    def control_plane(self) -> ControlPlane:
+        """The cluster's control plane."""
+        return self._parts().control_plane
+
+    @property
+    def kwok(self) -> Kwok:
+        """What plays the cluster's kwok nodes."""
+        return self._parts().kwok
+
+    @property
+    def has_kwok(self) -> bool:
+        """Whether it has nodes played by kwok."""
+        return "kwok" in self._parts().state.tools
+
+    @property
+    def api(self) -> KubeApi:
+        """A small client of the API server."""
+        return KubeApi(self.control_plane.access)
+
+    def environment(self) -> dict[str, str]:
+        """This process's environment with all that leads kubectl, pulumi and the project to the cluster."""
+        parts = self._parts()
+        return environments.environment(self._directory, parts.commands, parts.state.address)
+
+    def up(self, nodes: Sequence[NodeSpec] = (), kwok_nodes: int = 0, *, real_gpu: bool = False) -> None:
+        """Brings up what is missing of the cluster and of the nodes asked for; waits until all are Ready.
+
+        Ctrl-C takes down what this call started. After an error everything stays for a look, until `down`.
+
+        Args:
+            nodes: real nodes, with simulated GPUs unless `real_gpu`.
+            kwok_nodes: how many nodes played by kwok there shall be, kwok-1 to kwok-N.
+            real_gpu: the nodes get this machine's own NVIDIA GPUs, through NVIDIA's container runtime.
+
+        Raises:
+            BedError: something on this machine is missing or did not start.
+        """
+        problem = real_gpu_obstacle() if real_gpu else capabilities()
+        if nodes and problem:
+            raise BedError(problem)
+        with self._locked():
+            created = not self.is_up
+            if created:
+                claim(self._directory, bridged=machine.obstacle() is None)
+            parts = self._parts()
+            present = set(parts.state.nodes)
+            try:
+                self._bring_up(parts)
+                self._add_nodes(parts, nodes, real_gpu=real_gpu)
+                self._add_kwok_nodes(parts, {f"kwok-{number + 1}": 0 for number in range(kwok_nodes)})
+            except KeyboardInterrupt:
+                say("interrupted: taking down what was started")
+                if created:
+                    self._take_down()
+                else:
+                    self._remove_nodes(parts, set(parts.state.nodes) - present)
+                raise
+
+    def add_kwok_node(self, name: str, gpus: int = 0) -> None:
+        """Adds a node played by kwok that offers a number of GPUs, to a cluster that is up."""
+        with self._locked():
+            self._add_kwok_nodes(self._parts(), {name: gpus})
+
+    def down(self) -> None:
+        """Ends and removes everything of the cluster. Nothing happens when there is nothing."""
+        with self._locked():
+            self._take_down()
+
+    def _bring_up(self, parts: Parts) -> None:
+        parts.need("kubernetes", tools.kubernetes)
+        parts.need("commands", tools.commands)
+        environments.prepare(self._directory, tools.provider())
+        if parts.state.address != LOOPBACK:
+            links.make_bridge(parts.slot)
+        with step("control plane"):
+            parts.control_plane.up(self.kubeconfig)
+
+    def _add_nodes(self, parts: Parts, nodes: Sequence[NodeSpec], *, real_gpu: bool) -> None:
+        for spec in nodes:
+            parts.state.add_node(spec.name, list(spec.boards), real_gpu=real_gpu)
+        parts.state.save(self._directory)
+        if not parts.state.nodes:
+            return
+        parts.need("debian", debian.packages)
+        images = tools.node_images()
+        for name, node in parts.nodes.items():
+            if not node.running:
+                with step(f"node {name}"):
+                    parts.start_node(name, images)
+        with step("nodes are Ready"):
+            self._wait_until_ready(parts)
+
+    def _wait_until_ready(self, parts: Parts) -> None:
+        api, deadline = self.api, time.monotonic() + _READY_SECONDS
+        waiting = set(parts.state.nodes)
+        while waiting:
+            present = api.nodes()
+            waiting = {name for name in waiting if name not in present or not is_ready(present[name])}
+            if waiting and time.monotonic() > deadline:
+                logs = (process.log_tail(self._directory.node(name), "kubelet") for name in sorted(waiting))
+                raise BedError(
+                    f"nodes {', '.join(sorted(waiting))} are not Ready after {_READY_SECONDS} s; see "
+                    f"python -m testbed shell --name {self.name} -- kubectl describe nodes\n"
+                    + "\n".join(logs)
+                )
+            time.sleep(0.1)
+
+    def _add_kwok_nodes(self, parts: Parts, gpus: Mapping[str, int]) -> None:
+        if not gpus and "kwok" not in parts.state.tools:
+            return
+        parts.need("kwok", tools.kwok)
+        with step("kwok nodes are Ready"):
+            parts.kwok.up()
+            for name, count in gpus.items():
+                parts.kwok.add_node(self.api, name, count)
+            parts.kwok.wait_for_nodes(self.api)
+
+    def _take_down(self) -> None:
+        if self.is_up:
+            parts = self._parts()
+            with step(f"taking down cluster {self.name}"):
+                parts.kwok.down()
+                self._end_nodes(parts, parts.state.nodes)
+                parts.control_plane.down()
+                links.remove_bridge(parts.slot)
+                shutil.rmtree(self._directory.root)
+
+    def _remove_nodes(self, parts: Parts, names: Iterable[str]) -> None:
+        """Ends nodes of a cluster that goes on."""
+        self._end_nodes(parts, names)
+        for name in names:
+            self.api.delete(f"/api/v1/nodes/{name}")
+            del parts.state.nodes[name]
+        parts.state.save(self._directory)
+
+    def _end_nodes(self, parts: Parts, names: Iterable[str]) -> None:
+        for name in names:
+            parts.nodes[name].down()
+            links.wait_until_gone(parts.slot.node_group(parts.state.nodes[name].number))
+
+    def _parts(self) -> Parts:
+        state = ClusterState.load(self._directory)
+        if state is None:
+            raise BedError(
+                f"cluster {self.name!r} is not up. Start it: python -m testbed up --name {self.name}"
+            )
+        return Parts(self._directory, state)
+
+    def _locked(self) -> AbstractContextManager[None]:
+        return exclusive(CLUSTERS / f"{self.name}.lock", f"cluster {self.name}")

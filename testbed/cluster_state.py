@@ -1,0 +1,124 @@
+"""What a cluster consists of, on disk from before its first process starts until after its last one ended.
+
+So `up` brings up what is missing and `down` finds everything, also after a crash of either.
+"""
+
+import json
+import socket
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from typing import Self
+
+from testbed import links
+from testbed.control_plane import PORTS
+from testbed.errors import BedError
+from testbed.layout import CACHE, CLUSTERS, SLOTS, ClusterDir, Slot
+from testbed.locking import exclusive
+
+LOOPBACK = "127.0.0.1"
+
+_PORT_NAMES: tuple[str, ...] = (*PORTS, "kwok")
+
+
+@dataclass
+class NodeRecord:
+    """A real node."""
+
+    number: int
+    """Gives its addresses and names within the cluster."""
+    boards: list[str]
+    """Keys of gpus.MODELS."""
+    real_gpu: bool
+    """Whether it has the machine's own GPUs instead."""
+
+
+@dataclass
+class ClusterState:
+    """One cluster."""
+
+    slot: int
+    address: str
+    """Of the API server: on the cluster's bridge, or LOOPBACK where no real nodes can run."""
+    ports: dict[str, int]
+    tools: dict[str, str] = field(default_factory=dict[str, str])
+    """Folder of each tool it was started with; it keeps them when those of the checkout change."""
+    nodes: dict[str, NodeRecord] = field(default_factory=dict[str, NodeRecord])
+
+    @classmethod
+    def load(cls, directory: ClusterDir) -> Self | None:
+        """The recorded state; None when the cluster is not up."""
+        try:
+            document = json.loads(directory.state.read_text())
+        except FileNotFoundError:
+            return None
+        nodes = {name: NodeRecord(**record) for name, record in document.pop("nodes").items()}
+        return cls(nodes=nodes, **document)
+
+    def save(self, directory: ClusterDir) -> None:
+        """Records the state, whole or not at all."""
+        directory.root.mkdir(parents=True, exist_ok=True)
+        draft = directory.state.with_suffix(".draft")
+        draft.write_text(json.dumps(asdict(self), indent=2))
+        draft.replace(directory.state)
+
+    def add_node(self, name: str, boards: list[str], *, real_gpu: bool) -> None:
+        """Records a node under the next free number; one that is there keeps its own.
+
+        Raises:
+            BedError: it is there with other GPUs.
+        """
+        used = {record.number for record in self.nodes.values()}
+        number = next(number for number in range(1, 255) if number not in used)
+        present = self.nodes.setdefault(name, NodeRecord(number, boards, real_gpu))
+        if (present.boards, present.real_gpu) != (boards, real_gpu):
+            raise BedError(
+                f"node {name} is up with other GPUs ({' + '.join(present.boards) or 'real ones'}); they are "
+                "built in. Give the new node another name, or start over: python -m testbed down"
+            )
+
+
+def claim(directory: ClusterDir, *, bridged: bool) -> ClusterState:
+    """Takes the lowest free slot for a new cluster, with free ports.
+
+    Args:
+        directory: of the new cluster.
+        bridged: whether the API server listens on a bridge, where real nodes can reach it.
+    """
+    with exclusive(CACHE / "slots.lock", "the choice of addresses"):
+        slot = _free_slot()
+        ports = dict(zip(_PORT_NAMES, _free_ports(slot, len(_PORT_NAMES)), strict=True))
+        state = ClusterState(slot.number, str(slot.api_address) if bridged else LOOPBACK, ports)
+        state.save(directory)
+        return state
+
+
+def cluster_names() -> list[str]:
+    """The clusters that are up, or were not taken down."""
+    return sorted(path.parent.name for path in CLUSTERS.glob(f"*/{ClusterDir('any').state.name}"))
+
+
+def _free_slot() -> Slot:
+    states = (ClusterState.load(ClusterDir(name)) for name in cluster_names())
+    taken = {state.slot for state in states if state}
+    for slot in map(Slot, SLOTS):
+        # a cluster of another cache folder shows in its bridge only
+        if slot.number not in taken and not links.exists(slot.bridge):
+            return slot
+    raise BedError(
+        f"{len(SLOTS)} clusters are up and there are no more addresses: {', '.join(cluster_names())}. "
+        "Take one down: python -m testbed down --name NAME"
+    )
+
+
+def _free_ports(slot: Slot, count: int) -> list[int]:
+    return list(islice(filter(_is_free, range(slot.first_port, 32768)), count))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
+    return True

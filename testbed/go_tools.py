@@ -1,0 +1,113 @@
+"""The programs built from wrapper modules, with their versions and build settings.
+
+The versions are those that the Go module registry holds; the Pulumi CLI and its provider are the versions of
+the Python packages that the project pins, so that what is tested is what is shipped.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+from testbed.gobuild import GoTool, Module
+
+PULUMI_VERSION = "3.259.0"
+PROVIDER_VERSION = "4.25.0"
+"""Of Pulumi's Kubernetes provider."""
+KUBERNETES_VERSION = "1.36.4"
+KWOK_VERSION = "0.8.0"
+PLUGIN_VERSION = "0.18.2"
+TOOLKIT_VERSION = "1.18.2"
+
+_PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kubectl")
+_VERSION = "k8s.io/component-base/version"
+_KWOK_STAGES = ("node/fast", "node/heartbeat-with-lease", "pod/fast")
+
+_BINDS_NVML_LATE = (
+    "'-extldflags=-Wl,--export-dynamic -Wl,--unresolved-symbols=ignore-in-object-files -Wl,-z,lazy'"
+)
+"""The driver's library is found at run time. One value: the linker heeds only the last -extldflags."""
+
+
+def _link_kubernetes(_module: Module, out: Path) -> None:
+    for program in _PROGRAMS:
+        (out / program).symlink_to("hyperkube")
+
+
+def _add_python_executor(module: Module, out: Path) -> None:
+    sdk = module.source("github.com/pulumi/pulumi/sdk/v3")
+    executor = out / "pulumi-language-python-exec"
+    shutil.copyfile(sdk / "python" / "cmd" / executor.name, executor)
+    executor.chmod(0o755)
+
+
+def _add_provider_schema(module: Module, _out: Path) -> None:
+    """Upstream generates these two into its main package, which is why main.go here embeds them itself."""
+    upstream = module.source("github.com/pulumi/pulumi-kubernetes/provider/v4")
+    command = upstream / "cmd" / "pulumi-resource-kubernetes"
+    schema = json.loads((command / "schema.json").read_text())
+    schema["version"] = PROVIDER_VERSION
+    (module.directory / "schema.json").write_text(json.dumps(schema))
+    shutil.copyfile(command / "terraform-mapping.json", module.directory / "terraform-mapping.json")
+
+
+def _add_stages(module: Module, out: Path) -> None:
+    """What makes kwok's nodes and pods live; kwok itself has none built in."""
+    source = module.source("sigs.k8s.io/kwok") / "kustomize" / "stage"
+    (out / "stages").mkdir()
+    for folder in _KWOK_STAGES:
+        for path in (source / folder).glob("*.yaml"):
+            if path.name != "kustomization.yaml":
+                shutil.copyfile(path, out / "stages" / path.name)
+
+
+KUBERNETES = GoTool(
+    name="kube",
+    title=f"Kubernetes {KUBERNETES_VERSION} and etcd",
+    programs={"hyperkube": "."},
+    ldflags=(
+        f"-X {_VERSION}.gitVersion=v{KUBERNETES_VERSION} -X {_VERSION}.gitMajor=1 -X {_VERSION}.gitMinor=36 "
+        f"-X {_VERSION}.gitTreeState=clean -X {_VERSION}.gitCommit=testbed "
+        f"-X {_VERSION}.buildDate=2026-01-01T00:00:00Z"
+    ),
+    after=_link_kubernetes,
+)
+PULUMI = GoTool(
+    name="pulumi",
+    title=f"Pulumi CLI {PULUMI_VERSION}",
+    programs={"pulumi": "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"},
+    ldflags=f"-X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=v{PULUMI_VERSION}",
+    tags="osusergo,grpcnotrace",
+    after=_add_python_executor,
+)
+PROVIDER = GoTool(
+    name="provider",
+    title=f"Pulumi Kubernetes provider {PROVIDER_VERSION}",
+    programs={"pulumi-resource-kubernetes": "."},
+    ldflags=f"-X github.com/pulumi/pulumi-kubernetes/provider/v4/pkg/version.Version={PROVIDER_VERSION}",
+    before=_add_provider_schema,
+)
+KWOK = GoTool(
+    name="kwok",
+    title=f"kwok {KWOK_VERSION}",
+    programs={"kwok": "sigs.k8s.io/kwok/cmd/kwok"},
+    after=_add_stages,
+)
+PLUGIN = GoTool(
+    name="plugin",
+    title=f"NVIDIA device plugin {PLUGIN_VERSION}",
+    programs={"nvidia-device-plugin": "github.com/NVIDIA/k8s-device-plugin/cmd/nvidia-device-plugin"},
+    ldflags=(
+        f"{_BINDS_NVML_LATE} -X github.com/NVIDIA/k8s-device-plugin/internal/info.version=v{PLUGIN_VERSION}"
+    ),
+    cgo=True,
+)
+TOOLKIT = GoTool(
+    name="toolkit",
+    title=f"NVIDIA container runtime {TOOLKIT_VERSION}",
+    programs={
+        name: f"github.com/NVIDIA/nvidia-container-toolkit/cmd/{name}"
+        for name in ("nvidia-container-runtime", "nvidia-ctk")
+    },
+    ldflags=_BINDS_NVML_LATE,
+    cgo=True,
+)

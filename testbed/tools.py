@@ -1,0 +1,95 @@
+"""Where each program of the test bed lies; asking for one that is missing builds or fetches it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from testbed import debian, driver, go_tools, images, installed_pulumi
+from testbed.artifacts import artifact, folder_content, key
+from testbed.gobuild import build
+
+_LANGUAGE_HOST = Path(__file__).parent / "language_host.py"
+_LANGUAGE_HOST_SCRIPT = """\
+#!/bin/sh
+: "${GPU_TESTBED_PYTHON:?names the Python that has pulumi installed; python -m testbed shell sets it}"
+exec "$GPU_TESTBED_PYTHON" "$(dirname "$0")/language_host.py" "$@"
+"""
+
+
+def kubernetes() -> Path:
+    """The folder with etcd, the control plane, kubelet and kubectl."""
+    return build(go_tools.KUBERNETES)
+
+
+def kwok() -> Path:
+    """The folder with kwok and, under `stages`, the YAML files that make its nodes and pods live."""
+    return build(go_tools.KWOK)
+
+
+def provider() -> Path:
+    """Pulumi's Kubernetes provider, the program."""
+    return installed_pulumi.provider() or build(go_tools.PROVIDER) / "pulumi-resource-kubernetes"
+
+
+def commands() -> Path:
+    """The folder to put first on PATH: kubectl, pulumi with its Python language host unless the machine's
+    own will do, and shellcheck where it can be had."""
+    programs = [kubernetes() / "kubectl"]
+    host = b""
+    if installed_pulumi.provider() is None:
+        built = build(go_tools.PULUMI)
+        programs += [built / "pulumi", built / "pulumi-language-python-exec"]
+        host = _LANGUAGE_HOST.read_bytes()
+    if debian.obstacle() is None:
+        programs.append(debian.packages() / "usr" / "bin" / "shellcheck")
+
+    def fill(out: Path) -> None:
+        for program in programs:  # no symbolic link: pulumi looks for the host beside its real path
+            (out / program.name).hardlink_to(program.resolve())
+        if host:
+            (out / _LANGUAGE_HOST.name).write_bytes(host)
+            script = out / "pulumi-language-python"
+            script.write_text(_LANGUAGE_HOST_SCRIPT)
+            script.chmod(0o755)
+
+    inputs = key(host, Path(__file__).read_bytes(), *map(str, programs))
+    return artifact("commands", inputs, "linking commands for PATH", fill)
+
+
+def simulated_driver() -> Path:
+    """The folder with the simulated libnvidia-ml.so.1 and nvidia-smi."""
+    source = Path(driver.__file__)
+    inputs = key(source.read_bytes(), *folder_content(source.parent / "nvml"))
+    return artifact("driver", inputs, "compiling the simulated NVIDIA driver", driver.build)
+
+
+def container_toolkit() -> Path:
+    """The folder with NVIDIA's container runtime and nvidia-ctk, for nodes with real GPUs."""
+    return build(go_tools.TOOLKIT)
+
+
+def node_images() -> list[Path]:
+    """The image archives that every real node gets: device plugin, pause and busybox."""
+    plugin, busybox = build(go_tools.PLUGIN) / "nvidia-device-plugin", debian.packages() / "bin" / "busybox"
+
+    def write(out: Path) -> None:
+        images.write_archive(images.device_plugin_image(plugin, busybox), out / "device-plugin.tar")
+        images.write_archive(images.pause_image(busybox), out / "pause.tar")
+        images.write_archive(images.busybox_image(busybox), out / "busybox.tar")
+
+    inputs = key(str(plugin), str(busybox), Path(images.__file__).read_bytes())
+    return sorted(artifact("images", inputs, "writing container images", write).iterdir())
+
+
+def everything() -> dict[str, Path]:
+    """Builds or fetches all that is missing; what it is -> where it lies."""
+    makers: dict[str, Callable[[], Path]] = {
+        go_tools.KUBERNETES.title: kubernetes,
+        go_tools.KWOK.title: kwok,
+        go_tools.PROVIDER.title: provider,
+        go_tools.TOOLKIT.title: container_toolkit,
+        "Debian packages": debian.packages,
+        "simulated NVIDIA driver": simulated_driver,
+        "container images": lambda: node_images()[0].parent,
+        "commands for PATH": commands,
+    }
+    return {title: make() for title, make in makers.items()}

@@ -1,0 +1,89 @@
+"""What is recorded of clusters, and how they share the machine."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from testbed import cluster_state, layout
+from testbed.cluster_state import LOOPBACK, ClusterState, claim
+from testbed.errors import BedError
+from testbed.layout import SLOTS, ClusterDir, Slot
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (layout, cluster_state):
+        monkeypatch.setattr(module, "CACHE", tmp_path)
+        monkeypatch.setattr(module, "CLUSTERS", tmp_path / "clusters")
+    monkeypatch.setattr(cluster_state.links, "exists", lambda _name: False)
+
+
+def state() -> ClusterState:
+    return ClusterState(slot=0, address=LOOPBACK, ports={})
+
+
+def test_each_cluster_gets_the_lowest_free_slot() -> None:
+    assert [claim(ClusterDir(name), bridged=False).slot for name in ("a", "b", "c")] == [0, 1, 2]
+    ClusterDir("b").state.unlink()
+    assert claim(ClusterDir("d"), bridged=False).slot == 1
+
+
+def test_a_slot_in_use_from_another_cache_folder_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster_state.links, "exists", lambda name: name == Slot(0).bridge)
+    assert claim(ClusterDir("a"), bridged=False).slot == 1
+
+
+def test_the_eleventh_cluster_is_refused_with_the_names_of_the_others() -> None:
+    for number in SLOTS:
+        claim(ClusterDir(f"c{number}"), bridged=False)
+    with pytest.raises(BedError, match=r"c0, c1, .*down --name"):
+        claim(ClusterDir("another"), bridged=False)
+
+
+def test_the_api_server_is_on_the_bridge_only_where_real_nodes_can_run() -> None:
+    assert claim(ClusterDir("a"), bridged=False).address == LOOPBACK
+    assert claim(ClusterDir("b"), bridged=True).address == str(Slot(1).api_address)
+
+
+def test_a_port_in_use_is_passed_over() -> None:
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of a past run may linger
+        first = claim(ClusterDir("a"), bridged=False).ports
+        ClusterDir("a").state.unlink()
+        taken.bind(("127.0.0.1", min(first.values())))
+        taken.listen()
+        second = claim(ClusterDir("a"), bridged=False).ports
+    assert len(set(first.values())) == len(first)
+    assert min(first.values()) not in second.values()
+
+
+def test_the_state_is_read_back_as_it_was_written() -> None:
+    written = state()
+    written.add_node("gpu-1", ["rtx-3090", "rtx-3090"], real_gpu=False)
+    written.tools["kubernetes"] = "/somewhere"
+    written.save(ClusterDir("a"))
+    assert ClusterState.load(ClusterDir("a")) == written
+    assert cluster_state.cluster_names() == ["a"]
+
+
+def test_a_cluster_that_is_not_up_has_no_state() -> None:
+    assert ClusterState.load(ClusterDir("a")) is None
+
+
+def test_a_node_keeps_its_number_and_a_removed_ones_is_used_again() -> None:
+    cluster = state()
+    for name in ("gpu-1", "gpu-2", "gpu-1"):
+        cluster.add_node(name, ["l4"], real_gpu=False)
+    assert [record.number for record in cluster.nodes.values()] == [1, 2]
+    del cluster.nodes["gpu-1"]
+    cluster.add_node("gpu-3", ["l4"], real_gpu=False)
+    assert cluster.nodes["gpu-3"].number == 1
+
+
+@pytest.mark.parametrize(("boards", "real_gpu"), [(["l4", "l4"], False), (["l4"], True)])
+def test_a_node_that_is_up_cannot_change_its_gpus(boards: list[str], real_gpu: bool) -> None:
+    cluster = state()
+    cluster.add_node("gpu-1", ["l4"], real_gpu=False)
+    with pytest.raises(BedError, match="node gpu-1 is up with other GPUs"):
+        cluster.add_node("gpu-1", boards, real_gpu=real_gpu)
