@@ -20,7 +20,7 @@ from testbed.artifacts import artifact, folder_content, key
 from testbed.errors import BedError
 from testbed.layout import ARTIFACTS
 
-_MODULES = Path(__file__).parent / "go"
+MODULES = Path(__file__).parent / "go"
 _MINIMUM_GO = (1, 26)
 _OUTPUT_TAIL_LINES = 20
 
@@ -91,7 +91,7 @@ class GoTool:
 def build(tool: GoTool) -> Path:
     """The folder with the tool's programs, built when it is not there."""
     inputs = key(
-        *folder_content(_MODULES / tool.name),
+        *folder_content(MODULES / tool.name),
         json.dumps(dict(tool.programs)),
         *(tool.ldflags, tool.tags, str(tool.cgo)),
         *(inspect.getsource(hook) for hook in (tool.before, tool.after)),
@@ -101,14 +101,14 @@ def build(tool: GoTool) -> Path:
         if built:
             return built[-1]
     return artifact(
-        tool.name, f"{inputs}-{_go_version()}", f"building {tool.title}", lambda out: _build(tool, out)
+        tool.name, f"{inputs}-{go_version()}", f"building {tool.title}", lambda out: _build(tool, out)
     )
 
 
 def _build(tool: GoTool, out: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="gpu-testbed-") as scratch:
         copy = Path(scratch) / tool.name
-        shutil.copytree(_MODULES / tool.name, copy)
+        shutil.copytree(MODULES / tool.name, copy)
         module = Module(copy, cgo=tool.cgo)
         tool.before(module, out)
         for program, package in tool.programs.items():
@@ -118,7 +118,7 @@ def _build(tool: GoTool, out: Path) -> None:
 
 
 @functools.cache
-def _go_version() -> str:
+def go_version() -> str:
     """The version of Go on PATH, such as go1.26.8."""
     go = shutil.which("go")
     if go is None:

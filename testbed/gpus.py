@@ -1,5 +1,4 @@
-"""Simulated GPUs: the models the test bed knows, what a node has, and a GPU's state as a test may
-perturb it.
+"""Simulated GPUs: the known models, what a node has, and a GPU's state as a test may perturb it.
 
 The state of a GPU is one directory of small files shared with the simulated driver; `nvml/nvml.c` lists
 them. This module does not talk to the driver: it writes what the silicon, another process or a fault would

@@ -1,5 +1,4 @@
-"""Container images without a registry: one layer, written as an OCI archive that `ctr images import`
-reads.
+"""Container images without a registry: one layer, as an OCI archive that `ctr images import` reads.
 
 An image here is a program with the shared libraries it needs, taken from this machine, and busybox. The
 device plugin's image carries the published tag and, like the published one, has its shell under /busybox;

@@ -7,7 +7,7 @@ policy packs; it generates no code and installs no dependencies.
 It runs from a copy in the cache, under a Python that has `pulumi` installed, and imports nothing of the test
 bed.
 """
-# ruff: noqa: ARG002, D102  (names and parameters of the methods are the protocol's)
+# ruff: noqa: ARG002, D102, N802  (names and parameters of the methods are the protocol's)
 
 import json
 import os

@@ -13,9 +13,8 @@ import subprocess
 from collections.abc import Generator
 from pathlib import Path
 
-from testbed.layout import CACHE
-
 from testbed import cgroups
+from testbed.layout import CACHE
 
 MOUNT_POINTS = ("/var/lib/kubelet", "/var/lib/cni", "/var/log/pods", "/var/log/containers", "/run/containerd")
 """Paths fixed in the kubelet, containerd and CNI; each node mounts a folder of its own there."""

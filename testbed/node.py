@@ -1,9 +1,8 @@
-"""A real Kubernetes node on this machine: kubelet, containerd and runc in a network and mount namespace
-of their own.
+"""A real Kubernetes node on this machine: kubelet, containerd and runc in namespaces of their own.
 
-The namespaces belong to one sleeping process, the *anchor*, and everything the node ever starts is in one
-control group. So a node ends without a trace: kill what is in the group, and namespaces, mounts and links
-go with the last process.
+The namespaces (network and mount) belong to one sleeping process, the *anchor*, and everything the node ever
+starts is in one control group. So a node ends without a trace: kill what is in the group, and namespaces,
+mounts and links go with the last process.
 
 Left out, because nothing in the product needs it: kube-proxy (no Service addresses), DNS, traffic between
 pods of two nodes.

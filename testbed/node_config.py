@@ -1,5 +1,4 @@
-"""The files that make a node: configuration of kubelet, containerd and CNI, and the scripts that start
-them.
+"""The files that make a node: configuration of kubelet, containerd and CNI, and their start scripts.
 
 All of them lie in the node's folder, so what a node runs can be read there and a daemon can be started
 again without this code.

@@ -31,8 +31,11 @@ def provider() -> Path:
 
 
 def commands() -> Path:
-    """The folder to put first on PATH: kubectl, pulumi with its Python language host unless the machine's
-    own will do, and shellcheck where it can be had."""
+    """The folder to put first on PATH.
+
+    It has kubectl, pulumi with its Python language host unless the machine's own will do, and shellcheck
+    where it can be had.
+    """
     programs = [kubernetes() / "kubectl"]
     host = b""
     if installed_pulumi.provider() is None:

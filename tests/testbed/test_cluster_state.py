@@ -16,7 +16,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (layout, cluster_state):
         monkeypatch.setattr(module, "CACHE", tmp_path)
         monkeypatch.setattr(module, "CLUSTERS", tmp_path / "clusters")
-    monkeypatch.setattr(cluster_state.links, "exists", lambda _name: False)
+    show_links(monkeypatch)
+
+
+def show_links(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """Makes these the machine's network links."""
+    monkeypatch.setattr(cluster_state.links, "exists", names.__contains__)
 
 
 def state() -> ClusterState:
@@ -30,7 +35,7 @@ def test_each_cluster_gets_the_lowest_free_slot() -> None:
 
 
 def test_a_slot_in_use_from_another_cache_folder_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster_state.links, "exists", lambda name: name == Slot(0).bridge)
+    show_links(monkeypatch, Slot(0).bridge)
     assert claim(ClusterDir("a"), bridged=False).slot == 1
 
 

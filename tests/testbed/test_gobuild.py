@@ -33,13 +33,13 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     module = tmp_path / "modules" / "wrapper"
     module.mkdir(parents=True)
     (module / "go.mod").write_text("module wrapper\n")
-    monkeypatch.setattr(gobuild, "_MODULES", module.parent)
+    monkeypatch.setattr(gobuild, "MODULES", module.parent)
     for user in (artifacts, gobuild):
         monkeypatch.setattr(user, "ARTIFACTS", tmp_path / "store")
     monkeypatch.setenv("PATH", f"{go.parent}:/usr/bin:/bin")
     monkeypatch.setenv("FAKE_GO_LOG", str(tmp_path / "log"))
     monkeypatch.setenv("FAKE_GO_VERSION", "go1.26.8")
-    gobuild._go_version.cache_clear()
+    gobuild.go_version.cache_clear()
     return tmp_path / "log"
 
 
@@ -62,7 +62,7 @@ def test_a_changed_module_flag_or_go_version_builds_again(
     build(TOOL)
     build(dataclasses.replace(TOOL, ldflags="-X main.version=2"))
     monkeypatch.setenv("FAKE_GO_VERSION", "go1.27.0")
-    gobuild._go_version.cache_clear()
+    gobuild.go_version.cache_clear()
     build(TOOL)
     assert builds(log) == 4
 
@@ -94,7 +94,7 @@ def test_a_go_that_is_too_old_is_refused(log: Path, monkeypatch: pytest.MonkeyPa
 def test_without_go_what_was_built_elsewhere_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     folder = build(TOOL)
     monkeypatch.setenv("PATH", str(tmp_path))
-    gobuild._go_version.cache_clear()
+    gobuild.go_version.cache_clear()
     assert build(TOOL) == folder
 
 
@@ -122,6 +122,6 @@ def test_without_go_and_without_a_build_the_error_says_what_to_install(
 def test_a_program_states_the_version_that_its_module_pins(
     tool: GoTool, dependency: str, version: str
 ) -> None:
-    pinned = (gobuild._MODULES / tool.name / "go.mod").read_text()
+    pinned = (gobuild.MODULES / tool.name / "go.mod").read_text()
     assert re.search(rf"^(require|\t) ?{re.escape(dependency)} v{re.escape(version)}$", pinned, re.MULTILINE)
     assert version in tool.title

@@ -29,7 +29,8 @@ def busybox(tmp_path: Path) -> Path:
 
 def members(archive: Path) -> dict[str, bytes]:
     with tarfile.open(archive) as file:
-        return {member.name: file.extractfile(member).read() for member in file if member.isfile()}  # type: ignore[union-attr]
+        contents = ((member.name, file.extractfile(member)) for member in file)
+        return {name: content.read() for name, content in contents if content is not None}
 
 
 def blob(files: dict[str, bytes], descriptor: dict[str, Any]) -> bytes:

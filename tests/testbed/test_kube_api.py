@@ -37,7 +37,7 @@ class FakeApiServer(http.server.BaseHTTPRequestHandler):
         self.send_response(code)
         self.end_headers()
 
-    def log_message(self, *_: Any) -> None:
+    def log_message(self, format: str, *args: Any) -> None:
         pass
 
 
