@@ -15,6 +15,8 @@ from pathlib import Path
 from testbed.errors import BedError
 
 _POLL_SECONDS = 0.02
+_RECORD_SECONDS = 10
+_INTERRUPTED_SECONDS = 0.5
 _LOG_TAIL_LINES = 12
 _START_TIME_FIELD = 22
 """Of /proc/PID/stat, counted from 1; see proc(5)."""
@@ -35,20 +37,21 @@ def start(directory: Path, name: str, command: Sequence[str]) -> None:
     record.unlink(missing_ok=True)
     log = log_file(directory, name)
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as output:
-        subprocess.run(
-            ["setsid", "--fork", "sh", "-c", _RECORD_AND_BECOME, str(record), *command],
-            env={key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            check=True,
-        )
-    deadline = time.monotonic() + 10
-    while not record.exists():
-        if time.monotonic() > deadline:
-            raise BedError(f"{name} was not started within 10 s.\n{log_tail(directory, name)}")
-        time.sleep(0.001)
+    try:
+        with log.open("ab") as output:
+            subprocess.run(
+                ["setsid", "--fork", "sh", "-c", _RECORD_AND_BECOME, str(record), *command],
+                env={key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                check=True,
+            )
+        _wait_for_record(directory, name, _RECORD_SECONDS)
+    except KeyboardInterrupt:  # it may be on its way already, and whoever cleans up looks for its record
+        with contextlib.suppress(BedError):
+            _wait_for_record(directory, name, _INTERRUPTED_SECONDS)
+        raise
 
 
 def stop(directory: Path, name: str, seconds: float = 10) -> None:
@@ -111,6 +114,14 @@ def log_tail(directory: Path, name: str) -> str:
 
 def _record(directory: Path, name: str) -> Path:
     return directory / f"{name}.pid"
+
+
+def _wait_for_record(directory: Path, name: str, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not _record(directory, name).exists():
+        if time.monotonic() > deadline:
+            raise BedError(f"{name} was not started within {seconds:.0f} s.\n{log_tail(directory, name)}")
+        time.sleep(0.001)
 
 
 def _start_time(number: int) -> str | None:

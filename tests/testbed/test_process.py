@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,6 +31,22 @@ def test_a_started_daemon_is_alive_in_a_session_of_its_own(directory: Path) -> N
     command_line, deadline = Path(f"/proc/{pid}/cmdline"), time.monotonic() + 5
     while command_line.read_bytes() != b"sleep\x0060\0":  # a moment later than its record
         assert time.monotonic() < deadline
+
+
+def test_a_daemon_whose_start_is_interrupted_is_recorded_all_the_same(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever cleans up after Ctrl-C finds it."""
+    run = subprocess.run
+
+    def interrupted(*arguments: Any, **options: Any) -> None:
+        run(*arguments, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        process.start(directory, "daemon", SLEEP)
+    assert process.alive(directory, "daemon")
 
 
 def test_a_stopped_daemon_is_gone_and_may_be_stopped_again(directory: Path) -> None:
