@@ -180,8 +180,7 @@ class Cluster:
                 logs = (process.log_tail(self._directory.node(name), "kubelet") for name in sorted(waiting))
                 raise BedError(
                     f"nodes {', '.join(sorted(waiting))} are not Ready after {_READY_SECONDS} s; see "
-                    f"python -m testbed shell --name {self.name} -- kubectl describe nodes\n"
-                    + "\n".join(logs)
+                    f"python -m testbed shell --name {self.name} -- kubectl describe nodes\n" + "\n".join(logs)
                 )
             time.sleep(0.1)
 
@@ -221,9 +220,7 @@ class Cluster:
     def _parts(self) -> Parts:
         state = ClusterState.load(self._directory)
         if state is None:
-            raise BedError(
-                f"cluster {self.name!r} is not up. Start it: python -m testbed up --name {self.name}"
-            )
+            raise BedError(f"cluster {self.name!r} is not up. Start it: python -m testbed up --name {self.name}")
         return Parts(self._directory, state)
 
     def _locked(self) -> AbstractContextManager[None]:

@@ -97,9 +97,7 @@ class ControlPlane:
         if not self._tokens.exists():
             self._tokens.write_text(f'{secrets.token_hex(16)},admin,admin,"system:masters"\n')
         _openssl("genrsa", "-out", to=self.directory / "sa.key")
-        _openssl(
-            "rsa", "-in", str(self.directory / "sa.key"), "-pubout", "-out", to=self.directory / "sa.pub"
-        )
+        _openssl("rsa", "-in", str(self.directory / "sa.key"), "-pubout", "-out", to=self.directory / "sa.pub")
 
     def _start(self, name: str, flags: Sequence[str]) -> None:
         if not process.alive(self.directory, name):

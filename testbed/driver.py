@@ -31,9 +31,7 @@ def simulated(directory: Path, spec: NodeSpec, driver: Path, runc: Path) -> Path
     runtime = directory / "container_runtime.py"
     shutil.copy(container_runtime.__file__, runtime)
     command = (sys.executable, "-I", "-S", runtime, driver, directory / "gpus.conf", directory / "gpu", runc)
-    return _script(
-        directory / "nvidia-container-runtime", "exec " + " ".join(f"'{word}'" for word in command)
-    )
+    return _script(directory / "nvidia-container-runtime", "exec " + " ".join(f"'{word}'" for word in command))
 
 
 def simulated_gpus(directory: Path, spec: NodeSpec) -> list[SimulatedGpu]:

@@ -60,9 +60,7 @@ class Module:
         )
         if done.returncode:
             tail = "\n".join(f"  {line}" for line in done.stderr.splitlines()[-_OUTPUT_TAIL_LINES:])
-            raise BedError(
-                f"`go {' '.join(arguments)}` failed in a copy of testbed/go/{self.directory.name}:\n{tail}"
-            )
+            raise BedError(f"`go {' '.join(arguments)}` failed in a copy of testbed/go/{self.directory.name}:\n{tail}")
         return done.stdout
 
 
@@ -100,9 +98,7 @@ def build(tool: GoTool) -> Path:
         built = sorted(ARTIFACTS.glob(f"{tool.name}-{inputs}-go*"))
         if built:
             return built[-1]
-    return artifact(
-        tool.name, f"{inputs}-{go_version()}", f"building {tool.title}", lambda out: _build(tool, out)
-    )
+    return artifact(tool.name, f"{inputs}-{go_version()}", f"building {tool.title}", lambda out: _build(tool, out))
 
 
 def _build(tool: GoTool, out: Path) -> None:

@@ -114,9 +114,7 @@ def _boards(part: str, text: str) -> list[str]:
             "Write MODELxCOUNT, for example rtx-3090x2"
         )
     if match["model"] not in MODELS:
-        raise ValueError(
-            f"node {text!r}: GPU model {match['model']!r} is not simulated. Known: {', '.join(MODELS)}"
-        )
+        raise ValueError(f"node {text!r}: GPU model {match['model']!r} is not simulated. Known: {', '.join(MODELS)}")
     return [match["model"]] * int(match["count"])
 
 

@@ -97,9 +97,7 @@ class KubeApi:
     ) -> bytes:
         body = None if document is None else json.dumps(document).encode()
         headers = {"Authorization": f"Bearer {self._access.token}", "Content-Type": content_type}
-        request = urllib.request.Request(
-            self._access.server + path, data=body, headers=headers, method=method
-        )
+        request = urllib.request.Request(self._access.server + path, data=body, headers=headers, method=method)
         with self._opener.open(request, timeout=_TIMEOUT_SECONDS) as answer:
             return answer.read()
 

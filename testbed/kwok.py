@@ -74,9 +74,7 @@ class Kwok:
 
         def all_ready() -> bool:
             nodes = api.nodes().values()
-            return all(
-                is_ready(node) for node in nodes if _ANNOTATION in node["metadata"].get("annotations", {})
-            )
+            return all(is_ready(node) for node in nodes if _ANNOTATION in node["metadata"].get("annotations", {}))
 
         process.wait(self.directory, "kwok", "its nodes are Ready", all_ready, _START_SECONDS)
 

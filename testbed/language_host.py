@@ -151,9 +151,7 @@ class Host(language_pb2_grpc.LanguageRuntimeServicer):
         )
         if done.returncode == PROGRAM_REPORTED:
             return lang.RunResponse(bail=True)
-        return lang.RunResponse(
-            error=f"Program exited with code {done.returncode}" if done.returncode else ""
-        )
+        return lang.RunResponse(error=f"Program exited with code {done.returncode}" if done.returncode else "")
 
     def RunPlugin(
         self, request: lang.RunPluginRequest, context: grpc.ServicerContext
@@ -183,9 +181,7 @@ def _output(child: subprocess.Popen[bytes]) -> Iterator[lang.RunPluginResponse]:
 
     def pump(stream: IO[bytes], *, is_error: bool) -> None:
         for line in stream:
-            lines.put(
-                lang.RunPluginResponse(stderr=line) if is_error else lang.RunPluginResponse(stdout=line)
-            )
+            lines.put(lang.RunPluginResponse(stderr=line) if is_error else lang.RunPluginResponse(stdout=line))
         lines.put(None)
 
     for stream, is_error in ((child.stdout, False), (child.stderr, True)):

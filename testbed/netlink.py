@@ -83,9 +83,7 @@ class Netlink:
         length = destination.prefixlen
         header = struct.pack("8BI", socket.AF_INET, length, 0, 0, main_table, static, universe, unicast, 0)
         network = _attribute(_RTA_DST, destination.network_address.packed) if length else b""
-        self._request(
-            _RTM_NEWROUTE, header + network + _attribute(_RTA_GATEWAY, gateway.packed), _CREATE_EXCLUSIVE
-        )
+        self._request(_RTM_NEWROUTE, header + network + _attribute(_RTA_GATEWAY, gateway.packed), _CREATE_EXCLUSIVE)
 
     def _index(self, name: str) -> int:
         # an ioctl (on a struct ifreq) answers for its socket's namespace, if_nametoindex for the thread's

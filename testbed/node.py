@@ -105,9 +105,7 @@ class Node:
 
     def _start(self, daemon: str) -> None:
         """Starts a daemon inside the node: in its control group first, then in its namespaces."""
-        process.start(
-            self._directory, daemon, self._join([*self._enter(), str(self._directory / f"start-{daemon}")])
-        )
+        process.start(self._directory, daemon, self._join([*self._enter(), str(self._directory / f"start-{daemon}")]))
 
     def _join(self, command: Sequence[str]) -> list[str]:
         return ["sh", "-c", 'echo $$ >"$0" && exec "$@"', str(self._cgroup.entrance), *command]

@@ -39,6 +39,4 @@ def _gpu_state(gpu: SimulatedGpu) -> str:
     span = f"default {model.default_watts}, {model.min_watts} to {model.max_watts}"
     limit = f"limit {gpu.power_limit:.0f} W ({span})"
     faults = [f"Xid {xid}" for xid in gpu.xids] + (["lost"] if gpu.lost else [])
-    return ", ".join(
-        [limit, f"{gpu.utilization} %", f"{gpu.temperature} °C", *(f"[red]{f}[/]" for f in faults)]
-    )
+    return ", ".join([limit, f"{gpu.utilization} %", f"{gpu.temperature} °C", *(f"[red]{f}[/]" for f in faults)])

@@ -56,9 +56,7 @@ def test_a_file_added_changed_or_renamed_in_a_folder_changes_its_key(tmp_path: P
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_a_failed_or_interrupted_make_leaves_nothing_half_made(
-    store: Path, error: type[BaseException]
-) -> None:
+def test_a_failed_or_interrupted_make_leaves_nothing_half_made(store: Path, error: type[BaseException]) -> None:
     def fail(out: Path) -> None:
         write(out)
         raise error

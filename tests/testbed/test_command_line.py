@@ -29,9 +29,7 @@ def test_status_without_a_cluster_tells_how_to_start_one(testbed: Testbed) -> No
 def test_a_verb_that_needs_a_cluster_tells_how_to_start_it(testbed: Testbed, verb: str) -> None:
     result = testbed(verb, "--name", "lab")
     assert result.returncode == 1
-    assert result.stderr.strip().endswith(
-        "cluster 'lab' is not up. Start it: python -m testbed up --name lab"
-    )
+    assert result.stderr.strip().endswith("cluster 'lab' is not up. Start it: python -m testbed up --name lab")
 
 
 def test_taking_down_a_cluster_that_is_not_there_is_no_error(testbed: Testbed) -> None:

@@ -29,9 +29,7 @@ FIRST, SECOND = SPEC.uuids()
         (f"{FIRST},{FIRST}", [FIRST]),
     ],
 )
-def test_nvidia_visible_devices_decides_which_gpus_exist(
-    wanted: str | None, visible: list[str] | None
-) -> None:
+def test_nvidia_visible_devices_decides_which_gpus_exist(wanted: str | None, visible: list[str] | None) -> None:
     assert container_runtime.visible_gpus(wanted, [FIRST, SECOND]) == visible
 
 

@@ -37,9 +37,7 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "log"
 
 
-def test_the_machines_package_lists_are_used_when_they_serve(
-    log: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_machines_package_lists_are_used_when_they_serve(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_HAS_LISTS", "1")
     unpacked = debian.packages()
     assert sorted(path.name for path in unpacked.iterdir()) == ["containerd_1_amd64", "runc_1_amd64"]
@@ -64,9 +62,7 @@ def test_a_mirror_that_refuses_leaves_nothing_half_made(
 
 
 @pytest.mark.usefixtures("log")
-def test_on_a_machine_without_apt_the_way_out_is_named(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_on_a_machine_without_apt_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "apt-get and dpkg missing" in str(debian.obstacle())
     with pytest.raises(BedError, match="use --kwok-nodes"):

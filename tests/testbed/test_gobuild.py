@@ -119,9 +119,7 @@ def test_without_go_and_without_a_build_the_error_says_what_to_install(
         (go_tools.TOOLKIT, "github.com/NVIDIA/nvidia-container-toolkit", go_tools.TOOLKIT_VERSION),
     ],
 )
-def test_a_program_states_the_version_that_its_module_pins(
-    tool: GoTool, dependency: str, version: str
-) -> None:
+def test_a_program_states_the_version_that_its_module_pins(tool: GoTool, dependency: str, version: str) -> None:
     pinned = (gobuild.MODULES / tool.name / "go.mod").read_text()
     assert re.search(rf"^(require|\t) ?{re.escape(dependency)} v{re.escape(version)}$", pinned, re.MULTILINE)
     assert version in tool.title

@@ -31,9 +31,7 @@ def test_a_node_that_cannot_be_simulated_is_refused_with_the_reason(text: str, m
 
 
 def test_gpus_keep_their_uuids_over_restarts_and_never_share_one() -> None:
-    first, again, other = (
-        NodeSpec.parse(f"{name}=rtx-3090x2").uuids() for name in ("gpu-1", "gpu-1", "gpu-2")
-    )
+    first, again, other = (NodeSpec.parse(f"{name}=rtx-3090x2").uuids() for name in ("gpu-1", "gpu-1", "gpu-2"))
     assert first == again
     assert len({*first, *other}) == 4
 

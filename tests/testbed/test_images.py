@@ -40,9 +40,7 @@ def blob(files: dict[str, bytes], descriptor: dict[str, Any]) -> bytes:
     return content
 
 
-def test_the_archive_is_a_chain_of_matching_digests_from_index_to_layer(
-    tmp_path: Path, busybox: Path
-) -> None:
+def test_the_archive_is_a_chain_of_matching_digests_from_index_to_layer(tmp_path: Path, busybox: Path) -> None:
     """containerd verifies every one of them on import."""
     images.write_archive(images.busybox_image(busybox), tmp_path / "image.tar")
     files = members(tmp_path / "image.tar")
@@ -66,9 +64,7 @@ def layer_of(archive: Path) -> tarfile.TarFile:
     return tarfile.open(fileobj=BytesIO(gzip.decompress(blob(files, manifest["layers"][0]))))
 
 
-def test_the_device_plugin_image_has_its_tag_a_shell_and_the_programs_libraries(
-    tmp_path: Path, busybox: Path
-) -> None:
+def test_the_device_plugin_image_has_its_tag_a_shell_and_the_programs_libraries(tmp_path: Path, busybox: Path) -> None:
     images.write_archive(images.device_plugin_image(Path("/bin/ls"), busybox), tmp_path / "plugin.tar")
     layer = layer_of(tmp_path / "plugin.tar")
     assert {"usr/bin/nvidia-device-plugin", "lib/x86_64-linux-gnu/libc.so.6", "busybox/busybox"} <= set(

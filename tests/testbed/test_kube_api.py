@@ -69,9 +69,7 @@ def access(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Access]:
     server.shutdown()
 
 
-def test_requests_carry_the_token_and_no_proxy_sees_them(
-    access: Access, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_requests_carry_the_token_and_no_proxy_sees_them(access: Access, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
     assert KubeApi(access).ready()
     assert FakeApiServer.requests[-1] == ("GET", "/readyz", "Bearer secret")

@@ -39,9 +39,7 @@ def test_a_program_that_succeeds_has_no_error(executor: Path, tmp_path: Path) ->
     assert run(tmp_path) == lang.RunResponse()
 
 
-def test_a_program_that_reported_its_error_itself_is_not_reported_twice(
-    executor: Path, tmp_path: Path
-) -> None:
+def test_a_program_that_reported_its_error_itself_is_not_reported_twice(executor: Path, tmp_path: Path) -> None:
     executor.write_text(f"raise SystemExit({PROGRAM_REPORTED})")
     assert run(tmp_path) == lang.RunResponse(bail=True)
 
@@ -60,9 +58,7 @@ def test_the_executor_is_told_project_stack_and_engine(executor: Path, tmp_path:
     assert arguments.endswith(" .")
 
 
-def test_a_missing_virtual_environment_is_named_with_the_command_that_makes_it(
-    executor: Path, tmp_path: Path
-) -> None:
+def test_a_missing_virtual_environment_is_named_with_the_command_that_makes_it(executor: Path, tmp_path: Path) -> None:
     executor.write_text("")
     assert f"python3 -m venv {tmp_path}/.venv" in run(tmp_path, virtualenv=".venv").error
 
@@ -83,9 +79,7 @@ def test_the_kubernetes_provider_is_among_the_required_packages(tmp_path: Path) 
 
 
 def test_what_a_plugin_prints_on_both_streams_comes_through(tmp_path: Path) -> None:
-    (tmp_path / "__main__.py").write_text(
-        "import sys; print('out'); print('err', file=sys.stderr); sys.exit(5)"
-    )
+    (tmp_path / "__main__.py").write_text("import sys; print('out'); print('err', file=sys.stderr); sys.exit(5)")
     query = lang.RunPluginRequest(info=request(tmp_path).info, kind="resource", pwd=str(tmp_path))
     answers = list(Host("").RunPlugin(query, Mock()))
     assert {answer.stdout for answer in answers} >= {b"out\n"}

@@ -43,9 +43,7 @@ def test_a_pair_joins_two_namespaces_and_carries_addresses_and_routes(namespaces
         near.add_route(IPv4Network("10.1.0.0/24"), IPv4Address("10.0.0.2"))
     assert "near0" in listing(here, "dev")
     assert "far0" in listing(there, "dev")
-    assert "near0\t0000010A\t0200000A\t0003" in listing(
-        here, "route"
-    )  # 10.1.0.0 via 10.0.0.2, up and gateway
+    assert "near0\t0000010A\t0200000A\t0003" in listing(here, "route")  # 10.1.0.0 via 10.0.0.2, up and gateway
     assert "far0\t00000000\t0100000A\t0003" in listing(there, "route")
 
 

@@ -15,9 +15,7 @@ SPEC = NodeSpec.parse("gpu-1=rtx-3090x1+rtx-4090x1")
 Smi = Callable[..., subprocess.CompletedProcess[str]]
 
 pytestmark = [
-    pytest.mark.skipif(
-        not shutil.which("gcc"), reason="gcc is missing: the simulated driver cannot be compiled"
-    ),
+    pytest.mark.skipif(not shutil.which("gcc"), reason="gcc is missing: the simulated driver cannot be compiled"),
 ]
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="setting a limit needs CAP_SYS_ADMIN: not root")
 
@@ -80,9 +78,7 @@ def test_a_gpu_is_chosen_by_index_uuid_or_bus(smi: Smi) -> None:
 
 
 @needs_root
-def test_a_limit_that_is_set_is_read_back_and_the_other_gpu_keeps_its_own(
-    smi: Smi, gpus: list[SimulatedGpu]
-) -> None:
+def test_a_limit_that_is_set_is_read_back_and_the_other_gpu_keeps_its_own(smi: Smi, gpus: list[SimulatedGpu]) -> None:
     assert smi("-i", gpus[0].uuid, "-pl", "300").returncode == 0
     assert query(smi, "power.limit,enforced.power.limit") == [["300.00", "300.00"], ["450.00", "450.00"]]
     assert gpus[0].power_limit == 300
@@ -120,9 +116,7 @@ def test_a_refusing_driver_shows_in_the_exit_code(
     assert gpus[0].power_limit == 350
 
 
-def test_another_limiter_shows_as_an_enforced_limit_below_the_requested(
-    smi: Smi, gpus: list[SimulatedGpu]
-) -> None:
+def test_another_limiter_shows_as_an_enforced_limit_below_the_requested(smi: Smi, gpus: list[SimulatedGpu]) -> None:
     gpus[0].cap_elsewhere(250)
     gpus[0].load(100)
     fields = "power.limit,enforced.power.limit,power.draw,clocks_event_reasons.sw_power_cap"
