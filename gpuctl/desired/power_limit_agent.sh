@@ -5,17 +5,19 @@
 #   ready  exit 0 exactly while every GPU of the node is at its limit, else say why not
 #   alive  exit 0 while the loop goes round
 #
-# POWER_LIMIT_WATTS     the limit, whole watts       GPU_COUNT          GPUs the node must have; empty: at least one
-# POWER_LIMIT_INTERVAL  seconds between two looks    POWER_LIMIT_STATE  the only folder written to
+# POWER_LIMIT_WATTS     the limit, whole watts       NODE_GPU_COUNTS    GPUs each node must have: "gpu-1=2 gpu-2=1"
+# POWER_LIMIT_INTERVAL  seconds between two looks    NODE_NAME          this node; one not counted must have at least one
+# POWER_LIMIT_STATE     the only folder written to
 # At its limit: the limit requested of the card is within 1 W, and the enforced one is not over it by more than 1 W.
 # A lower enforced limit (firmware, out-of-band management) is logged as capped and counts: what a circuit needs is that
 # no card draws more than agreed. Setting needs uid 0 and CAP_SYS_ADMIN in the initial user namespace, reading neither.
 set -uf
-PATH=$PATH:/usr/local/nvidia/bin:/usr/local/bin:/usr/bin # container runtimes mount nvidia-smi at the host's path
-want=${POWER_LIMIT_WATTS:?whole watts} interval=${POWER_LIMIT_INTERVAL:?seconds} expected=${GPU_COUNT-}
+PATH=$PATH:/busybox:/usr/local/nvidia/bin:/usr/local/bin:/usr/bin # container runtimes mount nvidia-smi at the host's path
+want=${POWER_LIMIT_WATTS:?whole watts} interval=${POWER_LIMIT_INTERVAL:?seconds} expected=''
 state=${POWER_LIMIT_STATE:-/run/gpu-power-limit}
 fields=uuid,index,name,power.limit,enforced.power.limit,power.min_limit,power.max_limit,power.default_limit
 fields=$fields,power.draw,utilization.gpu,temperature.gpu
+for count in ${NODE_GPU_COUNTS-}; do case $count in "${NODE_NAME-}"=*) expected=${count##*=} ;; esac; done
 power_cap_field=clocks_event_reasons.sw_power_cap known='' seen='' held='' status=''
 
 log() { # LEVEL EVENT [KEY=VALUE...]

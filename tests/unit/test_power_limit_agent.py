@@ -15,7 +15,7 @@ import pytest
 
 SCRIPT = Path(__file__).parents[2] / "gpuctl" / "desired" / "power_limit_agent.sh"
 SHELL = ["busybox", "sh"] if shutil.which("busybox") else ["sh"]
-ALWAYS_SEARCHED = ("/usr/local/nvidia/bin", "/usr/local/bin", "/usr/bin")
+ALWAYS_SEARCHED = ("/busybox", "/usr/local/nvidia/bin", "/usr/local/bin", "/usr/bin")
 
 NVIDIA_SMI = r"""#!/bin/sh
 # One folder per GPU, named by index, one file per field; a field without a file is [N/A].
@@ -118,9 +118,7 @@ class Agent:
 
     def start(self) -> "Agent":
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [*SHELL, str(SCRIPT), "run"], env=self.environment, stdout=log, stderr=log
-            )
+            self.process = subprocess.Popen([*SHELL, str(SCRIPT), "run"], env=self.environment, stdout=log, stderr=log)
         return self
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
@@ -207,7 +205,8 @@ class Node:
             "POWER_LIMIT_WATTS": watts,
             "POWER_LIMIT_INTERVAL": interval,
             "POWER_LIMIT_STATE": str(self.folder / "state"),
-            "GPU_COUNT": gpu_count,
+            "NODE_NAME": "gpu-1",
+            "NODE_GPU_COUNTS": f"gpu-11=9 gpu-1={gpu_count}" if gpu_count else "gpu-11=9",
         }
         self.agents.append(Agent(self.folder, environment))
         return self.agents[-1]
@@ -287,9 +286,7 @@ def test_a_limit_outside_the_range_of_the_card_is_reported_and_never_tried(
     assert node.set_calls == []
 
 
-@pytest.mark.parametrize(
-    "answer", ["[N/A]", "[Not Supported]", "[Insufficient Permissions]", "[GPU is lost]"]
-)
+@pytest.mark.parametrize("answer", ["[N/A]", "[Not Supported]", "[Insufficient Permissions]", "[GPU is lost]"])
 def test_an_unknown_limit_is_neither_zero_nor_at_the_limit(node: Node, answer: str) -> None:
     """Taken for 0 W it would be set, taken for a limit the pod would be ready."""
     gpu = node.add_gpu(power__limit=answer)
@@ -415,9 +412,7 @@ def test_a_driver_that_is_away_is_reported_once_a_look_and_survived(node: Node) 
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_restores_the_defaults_at_once_and_takes_readiness_away(
-    node: Node, number: signal.Signals
-) -> None:
+def test_a_signal_restores_the_defaults_at_once_and_takes_readiness_away(node: Node, number: signal.Signals) -> None:
     """At once: sleeping in the foreground would hold the signal back for the whole interval."""
     changed = node.add_gpu()
     already_right = node.add_gpu(power__limit="300.00", power__default_limit="320.00")
@@ -500,8 +495,7 @@ def test_any_other_refused_field_is_reported(node: Node) -> None:
 
 
 @pytest.mark.skipif(
-    any(Path(folder, "nvidia-smi").exists() for folder in ALWAYS_SEARCHED)
-    or bool(shutil.which("nvidia-smi")),
+    any(Path(folder, "nvidia-smi").exists() for folder in ALWAYS_SEARCHED) or bool(shutil.which("nvidia-smi")),
     reason="this machine has an nvidia-smi, which the agent would find",
 )
 def test_a_missing_nvidia_smi_is_reported_with_the_folders_searched_and_found_when_it_comes(
@@ -569,9 +563,7 @@ def test_every_line_is_logfmt_with_a_utc_time_and_a_level(node: Node) -> None:
 
 
 @pytest.mark.parametrize("watts", ["", "0300", "300W", "-300", "3e2"])
-def test_watts_that_are_not_a_whole_number_stop_the_agent_before_it_touches_a_card(
-    node: Node, watts: str
-) -> None:
+def test_watts_that_are_not_a_whole_number_stop_the_agent_before_it_touches_a_card(node: Node, watts: str) -> None:
     """A leading zero would be read as octal by the shell's arithmetic."""
     node.add_gpu()
     agent = node.agent(watts)

@@ -1,0 +1,58 @@
+# `make help` lists what there is. Everything built lies in ${XDG_CACHE_HOME:-~/.cache}/gpu-testbed and in .venv.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON := .venv/bin/python
+
+.PHONY: help
+help:  ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: venv
+venv: .venv/ready  ## the Python environment in .venv, with the command gpuctl
+
+.venv/ready: requirements-dev.txt pyproject.toml
+	python3 -m venv .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: tools
+tools: venv  ## build Kubernetes, Pulumi and the device plugin for the test bed (about 20 minutes, once)
+	$(PYTHON) -m testbed tools
+
+.PHONY: demo
+demo: venv  ## two simulated RTX 3090 become nvidia.com/gpu: 8 on a real kubelet
+	$(PYTHON) -m demo
+
+.PHONY: demo-down
+demo-down: venv  ## take the demo's cluster down
+	$(PYTHON) -m testbed down --name demo
+
+.PHONY: test
+test: venv  ## every test this machine can run; what is skipped says why
+	.venv/bin/pytest
+
+.PHONY: test-unit
+test-unit: venv  ## the tests that need no cluster
+	.venv/bin/pytest -m "not cluster and not node"
+
+.PHONY: lint
+lint: venv  ## ruff, pyright (strict) and shellcheck
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/pyright
+	"$$($(PYTHON) -c 'from testbed import debian; print(debian.packages())')"/usr/bin/shellcheck gpuctl/desired/*.sh
+
+.PHONY: format
+format: venv  ## let ruff mend what it can
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+.PHONY: generate
+generate: venv  ## write Pulumi.yaml, config/schema.json and docs/configuration.md from the settings model
+	$(PYTHON) -m gpuctl.settings.reference
+
+.PHONY: requirements
+requirements:  ## compile requirements*.txt from requirements*.in (needs uv)
+	uv pip compile --quiet --generate-hashes --python-version 3.11 requirements.in -o requirements.txt
+	uv pip compile --quiet --generate-hashes --python-version 3.11 requirements-dev.in -o requirements-dev.txt

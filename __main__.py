@@ -1,0 +1,21 @@
+"""One stack file in, the GPU sharing of one cluster out."""
+
+import pulumi
+import pulumi_kubernetes
+
+from components.program import consult_cluster, stack_settings
+from components.stack import GpuStack
+
+settings = stack_settings()
+consult_cluster(settings)
+
+cluster = pulumi_kubernetes.Provider(
+    "cluster",
+    context=settings.context,
+    kubeconfig=settings.kubeconfig,
+    enable_config_map_mutable=True,  # else a change of slices replaces ConfigMap and DaemonSets, on all nodes at once
+)
+stack = GpuStack("gpu", settings, pulumi.ResourceOptions(providers=[cluster]))
+
+for name, value in stack.outputs.items():
+    pulumi.export(name, value)

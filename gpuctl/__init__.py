@@ -1,0 +1,1 @@
+"""What a stack file asks of a cluster's GPUs, and what the cluster does about it. Never imports Pulumi."""

@@ -1,0 +1,55 @@
+"""The NVIDIA device plugin, which offers each GPU to the scheduler as many times as it has slices."""
+
+from typing import Any
+
+from gpuctl.desired import daemon_set as daemon_sets
+from gpuctl.desired.names import Manifest
+from gpuctl.desired.profiles import Profile
+from gpuctl.desired.time_slicing import CONFIG_KEY, config_hash, config_map
+from gpuctl.settings import Settings
+
+NAME = "nvidia-device-plugin"
+
+_SOCKETS = "/var/lib/kubelet/device-plugins"
+"""Fixed in the plugin and the kubelet."""
+
+
+def daemon_set(settings: Settings, profile: Profile) -> Manifest:
+    """The device plugin on the nodes of one profile.
+
+    It needs uid 0 for the kubelet's folder and no capability at all. FAIL_ON_INIT_ERROR makes a node without a
+    working driver show as a crash; otherwise the pod is Ready and the node offers no GPU for ever.
+    """
+    container: dict[str, Any] = {
+        "name": NAME,
+        "env": [
+            {"name": "CONFIG_FILE", "value": f"/config/{CONFIG_KEY}"},
+            {"name": "FAIL_ON_INIT_ERROR", "value": "true"},
+            {"name": "NVIDIA_VISIBLE_DEVICES", "value": "all"},
+            {"name": "NVIDIA_DRIVER_CAPABILITIES", "value": "compute,utility"},
+        ],
+        "securityContext": daemon_sets.security_context(),
+        "resources": {
+            "requests": {"cpu": "10m", "memory": "32Mi"},
+            "limits": {"cpu": "500m", "memory": "128Mi"},
+        },
+        "startupProbe": _serves(settings, profile) | {"periodSeconds": 1, "failureThreshold": 60},
+        "readinessProbe": _serves(settings, profile) | {"periodSeconds": 5},
+        "livenessProbe": _serves(settings, profile) | {"periodSeconds": 20, "failureThreshold": 3},
+        "volumeMounts": [
+            {"name": "config", "mountPath": "/config", "readOnly": True},
+            {"name": "device-plugins", "mountPath": _SOCKETS},
+        ],
+    }
+    volumes: list[dict[str, Any]] = [
+        {"name": "config", "configMap": {"name": config_map(settings, profile)["metadata"]["name"]}},
+        {"name": "device-plugins", "hostPath": {"path": _SOCKETS, "type": "Directory"}},
+    ]
+    return daemon_sets.daemon_set(settings, profile, NAME, config_hash(settings, profile), container, volumes)
+
+
+def _serves(settings: Settings, profile: Profile) -> dict[str, Any]:
+    """Whether the plugin's socket is there: it has no HTTP port to ask."""
+    renamed = settings.rename_by_default and profile.slices > 1
+    socket = f"{_SOCKETS}/nvidia-gpu{'.shared' if renamed else ''}.sock"
+    return {"exec": {"command": ["/busybox/test", "-S", socket]}}

@@ -1,0 +1,35 @@
+"""Names and labels that several objects share."""
+
+from typing import Any
+
+from gpuctl.desired.profiles import DEFAULT
+
+Manifest = dict[str, Any]
+"""A Kubernetes object as it stands in a YAML file."""
+
+RUNTIME_CLASS = "nvidia"
+"""Also the name of the handler that NVIDIA's Talos extension registers with containerd."""
+PRESENT_LABEL = "nvidia.com/gpu.present"
+"""The label by which NVIDIA's own charts find GPU nodes."""
+PROFILE_LABEL = "nvidia.com/device-plugin.config"
+"""The label by which NVIDIA's own charts give a node its device-plugin configuration."""
+CHECKSUM_ANNOTATION = "checksum/config"
+"""Changes with the configuration a pod reads, so that the pod is rolled; Helm's usual name for it."""
+
+
+def labels(component: str, profile: str = DEFAULT) -> dict[str, str]:
+    """The recommended Kubernetes labels of an object."""
+    return selector(component, profile) | {
+        "app.kubernetes.io/part-of": "gpu-sharing",
+        "app.kubernetes.io/managed-by": "pulumi",
+    }
+
+
+def selector(component: str, profile: str) -> dict[str, str]:
+    """The labels that tell a DaemonSet its pods; they can never change."""
+    return {"app.kubernetes.io/name": component, "app.kubernetes.io/instance": profile}
+
+
+def node_labels(profile: str) -> dict[str, str]:
+    """What a GPU node must be labelled with for the pods of its profile to run there."""
+    return {PRESENT_LABEL: "true", PROFILE_LABEL: profile}

@@ -1,0 +1,53 @@
+"""The device plugin's configuration, which says how often each GPU is offered."""
+
+import hashlib
+from typing import Any
+
+from gpuctl.desired.capacity import RESOURCE
+from gpuctl.desired.names import Manifest, labels
+from gpuctl.desired.profiles import Profile
+from gpuctl.desired.text import yaml_text
+from gpuctl.settings import Settings
+
+CONFIG_KEY = "config.yaml"
+
+_NAME = "nvidia-device-plugin-config"
+
+
+def plugin_config(settings: Settings, profile: Profile) -> dict[str, Any]:
+    """The configuration of one profile, in the plugin's format v1.
+
+    The plugin ignores a misspelt key without a word, and exits on `replicas: 1`: a whole GPU is no sharing at all.
+    """
+    config: dict[str, Any] = {"version": "v1"}
+    if settings.allocation_policy:
+        config["flags"] = {"plugin": {"sharedDevicesAllocationPolicy": settings.allocation_policy}}
+    if profile.slices > 1:
+        config["sharing"] = {
+            "timeSlicing": {
+                "renameByDefault": settings.rename_by_default,
+                "failRequestsGreaterThanOne": settings.fail_requests_greater_than_one,
+                "resources": [{"name": RESOURCE, "replicas": profile.slices}],
+            }
+        }
+    return config
+
+
+def config_map(settings: Settings, profile: Profile) -> Manifest:
+    """The ConfigMap that the plugin of one profile reads when it starts, and never again."""
+    metadata = {
+        "name": profile.named(_NAME),
+        "namespace": settings.namespace,
+        "labels": labels("nvidia-device-plugin", profile.name),
+    }
+    data = {CONFIG_KEY: _text(settings, profile)}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+
+
+def config_hash(settings: Settings, profile: Profile) -> str:
+    """Changes with the content of the ConfigMap: on the pod template it makes a new configuration roll out."""
+    return hashlib.sha256(_text(settings, profile).encode()).hexdigest()
+
+
+def _text(settings: Settings, profile: Profile) -> str:
+    return yaml_text(plugin_config(settings, profile))

@@ -1,0 +1,18 @@
+"""A cluster's settings: read from its stack file, checked whole, never half right."""
+
+from gpuctl.settings.catalogue import CATALOGUE, GpuModel
+from gpuctl.settings.mistakes import Mistake, SettingsError
+from gpuctl.settings.model import GpuNode, Settings
+from gpuctl.settings.stack_file import read_config, read_stack, stack_names
+
+__all__ = [
+    "CATALOGUE",
+    "GpuModel",
+    "GpuNode",
+    "Mistake",
+    "Settings",
+    "SettingsError",
+    "read_config",
+    "read_stack",
+    "stack_names",
+]

@@ -1,0 +1,45 @@
+"""The GPU models the project knows: config/gpus.yaml, typed."""
+
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+_FILE = Path(__file__).parents[2] / "config" / "gpus.yaml"
+
+
+class PowerRange(NamedTuple):
+    """Watts a card takes as its limit; a side that is None is not known."""
+
+    minimum: int | None
+    default: int
+    maximum: int | None
+
+    def nearest(self, watts: int) -> int:
+        """The legal limit closest to the one asked for, in watts."""
+        at_least = watts if self.minimum is None else max(watts, self.minimum)
+        return at_least if self.maximum is None else min(at_least, self.maximum)
+
+    def __str__(self) -> str:
+        if self.minimum is None and self.maximum is None:
+            return "of unknown range"
+        if self.minimum is None or self.maximum is None:
+            return f"at most {self.maximum} W" if self.minimum is None else f"at least {self.minimum} W"
+        return f"{self.minimum} to {self.maximum} W"
+
+
+class GpuModel(BaseModel):
+    """One row of the catalogue."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    """As nvidia-smi prints it."""
+    memory_mib: Annotated[int, Field(gt=0, alias="memoryMiB")]
+    watts: PowerRange
+    confidence: Literal["captured", "specification", "partial"]
+
+
+CATALOGUE = TypeAdapter(dict[str, GpuModel]).validate_python(yaml.load(_FILE.read_text(), yaml.CSafeLoader))
+"""Catalogue key, such as `rtx-3090` -> model."""

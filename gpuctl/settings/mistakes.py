@@ -1,0 +1,170 @@
+"""Mistakes in settings, one line each: the key, its value, what is wrong, and the command that mends it."""
+
+import difflib
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from gpuctl.settings.model import GpuNode, Settings
+from gpuctl.settings.refusal import Refused, Remedy, RemoveKey, SetValue
+
+_MISSING = object()
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One thing wrong with a stack's settings."""
+
+    key: str
+    """Such as `gpu:slices` or `gpu:nodes[0].count`."""
+    value: str
+    reason: str
+    command: str
+
+    def __str__(self) -> str:
+        return f"{self.key} = {self.value}: {self.reason}. Mend it: {self.command}"
+
+
+class SettingsError(Exception):
+    """A stack's settings cannot be used; nothing was changed."""
+
+    def __init__(self, stack: str, mistakes: Sequence[Mistake]) -> None:
+        lines = "\n".join(f"  {mistake}" for mistake in mistakes)
+        count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
+        super().__init__(f"stack {stack}: {count} in its settings, so nothing is done\n{lines}")
+        self.mistakes = list(mistakes)
+
+
+def mistakes(stack: str, error: ValidationError) -> list[Mistake]:
+    """What pydantic found, in the words of a stack file."""
+    return [_mistake(stack, details) for details in error.errors()]
+
+
+def _mistake(stack: str, details: ErrorDetails) -> Mistake:
+    path = _path(details)
+    reason, remedies = _explained(details)
+    return Mistake(
+        key=f"gpu:{path}",
+        value="not set" if details["type"] == "missing" else _shown(details["input"]),
+        reason=reason,
+        command=" && ".join(_command(stack, remedy, path) for remedy in remedies),
+    )
+
+
+def _explained(details: ErrorDetails) -> tuple[str, Sequence[Remedy]]:
+    """The reason, and what mends it."""
+    cause = details.get("ctx", {}).get("error")
+    if isinstance(cause, Refused):
+        return cause.reason, cause.remedies or _usual(details)
+    if details["type"] == "extra_forbidden":
+        return _unknown_key(details)
+    return _rule(details), _usual(details)
+
+
+def _rule(details: ErrorDetails) -> str:
+    context = details.get("ctx", {})
+    match details["type"]:
+        case "missing":
+            return f"is required. {_described(details)}"
+        case "greater_than_equal" | "less_than_equal":
+            side, bound = ("least", context.get("ge")) if "ge" in context else ("most", context.get("le"))
+            return f"must be at {side} {bound}"
+        case "int_type" | "int_parsing" | "int_from_float" | "int_parsing_size":
+            return "must be a whole number"
+        case "bool_type" | "bool_parsing":
+            return "must be true or false"
+        case "literal_error":
+            return f"must be {context['expected'].replace(chr(39), '')}"
+        case "tuple_type":
+            return "must be a list of nodes"
+        case "model_type" | "dict_type" | "model_attributes_type":
+            return "must be a mapping {name, gpu, count}"
+        case "string_type":
+            return "must be a text"
+        case _:
+            return details["msg"].lower()
+
+
+def _usual(details: ErrorDetails) -> Sequence[Remedy]:
+    """The nearest legal value, else the default, else an example."""
+    context = details.get("ctx", {})
+    for bound in ("ge", "le"):
+        if bound in context:
+            return [SetValue(str(context[bound]))]
+    is_node = details["loc"][0] == "nodes" and len(details["loc"]) <= 2
+    return _example_node(details) if is_node else [_example(details)]
+
+
+def _example(details: ErrorDetails) -> Remedy:
+    field = _field(details["loc"])
+    if field is None:
+        return RemoveKey()
+    if field.examples:
+        return SetValue(str(field.examples[0]))
+    return RemoveKey() if field.default is None else SetValue(_plain(field.default))
+
+
+def _example_node(details: ErrorDetails) -> list[Remedy]:
+    index = details["loc"][1] if len(details["loc"]) > 1 else 0
+    examples = {name: field.examples for name, field in GpuNode.model_fields.items() if field.examples}
+    return [SetValue(str(example[0]), f"nodes[{index}].{name}") for name, example in examples.items()]
+
+
+def _unknown_key(details: ErrorDetails) -> tuple[str, Sequence[Remedy]]:
+    key, value = str(details["loc"][-1]), details["input"]
+    known = _aliases(GpuNode if len(details["loc"]) > 1 else Settings)
+    prefix = _path(details).removesuffix(key)
+    if key == "gpu" and not prefix:
+        meant = value if value in known else "slices"
+        reason = "is not a key; `pulumi config set gpu KEY` with a blank stores it, a colon is meant: gpu:KEY"
+        return reason, [SetValue("VALUE", meant), RemoveKey()]
+    close = difflib.get_close_matches(key, known, n=1)
+    if close:
+        meant = prefix + close[0]
+        return f"is not a key (did you mean {close[0]}?)", [SetValue(_plain(value), meant), RemoveKey()]
+    return f"is not a key; there are {', '.join(known)}", [RemoveKey()]
+
+
+def _aliases(model: type[BaseModel]) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _field(loc: tuple[int | str, ...]) -> Any:
+    *above, name = loc
+    model = GpuNode if len(above) > 1 else Settings
+    return next((field for key, field in model.model_fields.items() if name in (key, field.alias)), None)
+
+
+def _described(details: ErrorDetails) -> str:
+    field = _field(details["loc"])
+    return str(field.description).rstrip(".") if field else ""
+
+
+def _path(details: ErrorDetails) -> str:
+    """Such as `nodes[0].powerLimit`; pydantic names the field and not the key when a default is at fault."""
+    *above, last = details["loc"]
+    field = None if details["type"] == "extra_forbidden" else _field(details["loc"])
+    words = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in (*above, field.alias if field else last))
+    return "".join(words).removeprefix(".")
+
+
+def _command(stack: str, remedy: Remedy, path: str) -> str:
+    key = f"gpu:{remedy.key or path}"
+    verb = "rm" if isinstance(remedy, RemoveKey) else "set"
+    structured = ["--path"] if "[" in key else []
+    value = [remedy.value] if isinstance(remedy, SetValue) else []
+    return shlex.join(["pulumi", "config", verb, "--stack", stack, *structured, key, *value])
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "a mapping"
+    return "a list" if isinstance(value, list | tuple) else _plain(value) or "''"
+
+
+def _plain(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,171 @@
+"""The files that say what a stack file may contain, written from the model.
+
+`python -m gpuctl.settings.reference` writes them (`make generate`); a test fails when they are not up to date.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from gpuctl.settings.catalogue import CATALOGUE
+from gpuctl.settings.model import GpuNode, Settings
+
+_ROOT = Path(__file__).parents[2]
+
+_GENERATED = "Generated from gpuctl/settings by `make generate`."
+_FROM_TEXT = {"integer": r"^\d+$", "boolean": "^(true|false)$"}
+"""`pulumi config set` stores numbers and truth values as texts."""
+
+
+def files() -> dict[str, str]:
+    """Path in the repository -> content."""
+    return {
+        "Pulumi.yaml": _project(),
+        "config/schema.json": json.dumps(_stack_file_schema(), indent=2) + "\n",
+        "docs/configuration.md": _documentation(),
+    }
+
+
+def _project() -> str:
+    """Pulumi's project file. The project's name is the namespace of its keys: `gpu:slices` is `slices` of `gpu`."""
+    schema = Settings.model_json_schema()
+    document = {
+        "name": "gpu",
+        "description": "Shares the NVIDIA GPUs of a Talos cluster between pods, at a power limit",
+        "runtime": {"name": "python", "options": {"toolchain": "pip", "virtualenv": ".venv"}},
+        "stackConfigDir": "config",
+        "config": {
+            f"gpu:{key}": _declared(rule, required=key in schema["required"])
+            for key, rule in schema["properties"].items()
+        },
+    }
+    return f"# {_GENERATED}\n" + yaml.safe_dump(document, sort_keys=False, width=1000, allow_unicode=True)
+
+
+def _declared(rule: Mapping[str, Any], *, required: bool) -> dict[str, Any]:
+    kind = _kind(rule)
+    declared: dict[str, Any] = {"type": kind}
+    if kind == "array":
+        declared["items"] = {"type": "object"}
+    if not required:  # Pulumi demands a value for a key without a default; an empty text means not set
+        declared["default"] = "" if rule["default"] is None else rule["default"]
+    return declared | {"description": rule["description"]}
+
+
+def _stack_file_schema() -> dict[str, Any]:
+    """JSON Schema of a stack file, for editors; the draft is the one their YAML language server knows."""
+    schema = Settings.model_json_schema()
+    keys = {f"gpu:{key}": _also_from_text(rule) for key, rule in schema["properties"].items()}
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "$comment": _GENERATED,
+        "type": "object",
+        "required": ["config"],
+        "properties": {
+            "config": {
+                "type": "object",
+                "required": [f"gpu:{key}" for key in schema["required"]],
+                "properties": keys,
+                "patternProperties": {"^(?!gpu:)[^:]+:": {}},
+                "additionalProperties": False,
+            }
+        },
+        "$defs": schema["$defs"],
+    }
+
+
+def _also_from_text(rule: Mapping[str, Any]) -> dict[str, Any]:
+    pattern = _FROM_TEXT.get(rule.get("type", ""))
+    if pattern is None:
+        return dict(rule)
+    described = {key: rule[key] for key in ("default", "description") if key in rule}
+    bounded = {key: value for key, value in rule.items() if key not in described and key != "title"}
+    return described | {"anyOf": [bounded, {"type": "string", "pattern": pattern}]}
+
+
+def _documentation() -> str:
+    stack, node = Settings.model_json_schema(), GpuNode.model_json_schema()
+    return f"""\
+# Stack file reference
+
+<!-- {_GENERATED} -->
+
+A stack file is `config/Pulumi.STACK.yaml`; every key stands under `config:`. `pulumi config set gpu:slices 8` and
+`pulumi config set slices 8` write the same key. A mistake ends `pulumi preview` and `pulumi up` before anything is
+changed, with one line per mistake and the command that mends it.
+
+| key | type | default | meaning |
+|---|---|---|---|
+{_rows(stack, Settings, "gpu:")}
+
+Each entry of `gpu:nodes`:
+
+| key | type | default | meaning |
+|---|---|---|---|
+{_rows(node, GpuNode, "")}
+
+Rules that compare keys:
+
+- A power limit must lie within the range of every catalogued GPU it applies to, unless `gpu:powerManagement` is false.
+- `gpu:allocationPolicy` needs a device plugin of line v0.20: older ones ignore it without a word.
+- `gpu:renameByDefault` needs at least two slices on every node: a GPU that is not shared keeps its name.
+- `gpu:defaultRuntime` exists up to Talos v1.12.
+
+## GPU catalogue
+
+`config/gpus.yaml`. A model that is not in it is accepted with a warning: the range its card reports decides.
+
+| gpu | name | memory (MiB) | power limit (W) | default (W) | confidence |
+|---|---|--:|---|--:|---|
+{_catalogue()}
+"""
+
+
+def _rows(schema: Mapping[str, Any], model: type[BaseModel], prefix: str) -> str:
+    required = {field.alias for field in model.model_fields.values() if field.is_required()}
+    return "\n".join(
+        f"| `{prefix}{key}` | {_allowed(rule)} | {_default(rule, required=key in required)} "
+        f"| {' '.join(rule['description'].split())} |"
+        for key, rule in schema["properties"].items()
+    )
+
+
+def _allowed(rule: Mapping[str, Any]) -> str:
+    options = [option for option in rule.get("anyOf", [rule]) if option.get("type") != "null"]
+    option = options[0]
+    if "enum" in option:
+        return " or ".join(f"`{value}`" for value in option["enum"])
+    if "minimum" in option:
+        return f"{option['minimum']} to {option['maximum']}"
+    return {"string": "text", "boolean": "true or false", "array": "list"}[option["type"]]
+
+
+def _default(rule: Mapping[str, Any], *, required: bool) -> str:
+    if required:
+        return "required"
+    return "unset" if rule["default"] is None else f"`{json.dumps(rule['default']).strip(chr(34))}`"
+
+
+def _kind(rule: Mapping[str, Any]) -> str:
+    return next(option["type"] for option in rule.get("anyOf", [rule]) if option.get("type") != "null")
+
+
+def _catalogue() -> str:
+    return "\n".join(
+        f"| `{key}` | {model.name} | {model.memory_mib} | {model.watts} | {model.watts.default} | {model.confidence} |"
+        for key, model in CATALOGUE.items()
+    )
+
+
+def main() -> None:
+    """Writes the files."""
+    for path, content in files().items():
+        (_ROOT / path).write_text(content)
+
+
+if __name__ == "__main__":
+    main()

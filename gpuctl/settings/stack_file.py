@@ -1,0 +1,76 @@
+"""Reading settings: from a stack file, config/Pulumi.STACK.yaml, or as Pulumi hands them to a program."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import cast
+
+import yaml
+from pydantic import ValidationError
+
+from gpuctl.settings.mistakes import Mistake, SettingsError, mistakes
+from gpuctl.settings.model import Settings
+
+CONFIG = Path(__file__).parents[2] / "config"
+_NAMESPACE = "gpu:"
+
+
+def stack_names() -> list[str]:
+    """The stacks that have a file."""
+    return sorted(path.name.split(".", 1)[1].removesuffix(".yaml") for path in CONFIG.glob("Pulumi.*.yaml"))
+
+
+def read_stack(stack: str, folder: Path = CONFIG) -> Settings:
+    """The settings in a stack's file.
+
+    Raises:
+        SettingsError: there is no such file, it is no stack file, or its settings have mistakes.
+    """
+    path = folder / f"Pulumi.{stack}.yaml"
+    try:
+        document: object = yaml.load(path.read_text(), yaml.CSafeLoader)
+    except FileNotFoundError:
+        raise _unreadable(stack, path, f"does not exist; there are: {', '.join(stack_names()) or 'none'}") from None
+    except yaml.YAMLError as error:
+        raise _unreadable(stack, path, f"is not YAML: {' '.join(str(error).split())}") from error
+    match document:
+        case {"config": dict()}:
+            return read_config(stack, cast(dict[str, dict[str, object]], document)["config"])
+        case _:
+            raise _unreadable(stack, path, "has no mapping `config:`")
+
+
+def read_config(stack: str, config: Mapping[str, object]) -> Settings:
+    """The settings in a stack's configuration.
+
+    Args:
+        stack: named in messages.
+        config: full key, such as `gpu:slices`, to value; `gpu:` may be left out, and keys of other projects
+            and providers are not looked at. Lists may be JSON texts, which is how Pulumi passes them.
+
+    Raises:
+        SettingsError: the settings have mistakes; with all of them.
+    """
+    own = {
+        key.removeprefix(_NAMESPACE): _parsed(value)
+        for key, value in config.items()
+        if key.startswith(_NAMESPACE) or ":" not in key
+    }
+    try:
+        return Settings.model_validate(own)
+    except ValidationError as error:
+        raise SettingsError(stack, mistakes(stack, error)) from None
+
+
+def _parsed(value: object) -> object:
+    if isinstance(value, str) and value.startswith(("[", "{")):
+        try:
+            return json.loads(value)
+        except json.JSONDecodeError:
+            return value
+    return value
+
+
+def _unreadable(stack: str, path: Path, reason: str) -> SettingsError:
+    mistake = Mistake(f"config/{path.name}", "stack file", reason, f"pulumi stack init {stack}")
+    return SettingsError(stack, [mistake])
