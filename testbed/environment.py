@@ -29,10 +29,13 @@ def environment(directory: ClusterDir, commands: Path, address: str) -> dict[str
         address: of the API server, which no proxy can reach.
     """
     direct = os.environ.get("NO_PROXY") or os.environ.get("no_proxy")
+    direct = f"{direct},{address}" if direct else address
     return os.environ | {
         "PATH": f"{commands}:{os.environ['PATH']}",
         "KUBECONFIG": str(directory.kubeconfig),
-        "NO_PROXY": f"{direct},{address}" if direct else address,
+        "KUBECACHEDIR": str(directory.kubectl_cache),
+        "NO_PROXY": direct,
+        "no_proxy": direct,  # Go prefers the former, Python the latter
         "GPU_TESTBED_PYTHON": sys.executable,
         "PULUMI_HOME": str(directory.pulumi_home),
         "PULUMI_BACKEND_URL": f"file://{directory.pulumi_state}",

@@ -22,9 +22,7 @@ _PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-schedule
 _VERSION = "k8s.io/component-base/version"
 _KWOK_STAGES = ("node/fast", "node/heartbeat-with-lease", "pod/fast")
 
-_BINDS_NVML_LATE = (
-    "'-extldflags=-Wl,--export-dynamic -Wl,--unresolved-symbols=ignore-in-object-files -Wl,-z,lazy'"
-)
+_BINDS_NVML_LATE = "'-extldflags=-Wl,--export-dynamic -Wl,--unresolved-symbols=ignore-in-object-files -Wl,-z,lazy'"
 """The driver's library is found at run time. One value: the linker heeds only the last -extldflags."""
 
 
@@ -96,9 +94,7 @@ PLUGIN = GoTool(
     name="plugin",
     title=f"NVIDIA device plugin {PLUGIN_VERSION}",
     programs={"nvidia-device-plugin": "github.com/NVIDIA/k8s-device-plugin/cmd/nvidia-device-plugin"},
-    ldflags=(
-        f"{_BINDS_NVML_LATE} -X github.com/NVIDIA/k8s-device-plugin/internal/info.version=v{PLUGIN_VERSION}"
-    ),
+    ldflags=(f"{_BINDS_NVML_LATE} -X github.com/NVIDIA/k8s-device-plugin/internal/info.version=v{PLUGIN_VERSION}"),
     cgo=True,
 )
 TOOLKIT = GoTool(

@@ -74,6 +74,11 @@ class ClusterDir:
         return self.root / "pulumi-state"
 
     @property
+    def kubectl_cache(self) -> Path:
+        """KUBECACHEDIR: what kubectl knows of this API server; the next one may have the same address."""
+        return self.root / "kubectl-cache"
+
+    @property
     def temporary(self) -> Path:
         """TMPDIR: the Kubernetes provider leaves copies of the kubeconfig in it."""
         return self.root / "tmp"

@@ -53,7 +53,7 @@ class Node:
             self._start("containerd")
             self._wait("containerd answers", lambda: self._ctr("version"))
             for image in images:
-                self._ctr("--namespace", "k8s.io", "images", "import", str(image), check=True)
+                self.import_image(image)
         self.start_kubelet()
 
     def down(self) -> None:
@@ -61,6 +61,14 @@ class Node:
         self._cgroup.remove()
         shutil.rmtree(self._directory, ignore_errors=True)
         machine.release(self._config.group)
+
+    def import_image(self, archive: Path) -> None:
+        """Gives the node an image from an OCI archive, such as images.write_archive writes.
+
+        Raises:
+            CalledProcessError: containerd refuses it.
+        """
+        self._ctr("--namespace", "k8s.io", "images", "import", str(archive), check=True)
 
     def start_kubelet(self) -> None:
         """Starts the kubelet unless it runs."""

@@ -21,7 +21,7 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ClusterDir:
 def test_it_leads_to_this_cluster_whatever_was_set_before(
     directory: ClusterDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("KUBECONFIG", "PULUMI_BACKEND_URL", "PULUMI_HOME", "TMPDIR"):
+    for name in ("KUBECONFIG", "KUBECACHEDIR", "PULUMI_BACKEND_URL", "PULUMI_HOME", "TMPDIR"):
         monkeypatch.setenv(name, "/elsewhere")
     found = environment(directory, Path("/commands"), "10.200.255.1")
     assert found["PATH"] == f"/commands:{os.environ['PATH']}"
@@ -41,7 +41,8 @@ def test_no_proxy_stands_between_a_client_and_the_bridge(
     monkeypatch.delenv("no_proxy", raising=False)
     if before:
         monkeypatch.setenv("no_proxy", before)
-    assert environment(directory, Path("/commands"), "10.200.255.1")["NO_PROXY"] == after
+    found = environment(directory, Path("/commands"), "10.200.255.1")
+    assert (found["NO_PROXY"], found["no_proxy"]) == (after, after)
 
 
 def test_the_provider_is_installed_where_pulumi_looks_for_it_and_may_change(
