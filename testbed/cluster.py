@@ -68,6 +68,11 @@ class Cluster:
         return self._directory.kubeconfig
 
     @property
+    def stack_file(self) -> Path:
+        """The stack file that pulumi reads and writes in the cluster's environment; a caller puts it there."""
+        return self._directory.stack_file
+
+    @property
     def is_up(self) -> bool:
         """Whether the cluster was brought up and not taken down; its processes may have died since."""
         return self._directory.state.exists()

@@ -40,6 +40,7 @@ def environment(directory: ClusterDir, commands: Path, address: str) -> dict[str
         "PULUMI_HOME": str(directory.pulumi_home),
         "PULUMI_BACKEND_URL": f"file://{directory.pulumi_state}",
         "PULUMI_CONFIG_PASSPHRASE": "",
+        "PULUMI_OPTION_CONFIG_FILE": str(directory.stack_file),
         "PULUMI_SKIP_UPDATE_CHECK": "true",
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
         "PULUMI_K8S_CLIENT_TIMEOUT": str(_CLIENT_TIMEOUT_SECONDS),

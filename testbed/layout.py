@@ -79,6 +79,11 @@ class ClusterDir:
         return self.root / "kubectl-cache"
 
     @property
+    def stack_file(self) -> Path:
+        """The stack file that pulumi reads and writes for this cluster, so that it changes none of a checkout."""
+        return self.root / "stack.yaml"
+
+    @property
     def temporary(self) -> Path:
         """TMPDIR: the Kubernetes provider leaves copies of the kubeconfig in it."""
         return self.root / "tmp"
