@@ -163,7 +163,9 @@ def _command(stack: str, remedy: Remedy, path: str) -> str:
 def _shown(value: object) -> str:
     if isinstance(value, Mapping):
         return "a mapping"
-    return "a list" if isinstance(value, list | tuple) else _plain(value) or "''"
+    if isinstance(value, list | tuple):
+        return "a list" if value else "[]"
+    return _plain(value) or "''"
 
 
 def _plain(value: object) -> str:

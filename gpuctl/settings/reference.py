@@ -38,22 +38,24 @@ def _project() -> str:
         "description": "Shares the NVIDIA GPUs of a Talos cluster between pods, at a power limit",
         "runtime": {"name": "python", "options": {"toolchain": "pip", "virtualenv": ".venv"}},
         "stackConfigDir": "config",
-        "config": {
-            f"gpu:{key}": _declared(rule, required=key in schema["required"])
-            for key, rule in schema["properties"].items()
-        },
+        "config": {f"gpu:{key}": _declared(rule) for key, rule in schema["properties"].items()},
     }
     return f"# {_GENERATED}\n" + yaml.safe_dump(document, sort_keys=False, width=1000, allow_unicode=True)
 
 
-def _declared(rule: Mapping[str, Any], *, required: bool) -> dict[str, Any]:
-    kind = _kind(rule)
-    declared: dict[str, Any] = {"type": kind}
-    if kind == "array":
-        declared["items"] = {"type": "object"}
-    if not required:  # Pulumi demands a value for a key without a default; an empty text means not set
-        declared["default"] = "" if rule["default"] is None else rule["default"]
-    return declared | {"description": rule["description"]}
+def _declared(rule: Mapping[str, Any]) -> dict[str, Any]:
+    """A key as Pulumi declares it.
+
+    Pulumi demands a value for a key without a default, in words of its own; an empty one leaves that to the model,
+    which reports it together with all other mistakes.
+    """
+    kind = next(option["type"] for option in rule.get("anyOf", [rule]) if option.get("type") != "null")
+    items = {"items": {"type": "object"}} if kind == "array" else {}
+    default = rule.get("default")
+    if default is None:
+        default = [] if kind == "array" else ""
+    required = "" if "default" in rule else "Required. "
+    return {"type": kind, **items, "default": default, "description": required + rule["description"]}
 
 
 def _stack_file_schema() -> dict[str, Any]:
@@ -148,10 +150,6 @@ def _default(rule: Mapping[str, Any], *, required: bool) -> str:
     if required:
         return "required"
     return "unset" if rule["default"] is None else f"`{json.dumps(rule['default']).strip(chr(34))}`"
-
-
-def _kind(rule: Mapping[str, Any]) -> str:
-    return next(option["type"] for option in rule.get("anyOf", [rule]) if option.get("type") != "null")
 
 
 def _catalogue() -> str:
