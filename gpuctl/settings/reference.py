@@ -51,7 +51,7 @@ def _declared(rule: Mapping[str, Any]) -> dict[str, Any]:
     """
     kind = next(option["type"] for option in rule.get("anyOf", [rule]) if option.get("type") != "null")
     items = {"items": {"type": "object"}} if kind == "array" else {}
-    default = rule.get("default")
+    default: Any = rule.get("default")
     if default is None:
         default = [] if kind == "array" else ""
     required = "" if "default" in rule else "Required. "
