@@ -100,7 +100,7 @@ def processes(folder: Path) -> list[str]:
             command = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:  # it ended while we looked
             continue
-        if str(folder) in command:
+        if f"{folder}/" in command:
             found.append(command)
     return found
 
@@ -113,7 +113,7 @@ def remains(name: str, prefix: str) -> dict[str, object]:
         "processes": processes(root),
         "links": [prefix] if links.exists(prefix) else [],
         "control groups": [str(path) for path in cgroups.ROOT.glob(f"**/{prefix}n*")],
-        "mounts": [line for line in Path("/proc/mounts").read_text().splitlines() if str(root) in line],
+        "mounts": [line for line in Path("/proc/mounts").read_text().splitlines() if f"{root}/" in line],
     }
     return {kind: what for kind, what in left.items() if what}
 
@@ -191,12 +191,18 @@ class TestWhatIsLeft:
     def test_an_up_that_is_cut_off_leaves_nothing(self, cluster: Cluster, sent: signal.Signals) -> None:
         """Not even when it could not clean up by itself: then `down` does."""
         command = [sys.executable, "-m", "testbed", "up", "--name", NAME, "--node", "gpu-1=rtx-3090x2"]
-        with subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True) as up:
+        with subprocess.Popen(
+            command,
+            cwd=REPOSITORY,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # as in a terminal, where Ctrl-C reaches the whole group
+        ) as up:
             assert up.stderr
             while not (line := up.stderr.readline()).startswith("testbed: nodes are Ready: ..."):
                 assert line, "it ended by itself"
             prefix = prefix_of(cluster)
-            up.send_signal(sent)
+            os.killpg(up.pid, sent)
             up.communicate(timeout=60)
         if sent == signal.SIGKILL:
             assert remains(NAME, prefix)
