@@ -4,7 +4,7 @@ import difflib
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -95,8 +95,11 @@ def _usual(details: ErrorDetails) -> Sequence[Remedy]:
     for bound in ("ge", "le"):
         if bound in context:
             return [SetValue(str(context[bound]))]
-    is_node = details["loc"][0] == "nodes" and len(details["loc"]) <= 2
-    return _example_node(details) if is_node else [_example(details)]
+    if details["type"] == "tuple_type":  # Pulumi puts no entry into what is no list
+        return [RemoveKey(), *_example_node()]
+    if details["loc"] == ("nodes",):
+        return _example_node()
+    return [RemoveKey()] if _is_entry(details["loc"]) else [_example(details)]
 
 
 def _example(details: ErrorDetails) -> Remedy:
@@ -108,10 +111,14 @@ def _example(details: ErrorDetails) -> Remedy:
     return RemoveKey() if field.default is None else SetValue(_plain(field.default))
 
 
-def _example_node(details: ErrorDetails) -> list[Remedy]:
-    index = details["loc"][1] if len(details["loc"]) > 1 else 0
+def _is_entry(loc: tuple[int | str, ...]) -> bool:
+    """Whether a whole entry of the nodes is at fault; Pulumi sets no key inside one that is no mapping."""
+    return isinstance(loc[-1], int)
+
+
+def _example_node() -> list[Remedy]:
     examples = {name: field.examples for name, field in GpuNode.model_fields.items() if field.examples}
-    return [SetValue(str(example[0]), f"nodes[{index}].{name}") for name, example in examples.items()]
+    return [SetValue(str(example[0]), f"nodes[0].{name}") for name, example in examples.items()]
 
 
 def _unknown_key(details: ErrorDetails) -> tuple[str, Sequence[Remedy]]:
@@ -125,8 +132,21 @@ def _unknown_key(details: ErrorDetails) -> tuple[str, Sequence[Remedy]]:
     close = difflib.get_close_matches(key, known, n=1)
     if close:
         meant = prefix + close[0]
-        return f"is not a key (did you mean {close[0]}?)", [SetValue(_plain(value), meant), RemoveKey()]
+        return f"is not a key (did you mean {close[0]}?)", [*_assigned(meant, value), RemoveKey()]
     return f"is not a key; there are {', '.join(known)}", [RemoveKey()]
+
+
+def _assigned(key: str, value: object) -> list[Remedy]:
+    """One command for each plain value: `pulumi config set` stores a list or a mapping only by path."""
+    match value:
+        case Mapping():
+            parts = cast(Mapping[str, object], value).items()
+            return [remedy for name, part in parts for remedy in _assigned(f"{key}.{name}", part)]
+        case list():
+            parts = enumerate(cast(list[object], value))
+            return [remedy for index, part in parts for remedy in _assigned(f"{key}[{index}]", part)]
+        case _:
+            return [SetValue(_plain(value), key)]
 
 
 def _aliases(model: type[BaseModel]) -> list[str]:
@@ -165,8 +185,14 @@ def _shown(value: object) -> str:
         return "a mapping"
     if isinstance(value, list | tuple):
         return "a list" if value else "[]"
-    return _plain(value) or "''"
+    return _plain(value) if str(value).strip() else repr(value)
 
 
 def _plain(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    match value:
+        case bool():
+            return str(value).lower()
+        case None:
+            return "null"
+        case _:
+            return str(value)

@@ -112,7 +112,8 @@ Each entry of `gpu:nodes`:
 
 Rules that compare keys:
 
-- A power limit must lie within the range of every catalogued GPU it applies to, unless `gpu:powerManagement` is false.
+- A power limit must lie within the range of every catalogued GPU it applies to; `gpu:powerLimit` is not compared while
+  `gpu:powerManagement` is false.
 - `gpu:allocationPolicy` needs a device plugin of line v0.20: older ones ignore it without a word.
 - `gpu:renameByDefault` needs at least two slices on every node: a GPU that is not shared keeps its name.
 - `gpu:defaultRuntime` exists up to Talos v1.12.

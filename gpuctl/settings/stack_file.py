@@ -15,9 +15,9 @@ CONFIG = Path(__file__).parents[2] / "config"
 _NAMESPACE = "gpu:"
 
 
-def stack_names() -> list[str]:
+def stack_names(folder: Path = CONFIG) -> list[str]:
     """The stacks that have a file."""
-    return sorted(path.name.split(".", 1)[1].removesuffix(".yaml") for path in CONFIG.glob("Pulumi.*.yaml"))
+    return sorted(path.name.split(".", 1)[1].removesuffix(".yaml") for path in folder.glob("Pulumi.*.yaml"))
 
 
 def read_stack(stack: str, folder: Path = CONFIG) -> Settings:
@@ -30,14 +30,18 @@ def read_stack(stack: str, folder: Path = CONFIG) -> Settings:
     try:
         document: object = yaml.load(path.read_text(), yaml.CSafeLoader)
     except FileNotFoundError:
-        raise _unreadable(stack, path, f"does not exist; there are: {', '.join(stack_names()) or 'none'}") from None
+        raise _unreadable(stack, path, f"does not exist; there are: {', '.join(stack_names(folder)) or 'none'}") from None
     except yaml.YAMLError as error:
         raise _unreadable(stack, path, f"is not YAML: {' '.join(str(error).split())}") from error
     match document:
         case {"config": dict()}:
             return read_config(stack, cast(dict[str, dict[str, object]], document)["config"])
+        case None | {"config": None}:
+            return read_config(stack, {})
+        case dict() if "config" not in document:  # all that `pulumi stack init` writes is the stack's own salt
+            return read_config(stack, {})
         case _:
-            raise _unreadable(stack, path, "has no mapping `config:`")
+            raise _unreadable(stack, path, "is not a mapping with a mapping `config:` in it")
 
 
 def read_config(stack: str, config: Mapping[str, object]) -> Settings:

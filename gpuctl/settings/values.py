@@ -82,15 +82,24 @@ def _is_not_empty(text: str) -> str:
     return text
 
 
+def _is_no_truth_value(value: Any) -> Any:
+    """Pydantic takes true for 1: `slices: true` would quietly switch sharing off."""
+    if isinstance(value, bool):
+        raise Refused("must be a whole number")
+    return value
+
+
 def _unset(value: Any) -> Any:
     """An empty text means not set: Pulumi.yaml can declare no other default for an optional key."""
     return None if value == "" else value
 
 
-Slices = Annotated[int, Field(ge=1, le=64)]
-Watts = Annotated[int, Field(ge=1, le=2000)]
-IntervalSeconds = Annotated[int, Field(ge=5, le=3600)]
-GpuCount = Annotated[int, Field(ge=1, le=16)]
+_Number = BeforeValidator(_is_no_truth_value)
+
+Slices = Annotated[int, Field(ge=1, le=64), _Number]
+Watts = Annotated[int, Field(ge=1, le=2000), _Number]
+IntervalSeconds = Annotated[int, Field(ge=5, le=3600), _Number]
+GpuCount = Annotated[int, Field(ge=1, le=16), _Number]
 NodeName = Annotated[str, AfterValidator(_is_a_node_name)]
 NamespaceName = Annotated[str, AfterValidator(_is_a_namespace_of_its_own)]
 Text = Annotated[str, AfterValidator(_is_not_empty)]

@@ -1,0 +1,52 @@
+"""What is wrong with a stack file is said exactly, all at once, with commands that mend it."""
+
+import copy
+from pathlib import Path
+
+import pytest
+
+from gpuctl.settings import SettingsError, read_config
+from tests.fixtures import pulumi_config
+from tests.fixtures.stack_files import STACK, config_of, each_invalid, expected_mistakes, read_as_stack, settings
+
+MOST_ROUNDS = 3
+"""A mistake can hide another: what the nodes say is compared with other keys only once the nodes are right."""
+
+
+@each_invalid
+def test_every_mistake_is_reported_at_once_in_exactly_these_words(path: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as error:
+        read_as_stack(path, tmp_path)
+    assert [str(mistake) for mistake in error.value.mistakes] == expected_mistakes(path)
+
+
+@each_invalid
+def test_the_commands_in_the_message_mend_the_stack(path: Path) -> None:
+    """Run as a user would: all of them in their order, then again for what shows up only then."""
+    config = copy.deepcopy(config_of(path))
+    rounds = 0
+    while (mistakes := _mistakes(config)) and rounds < MOST_ROUNDS:
+        rounds += 1
+        for mistake in mistakes:
+            pulumi_config.run(mistake, config)
+    assert (rounds > 0, mistakes) == (True, [])
+
+
+def _mistakes(config: pulumi_config.Config) -> list[str]:
+    try:
+        read_config(STACK, config)
+    except SettingsError as error:
+        return [mistake.command for mistake in error.mistakes]
+    return []
+
+
+def test_the_message_names_the_stack_and_counts_the_mistakes() -> None:
+    with pytest.raises(SettingsError) as one:
+        settings(slices=0)
+    with pytest.raises(SettingsError) as two:
+        settings(slices=0, powerInterval=1)
+    assert str(one.value).splitlines() == [
+        "stack fixture: 1 mistake in its settings, so nothing is done",
+        "  gpu:slices = 0: must be at least 1. Mend it: pulumi config set --stack fixture gpu:slices 1",
+    ]
+    assert str(two.value).splitlines()[0] == "stack fixture: 2 mistakes in its settings, so nothing is done"

@@ -1,0 +1,147 @@
+"""Settings are read alike from a stack file and from what Pulumi hands to its program."""
+
+import json
+from pathlib import Path
+
+import pytest
+from inline_snapshot import snapshot
+from pydantic import ValidationError
+
+from gpuctl.settings import SettingsError, read_config, read_stack, stack_names
+from tests.fixtures.stack_files import VALID, config_of, each_shipped, each_valid, read_as_stack, settings
+
+NODE = {"name": "gpu-1", "gpu": "rtx-3090", "count": 2}
+
+
+def _refusal(stack: str, folder: Path) -> str:
+    with pytest.raises(SettingsError) as error:
+        read_stack(stack, folder)
+    return str(error.value).splitlines()[1].strip()
+
+
+@each_valid
+def test_a_valid_stack_file_is_read(path: Path, tmp_path: Path) -> None:
+    assert read_as_stack(path, tmp_path).context == "admin@lab"
+
+
+@each_shipped
+def test_a_shipped_stack_is_right_and_raises_no_doubt(stack: str) -> None:
+    assert read_stack(stack).warnings == []
+
+
+def test_the_stacks_are_those_that_have_a_file() -> None:
+    assert stack_names() == ["demo", "homelab", "lab"]
+
+
+def test_the_least_stack_file_means_the_declared_defaults() -> None:
+    least, spelt_out = (
+        read_config("fixture", config_of(path))
+        for path in VALID
+        if path.stem in ("the-least-that-a-stack-file-says", "every-key-at-its-default")
+    )
+    assert least == spelt_out
+
+
+def test_a_stack_without_a_file_is_told_which_there_are(tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.here.yaml").touch()
+    assert _refusal("elsewhere", tmp_path) == snapshot(
+        "config/Pulumi.elsewhere.yaml = stack file: does not exist; there are: here. "
+        "Mend it: pulumi stack init elsewhere"
+    )
+
+
+def test_a_stack_file_that_is_not_yaml_is_told_where(tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.odd.yaml").write_text("config:\n  gpu:slices: [4\n")
+    assert "config/Pulumi.odd.yaml = stack file: is not YAML: " in _refusal("odd", tmp_path)
+    assert "line 3, column 1" in _refusal("odd", tmp_path)
+
+
+@pytest.mark.parametrize("text", ["- config\n", "config: [4]\n", "config\n"])
+def test_a_stack_file_of_another_shape_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.odd.yaml").write_text(text)
+    assert "is not a mapping with a mapping `config:` in it" in _refusal("odd", tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "config:\n", "config: {}\n", "encryptionsalt: v1:abc\n"])
+def test_a_stack_without_configuration_is_told_what_it_must_say(text: str, tmp_path: Path) -> None:
+    """`pulumi stack init` leaves a file with nothing but the stack's own salt."""
+    (tmp_path / "Pulumi.new.yaml").write_text(text)
+    with pytest.raises(SettingsError) as error:
+        read_stack("new", tmp_path)
+    assert [mistake.key for mistake in error.value.mistakes] == ["gpu:context", "gpu:nodes"]
+
+
+@each_valid
+def test_what_pulumi_hands_to_the_program_means_the_same_as_the_file(path: Path) -> None:
+    """It passes every value as a text, and lists and mappings as JSON."""
+    config = config_of(path)
+    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()}
+    assert read_config("fixture", texts) == read_config("fixture", config)
+
+
+def test_a_mistake_within_a_json_text_is_found_at_its_place() -> None:
+    with pytest.raises(SettingsError) as error:
+        settings(nodes=json.dumps([NODE, NODE | {"name": "gpu-2", "count": 0}]))
+    assert [mistake.key for mistake in error.value.mistakes] == ["gpu:nodes[1].count"]
+
+
+@pytest.mark.parametrize("text", ["[{", "{]"])
+def test_a_text_that_is_almost_json_is_a_text(text: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        settings(nodes=text)
+    assert [str(mistake).split(". Mend")[0] for mistake in error.value.mistakes] == [
+        f"gpu:nodes = {text}: must be a list of nodes"
+    ]
+
+
+def test_a_key_means_the_same_with_and_without_the_projects_name() -> None:
+    short = {"context": "admin@lab", "nodes": [NODE], "slices": 8}
+    assert read_config("fixture", short) == read_config("fixture", {f"gpu:{key}": part for key, part in short.items()})
+
+
+def test_keys_of_other_projects_are_not_looked_at() -> None:
+    assert settings(**{"kubernetes:slices": 0, "pulumi:tags": {}, "aws:gpu": 1}) == settings()
+
+
+@pytest.mark.parametrize("key", ["kubeconfig", "devicePluginImage", "allocationPolicy"])
+def test_an_empty_text_leaves_an_optional_key_unset(key: str) -> None:
+    """Pulumi.yaml can declare no other default for it."""
+    assert settings(**{key: ""}) == settings()
+
+
+def test_a_model_that_is_not_in_the_catalogue_is_accepted_with_a_warning() -> None:
+    near = settings(nodes=[NODE | {"gpu": "RTX 3090 TI SUPER"}]).warnings
+    far = settings(nodes=[NODE, NODE | {"name": "gpu-2", "gpu": "matrox-millennium"}]).warnings
+    assert near == snapshot(
+        [
+            "node gpu-1: GPU 'RTX 3090 TI SUPER' is not in the catalogue (did you mean rtx-3090-ti?); its power "
+            "range and memory are unknown here, so only the card itself will say whether the limit is legal"
+        ]
+    )
+    assert far == snapshot(
+        [
+            "node gpu-2: GPU 'matrox-millennium' is not in the catalogue; its power range and memory are unknown "
+            "here, so only the card itself will say whether the limit is legal"
+        ]
+    )
+
+
+def test_settings_cannot_be_changed_once_they_are_read() -> None:
+    """What was checked is what is deployed."""
+    read = settings()
+    with pytest.raises(ValidationError):
+        read.slices = 8  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(ValidationError):
+        read.nodes[0].count = 8  # pyright: ignore[reportAttributeAccessIssue]
+    assert isinstance(read.nodes, tuple)
+
+
+def test_a_nodes_own_value_counts_before_the_stacks() -> None:
+    read = settings(slices=4, powerLimit=300, nodes=[NODE, NODE | {"name": "gpu-2", "slices": 6, "powerLimit": 280}])
+    assert [(read.slices_of(node), read.limit_of(node)) for node in read.nodes] == [(4, 300), (6, 280)]
+
+
+def test_the_image_is_the_published_one_unless_another_is_named() -> None:
+    mirror = "mirror.lan/plugin:v0.17.4"
+    assert settings(devicePluginVersion="v0.17.4").image == "nvcr.io/nvidia/k8s-device-plugin:v0.17.4"
+    assert settings(devicePluginImage=mirror).image == mirror

@@ -1,0 +1,117 @@
+"""The files written from the model are up to date, and say about stack files what the model says."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from gpuctl.settings import Settings
+from gpuctl.settings.catalogue import CATALOGUE, PowerRange
+from gpuctl.settings.reference import files
+from tests.fixtures.stack_files import INVALID, ROOT, SHIPPED, VALID, document_of
+
+BEYOND_A_SCHEMA = {
+    "a-default-runtime-from-v1.13-on",
+    "a-gpu-of-blanks",
+    "a-limit-above-one-cards-range",
+    "a-limit-above-the-cards-range",
+    "a-limit-below-the-cards-range",
+    "a-limit-for-cards-without-a-common-one",
+    "a-namespace-in-capitals",
+    "a-namespace-of-64-letters",
+    "a-node-name-in-capitals",
+    "a-nodes-limit-above-its-cards-range",
+    "a-nodes-limit-below-its-cards-range",
+    "a-plugin-after-v0.20",
+    "a-plugin-before-v0.17",
+    "a-plugin-version-without-its-v",
+    "a-talos-line-instead-of-a-release",
+    "an-empty-context",
+    "an-empty-node-name",
+    "an-image-with-a-short-digest",
+    "an-image-without-a-tag",
+    "packed-slices-before-v0.20",
+    "renaming-although-one-node-shares-nothing",
+    "renaming-gpus-that-are-not-shared",
+    "talos-after-v1.13",
+    "talos-before-v1.9",
+    "talos-v1.13.1",
+    "the-namespace-of-kubernetes",
+    "two-nodes-of-one-name",
+}
+"""What only the model finds: it compares keys, or knows versions and names. An editor finds the rest as you type."""
+
+
+def _is_accepted(document: Any) -> bool:
+    validator: Any = jsonschema.Draft7Validator(json.loads((ROOT / "config" / "schema.json").read_text()))
+    return validator.is_valid(document)
+
+
+def _declared() -> dict[str, dict[str, Any]]:
+    return yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]
+
+
+@pytest.mark.parametrize("path", files())
+def test_a_generated_file_is_up_to_date(path: str) -> None:
+    """Mended by `make generate`."""
+    assert (ROOT / path).read_text() == files()[path]
+
+
+def test_the_schema_is_one_itself() -> None:
+    jsonschema.Draft7Validator.check_schema(json.loads(files()["config/schema.json"]))
+
+
+@pytest.mark.parametrize("path", [*SHIPPED, *VALID], ids=lambda path: path.stem)
+def test_the_schema_accepts_what_the_model_accepts(path: Path) -> None:
+    assert _is_accepted(document_of(path))
+
+
+@pytest.mark.parametrize("path", INVALID, ids=lambda path: path.stem)
+def test_the_schema_rejects_what_a_schema_can(path: Path) -> None:
+    assert _is_accepted(document_of(path)) == (path.stem in BEYOND_A_SCHEMA)
+
+
+def test_pulumi_declares_the_keys_of_the_model_and_no_others() -> None:
+    assert list(_declared()) == [f"gpu:{field.alias}" for field in Settings.model_fields.values()]
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_pulumi_declares_the_models_default(name: str) -> None:
+    """A key without one gets an empty value, so that the model reports it together with all other mistakes."""
+    field = Settings.model_fields[name]
+    empty: object = [] if name == "nodes" else ""
+    expected = empty if field.is_required() or field.default is None else field.default
+    assert _declared()[f"gpu:{field.alias}"]["default"] == expected
+
+
+def test_pulumi_declares_types_it_checks_itself() -> None:
+    kinds = {str: "string", int: "integer", bool: "boolean", list: "array"}
+    for rule in _declared().values():
+        assert rule["type"] == kinds[type(rule["default"])]
+
+
+@pytest.mark.parametrize("key", CATALOGUE)
+def test_a_cards_default_limit_lies_within_its_range(key: str) -> None:
+    watts = CATALOGUE[key].watts
+    assert watts.nearest(watts.default) == watts.default
+
+
+def test_the_nearest_legal_limit_stays_within_what_is_known() -> None:
+    """An unknown side of the range is not checked: the card itself will say."""
+    closed, open_above, unknown = PowerRange(100, 350, 480), PowerRange(150, 320, None), PowerRange(None, 360, None)
+    assert [closed.nearest(watts) for watts in (99, 100, 300, 480, 481)] == [100, 100, 300, 480, 480]
+    assert [open_above.nearest(watts) for watts in (149, 2000)] == [150, 2000]
+    assert unknown.nearest(1) == 1
+
+
+def test_a_range_is_told_as_far_as_it_is_known() -> None:
+    ranges = [
+        PowerRange(100, 350, 480),
+        PowerRange(150, 320, None),
+        PowerRange(None, 70, 70),
+        PowerRange(None, 70, None),
+    ]
+    assert [str(watts) for watts in ranges] == ["100 to 480 W", "at least 150 W", "at most 70 W", "of unknown range"]
