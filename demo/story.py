@@ -1,0 +1,179 @@
+"""What the demo shows, in order."""
+
+from demo import figures
+from demo.screen import Screen
+from demo.stack import CONFIG, REPOSITORY, KeptStackFile, write_stack_file
+from testbed.cluster import Cluster, capabilities
+
+NODE = "gpu-1"
+GPUS = 2
+SLICES, MORE_SLICES = 4, 6
+PODS = 9
+WATTS = 300
+
+_NODE_SECONDS = 20
+_PODS_SECONDS = 40
+_STACK = "demo"
+_STACK_FILE = CONFIG / f"Pulumi.{_STACK}.yaml"
+_UP = ("pulumi", "up", "--yes", "--skip-preview", "--suppress-outputs", "--suppress-progress", "--stack", _STACK)
+_REMOVE_PODS = ("kubectl", "delete", "--ignore-not-found", "-f", "demo/pods.yaml")
+_DRIFT = "from testbed.cluster import Cluster; Cluster('{name}').nodes['{node}'].gpus[0].drift(350)"
+
+
+def down_command(name: str) -> str:
+    """What takes the demo's cluster down."""
+    return "make demo-down" if name == "demo" else f"python -m testbed down --name {name}"
+
+
+def shell_command(name: str) -> str:
+    """What opens a shell to work with the demo's cluster."""
+    return "python -m testbed shell" + ("" if name == "demo" else f" --name {name}")
+
+
+class Story:
+    """One run of the demo on a cluster of its own."""
+
+    def __init__(self, screen: Screen, name: str) -> None:
+        self._screen = screen
+        self._cluster = Cluster(name)
+
+    def tell(self) -> None:
+        """Shows everything this machine can show.
+
+        Raises:
+            DemoError: a command failed, or a figure is not as it should be.
+        """
+        problem = capabilities()
+        self._start(problem)
+        self._deploy()
+        if problem:
+            self._show_configuration(SLICES)
+            self._change_slices()
+            self._show_configuration(MORE_SLICES)
+        else:
+            self._show_capacity(SLICES)
+            waiting = self._share(self._show_limits())
+            self._change_slices()
+            self._show_capacity(MORE_SLICES)
+            self._show_that_nobody_waits(waiting)
+        self._suggest(real=problem is None)
+
+    def remove_pods(self) -> None:
+        """Takes back what an interrupted run left between two steps."""
+        if self._screen.environment:
+            self._screen.run(*_REMOVE_PODS)
+
+    def _start(self, problem: str | None) -> None:
+        screen, cluster = self._screen, self._cluster
+        screen.title(f"A cluster with one node of {GPUS} x RTX 3090")
+        if problem:
+            screen.say(
+                f"No real node can run here: {problem}.\nSo kwok plays the node. It runs no containers, so what "
+                "device plugin and power limit do on a node, capacity and watts, cannot be shown."
+            )
+        else:
+            screen.say("Control plane, kubelet, containerd and device plugin are real; only the GPUs are simulated.")
+        if cluster.is_up:
+            screen.say(f"Cluster {cluster.name} is up already: it is used again, brought back to the start.")
+        screen.run("python", "-m", "testbed", "up", "--name", cluster.name, "--node", f"{NODE}=rtx-3090x{GPUS}")
+        screen.environment = cluster.environment()
+
+    def _deploy(self) -> None:
+        screen, text = self._screen, _STACK_FILE.read_text()
+        screen.title("One stack file, one pulumi up")
+        screen.run("cat", str(_STACK_FILE.relative_to(REPOSITORY)))
+        write_stack_file(self._cluster, text)
+        with KeptStackFile(_STACK):
+            screen.run("pulumi", "stack", "select", "--create", _STACK)
+        screen.run(*_REMOVE_PODS)
+        screen.run(*_UP)
+
+    def _show_capacity(self, slices: int) -> None:
+        self._screen.title("What the node offers")
+        self._screen.until(
+            f"{GPUS} GPUs count as {GPUS * slices}: {slices} slices each",
+            figures.NODES,
+            figures.offered,
+            {NODE: str(GPUS * slices)},
+            _NODE_SECONDS,
+        )
+
+    def _show_limits(self) -> list[str]:
+        """Returns the UUIDs of the GPUs."""
+        self._screen.title("What the GPUs may draw: UUID, limit and default limit in watts")
+        output = self._screen.until(
+            f"every GPU is at {WATTS} W",
+            figures.LIMITS,
+            lambda output: list(figures.limits(output).values()),
+            [float(WATTS)] * GPUS,
+            _NODE_SECONDS,
+        )
+        return list(figures.limits(output))
+
+    def _share(self, uuids: list[str]) -> str:
+        """Returns the name of the pod that finds no room."""
+        screen, room = self._screen, GPUS * SLICES
+        screen.title(f"{PODS} pods that ask for one GPU each, room for {room}")
+        screen.run("kubectl", "create", "-f", "demo/pods.yaml")
+        output = screen.until(
+            f"{room} pods share {GPUS} GPUs, {SLICES} on each; one waits",
+            figures.PODS,
+            figures.placement,
+            dict.fromkeys(uuids, SLICES) | {"Pending": PODS - room},
+            _PODS_SECONDS,
+        )
+        waiting = next(pod.name for pod in figures.pods(output) if pod.phase == "Pending")
+        screen.until(
+            "it waits for a GPU",
+            figures.why_pending(waiting),
+            figures.shortage,
+            "Insufficient nvidia.com/gpu",
+            _PODS_SECONDS,
+        )
+        return waiting
+
+    def _change_slices(self) -> None:
+        self._screen.title(f"{MORE_SLICES} slices instead of {SLICES}: a rolling update, node by node")
+        self._screen.run("pulumi", "config", "set", "gpu:slices", str(MORE_SLICES), "--stack", _STACK)
+        self._screen.run(*_UP)
+
+    def _show_that_nobody_waits(self, waiting: str) -> None:
+        def read(output: str) -> dict[str, object]:
+            running = figures.running(output)
+            restarts = sum(map(int, running.values()))
+            return {"running": len(running), "restarts": restarts, f"{waiting} runs": waiting in running}
+
+        self._screen.until(
+            f"{waiting} runs too, and no pod was restarted",
+            figures.PODS,
+            read,
+            {"running": PODS, "restarts": 0, f"{waiting} runs": True},
+            _PODS_SECONDS,
+        )
+
+    def _show_configuration(self, slices: int) -> None:
+        """What can be seen where no container runs."""
+        screen = self._screen
+        screen.title("What is in the cluster")
+        screen.run("kubectl", "get", "daemonsets,configmaps", "-n", "gpu-device-plugin")
+        screen.until(
+            f"the device plugin is configured for {slices} slices",
+            figures.CONFIG,
+            figures.replicas,
+            str(slices),
+            _NODE_SECONDS,
+        )
+
+    def _suggest(self, *, real: bool) -> None:
+        screen, name = self._screen, self._cluster.name
+        screen.title("What to try next")
+        screen.say(". .venv/bin/activate                           python and gpuctl of this checkout")
+        screen.say(f"{shell_command(name):<46} a shell for what follows")
+        screen.say(f"{'gpuctl capacity --stack demo':<46} what config/Pulumi.demo.yaml asks for, computed offline")
+        if real:
+            screen.say(f"{'kubectl scale deployment share --replicas 13':<46} one more than there is room for")
+            screen.say("kubectl logs -n gpu-device-plugin ds/nvidia-power-limit --tail 5 --follow")
+            screen.say("  and in another shell, to move a limit and see the agent put it back within 5 seconds:")
+            screen.say(f'  python -c "{_DRIFT.format(name=name, node=NODE)}"')
+        screen.say(f"{'pulumi destroy --stack demo':<46} labels go, GPUs get their default limits back")
+        screen.say(f"{down_command(name):<46} takes the cluster down")
