@@ -3,7 +3,9 @@
 import pulumi
 from pulumi.runtime import config, is_dry_run
 
-from gpuctl.cluster import ClusterError, connect
+from gpuctl.cluster import Cluster, ClusterError, connect
+from gpuctl.desired.manifests import manifests
+from gpuctl.desired.names import PART_OF
 from gpuctl.settings import Settings, SettingsError, read_config
 
 
@@ -23,16 +25,18 @@ def stack_settings() -> Settings:
 
 
 def consult_cluster(settings: Settings) -> None:
-    """Makes sure that the cluster is the one the settings mean.
+    """Makes sure that the cluster is the one the settings mean, and has nothing of others in the stack's way.
 
-    Pulumi itself previews against a cluster that does not exist without a word, and would make a phantom of a node
-    that does not.
+    Pulumi itself previews against a cluster that does not exist without a word, would make a phantom of a node
+    that does not, and takes over a namespace that does, so that `pulumi destroy` deletes what others have in it.
 
     Raises:
-        pulumi.RunError: a declared node is not there; or, outside a preview, the cluster cannot be reached.
+        pulumi.RunError: a declared node is not there, or an object of others is; or, outside a preview, the cluster
+            cannot be reached.
     """
     try:
-        present = connect(settings.context, settings.kubeconfig).node_names()
+        cluster = connect(settings.context, settings.kubeconfig)
+        present, foreign = cluster.node_names(), _foreign(cluster, settings)
     except ClusterError as error:
         if not is_dry_run():
             raise pulumi.RunError(f"{error}; nothing was changed") from None
@@ -45,3 +49,23 @@ def consult_cluster(settings: Settings) -> None:
             "Mend gpu:nodes, or gpu:context when this is another cluster; "
             f"see: kubectl --context {settings.context} get nodes"
         )
+    if foreign:
+        raise pulumi.RunError("\n".join(foreign))
+
+
+def _foreign(cluster: Cluster, settings: Settings) -> list[str]:
+    """One sentence for each object that exists and is not the project's; what is in the namespace goes with it."""
+    label, value = PART_OF
+    found: list[str] = []
+    for manifest in manifests(settings):
+        kind, name = manifest["kind"], manifest["metadata"]["name"]
+        existing = None if "namespace" in manifest["metadata"] else cluster.labels(kind, name)
+        if existing is None or existing.get(label) == value:
+            continue
+        found.append(
+            f"{kind} {name} exists already and was not made by this project: it would be taken over, and deleted by "
+            "`pulumi destroy` with all that it holds. Hand it over: "
+            f"kubectl --context {settings.context} label {kind.lower()} {name} {label}={value}"
+            + (", or choose another gpu:namespace" if kind == "Namespace" else "")
+        )
+    return found

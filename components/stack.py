@@ -23,7 +23,8 @@ class GpuStack(pulumi.ComponentResource):
     """
 
     def __init__(self, name: str, settings: Settings, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("gpu:index:GpuStack", name, None, opts)
+        own = pulumi.ResourceOptions(transforms=[_take_back])
+        super().__init__("gpu:index:GpuStack", name, None, pulumi.ResourceOptions.merge(opts, own))
         talos = TalosPatches("talos-patches", settings, _child(self))
         ready: list[pulumi.Resource] = [
             Namespace("namespace", settings, _child(self)),
@@ -50,3 +51,18 @@ class GpuStack(pulumi.ComponentResource):
 
 def _child(parent: pulumi.Resource, after: list[pulumi.Resource] | None = None) -> pulumi.ResourceOptions:
     return pulumi.ResourceOptions(parent=parent, depends_on=list(after or []))
+
+
+def _take_back(args: pulumi.ResourceTransformArgs) -> pulumi.ResourceTransformResult | None:
+    """Lets the stack overwrite what others changed in its own objects, never in a node of which it has only labels.
+
+    Without it a change by kubectl ends every later `pulumi up --refresh` with a field conflict, and so does the
+    object that an interrupted `pulumi up` left behind.
+    """
+    kind = args.type_.rpartition(":")[2]
+    if not args.type_.startswith("kubernetes:") or kind.endswith("Patch"):
+        return None
+    props: dict[str, Any] = dict(args.props)
+    metadata = props["metadata"]
+    annotations = metadata.get("annotations", {}) | {"pulumi.com/patchForce": "true"}
+    return pulumi.ResourceTransformResult(props | {"metadata": metadata | {"annotations": annotations}}, args.opts)

@@ -1,7 +1,7 @@
 """A connection to the one cluster that a stack names."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -9,11 +9,14 @@ import httpx2
 import yaml
 from lightkube import Client, KubeConfig
 from lightkube.config.kubeconfig import SingleConfig
-from lightkube.core.exceptions import ConfigError
-from lightkube.resources.core_v1 import Node
+from lightkube.core.exceptions import ApiError, ConfigError
+from lightkube.resources.core_v1 import Namespace, Node
+from lightkube.resources.node_v1 import RuntimeClass
 
 _TIMEOUT_SECONDS = 5
 _DEFAULT_KUBECONFIG = "~/.kube/config"
+_KINDS: Mapping[str, Any] = {"Namespace": Namespace, "RuntimeClass": RuntimeClass}
+_NOT_FOUND = 404
 
 
 class ClusterError(Exception):
@@ -25,6 +28,14 @@ class Cluster(Protocol):
 
     def node_names(self) -> set[str]:
         """The names of its nodes.
+
+        Raises:
+            ClusterError: it does not answer, or refuses.
+        """
+        ...
+
+    def labels(self, kind: str, name: str) -> Mapping[str, str] | None:
+        """The labels of a Namespace or RuntimeClass; None when there is none of that name.
 
         Raises:
             ClusterError: it does not answer, or refuses.
@@ -61,7 +72,18 @@ class _LightkubeCluster:
         try:
             return {node.metadata.name for node in self._client.list(Node)}
         except (httpx2.HTTPError, ConfigError) as error:
-            raise ClusterError(f"context {self._context} ({self._server}) cannot be reached: {error}") from error
+            raise self._unreachable(error) from error
+
+    def labels(self, kind: str, name: str) -> Mapping[str, str] | None:
+        try:
+            return self._client.get(_KINDS[kind], name).metadata.labels or {}
+        except (httpx2.HTTPError, ConfigError) as error:
+            if isinstance(error, ApiError) and error.status.code == _NOT_FOUND:
+                return None
+            raise self._unreachable(error) from error
+
+    def _unreachable(self, error: Exception) -> ClusterError:
+        return ClusterError(f"context {self._context} ({self._server}) cannot be reached: {error}")
 
 
 def _config(context: str, paths: Sequence[Path]) -> SingleConfig:

@@ -13,16 +13,15 @@ PRESENT_LABEL = "nvidia.com/gpu.present"
 """The label by which NVIDIA's own charts find GPU nodes."""
 PROFILE_LABEL = "nvidia.com/device-plugin.config"
 """The label by which NVIDIA's own charts give a node its device-plugin configuration."""
+PART_OF = ("app.kubernetes.io/part-of", "gpu-sharing")
+"""The label by which the project knows its own objects."""
 CHECKSUM_ANNOTATION = "checksum/config"
 """Changes with the configuration a pod reads, so that the pod is rolled; Helm's usual name for it."""
 
 
 def labels(component: str, profile: str = DEFAULT) -> dict[str, str]:
     """The recommended Kubernetes labels of an object."""
-    return selector(component, profile) | {
-        "app.kubernetes.io/part-of": "gpu-sharing",
-        "app.kubernetes.io/managed-by": "pulumi",
-    }
+    return selector(component, profile) | dict([PART_OF]) | {"app.kubernetes.io/managed-by": "pulumi"}
 
 
 def selector(component: str, profile: str) -> dict[str, str]:
