@@ -36,6 +36,7 @@ class Story:
     def __init__(self, screen: Screen, name: str) -> None:
         self._screen = screen
         self._cluster = Cluster(name)
+        self._reused = self._cluster.is_up
 
     def tell(self) -> None:
         """Shows everything this machine can show.
@@ -73,7 +74,7 @@ class Story:
             )
         else:
             screen.say("Control plane, kubelet, containerd and device plugin are real; only the GPUs are simulated.")
-        if cluster.is_up:
+        if self._reused:
             screen.say(f"Cluster {cluster.name} is up already: it is used again, brought back to the start.")
         screen.run("python", "-m", "testbed", "up", "--name", cluster.name, "--node", f"{NODE}=rtx-3090x{GPUS}")
         screen.environment = cluster.environment()
@@ -85,8 +86,11 @@ class Story:
         write_stack_file(self._cluster, text)
         with KeptStackFile(_STACK):
             screen.run("pulumi", "stack", "select", "--create", _STACK)
-        screen.run(*_REMOVE_PODS)
-        screen.run(*_UP)
+        if self._reused:  # an earlier run may have been cut off, and Pulumi does not know how far it got
+            screen.run(*_REMOVE_PODS)
+            screen.run(*_UP, "--refresh")
+        else:
+            screen.run(*_UP)
 
     def _show_capacity(self, slices: int) -> None:
         self._screen.title("What the node offers")
