@@ -11,7 +11,7 @@ from gpuctl.settings import GpuNode, Settings
 
 DEFAULT = "default"
 
-_LONGEST_NAME = 40
+_LONGEST_NAME = 35
 """So that `nvidia-device-plugin-config-NAME` and the label value stay within 63 characters."""
 
 

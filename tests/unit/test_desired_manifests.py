@@ -1,0 +1,85 @@
+"""Every Kubernetes object of a stack, whole, and right for the API server's own schema."""
+
+import copy
+from pathlib import Path
+
+import pytest
+from syrupy.assertion import SnapshotAssertion
+
+from gpuctl.desired.manifests import manifests
+from gpuctl.desired.names import CHECKSUM_ANNOTATION, Manifest
+from gpuctl.settings import read_config, read_stack
+from tests.fixtures import kubernetes_schema
+from tests.fixtures.snapshots import YamlSnapshot
+from tests.fixtures.stack_files import config_of, each_shipped, each_valid, settings
+
+
+def identity(manifest: Manifest) -> tuple[str, str | None, str]:
+    metadata = manifest["metadata"]
+    return manifest["kind"], metadata.get("namespace"), metadata["name"]
+
+
+def _without_the_agent(documents: list[Manifest]) -> list[Manifest]:
+    """With a word in place of the power-limit agent's text, which has tests of its own, and of its hash."""
+    documents = copy.deepcopy(documents)
+    for document in documents:
+        if document["metadata"]["name"] == "nvidia-power-limit-agent":
+            document["data"]["agent.sh"] = "the agent"
+        if document["metadata"]["name"].startswith("nvidia-power-limit") and document["kind"] == "DaemonSet":
+            document["spec"]["template"]["metadata"]["annotations"][CHECKSUM_ANNOTATION] = "its hash"
+    return documents
+
+
+@pytest.mark.parametrize("stack", ["homelab", "lab"])
+def test_these_are_the_objects_of_a_shipped_stack(stack: str, snapshot: SnapshotAssertion) -> None:
+    documents = _without_the_agent(manifests(read_stack(stack)))
+    assert documents == snapshot(extension_class=YamlSnapshot)
+
+
+@pytest.mark.parametrize("version", kubernetes_schema.VERSIONS)
+@each_shipped
+def test_the_api_server_understands_every_field(stack: str, version: str) -> None:
+    mistakes = {
+        identity(manifest): kubernetes_schema.unknown_or_wrong(manifest, version)
+        for manifest in manifests(read_stack(stack))
+    }
+    assert set(mistakes.values()) == {None}
+
+
+def test_a_field_that_does_not_exist_would_be_found() -> None:
+    (*_, daemon_set) = manifests(settings())
+    daemon_set["spec"]["template"]["spec"]["runtimeClass"] = "nvidia"
+    assert "'runtimeClass' was unexpected" in str(kubernetes_schema.unknown_or_wrong(daemon_set, "1.36"))
+
+
+@each_valid
+def test_no_two_objects_of_a_stack_are_the_same(path: Path) -> None:
+    found = [identity(manifest) for manifest in manifests(read_config("fixture", config_of(path)))]
+    assert len(set(found)) == len(found)
+
+
+def test_an_object_stands_after_what_it_needs() -> None:
+    """The namespace before what is in it, the power limit before the plugin that hands the GPUs out."""
+    assert [identity(manifest) for manifest in manifests(settings(namespace="gpus"))] == [
+        ("Namespace", None, "gpus"),
+        ("RuntimeClass", None, "nvidia"),
+        ("ConfigMap", "gpus", "nvidia-power-limit-agent"),
+        ("DaemonSet", "gpus", "nvidia-power-limit"),
+        ("ConfigMap", "gpus", "nvidia-device-plugin-config"),
+        ("DaemonSet", "gpus", "nvidia-device-plugin"),
+    ]
+
+
+def test_without_power_management_nothing_of_it_is_left() -> None:
+    names = [name for _, _, name in map(identity, manifests(settings(powerManagement=False)))]
+    assert names == ["gpu-device-plugin", "nvidia", "nvidia-device-plugin-config", "nvidia-device-plugin"]
+
+
+def test_the_namespace_admits_the_pods_on_talos() -> None:
+    """Talos enforces `baseline`, which forbids host folders and capabilities: the DaemonSets would get no pods."""
+    labels = manifests(settings())[0]["metadata"]["labels"]
+    assert {mode: labels[f"pod-security.kubernetes.io/{mode}"] for mode in ("enforce", "warn", "audit")} == {
+        "enforce": "privileged",
+        "warn": "privileged",
+        "audit": "privileged",
+    }

@@ -1,0 +1,151 @@
+"""The pods may do next to nothing, and are probed where they serve."""
+
+import hashlib
+from typing import Any
+
+import pytest
+
+from gpuctl.desired.manifests import manifests
+from gpuctl.desired.names import Manifest
+from gpuctl.settings import Settings, read_config
+from tests.fixtures.stack_files import ROOT, VALID, config_of, settings
+
+SOCKETS = "/var/lib/kubelet/device-plugins"
+AGENT = ROOT / "gpuctl" / "desired" / "power_limit_agent.sh"
+
+_STACKS = [read_config("fixture", config_of(path)) for path in VALID]
+EVERY_POD = [
+    pytest.param(manifest["spec"]["template"]["spec"], manifest, id=f"{path.stem}:{manifest['metadata']['name']}")
+    for path, stack in zip(VALID, _STACKS, strict=True)
+    for manifest in manifests(stack)
+    if manifest["kind"] == "DaemonSet"
+]
+every_pod = pytest.mark.parametrize(("pod", "manifest"), EVERY_POD)
+
+
+def _container(name: str, **keys: Any) -> dict[str, Any]:
+    return _pod(name, **keys)["containers"][0]
+
+
+def _pod(name: str, **keys: Any) -> dict[str, Any]:
+    (daemon_set,) = (each for each in _daemon_sets(settings(**keys)) if each["metadata"]["name"] == name)
+    return daemon_set["spec"]["template"]["spec"]
+
+
+def _daemon_sets(cluster: Settings) -> list[Manifest]:
+    return [manifest for manifest in manifests(cluster) if manifest["kind"] == "DaemonSet"]
+
+
+def test_the_plugin_has_no_privilege_at_all() -> None:
+    """It needs uid 0 to write into the kubelet's folder, and no capability."""
+    assert _pod("nvidia-device-plugin")["securityContext"] == {
+        "runAsUser": 0,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    assert _container("nvidia-device-plugin")["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def test_the_power_limit_has_the_one_capability_that_setting_it_takes() -> None:
+    """Spelt without CAP_: with it, the API server refuses allowPrivilegeEscalation: false."""
+    assert _pod("nvidia-power-limit")["securityContext"] == {
+        "runAsUser": 0,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    assert _container("nvidia-power-limit")["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"], "add": ["SYS_ADMIN"]},
+    }
+
+
+@every_pod
+def test_no_pod_shares_anything_with_its_host_but_the_kubelets_folder(pod: Any, manifest: Manifest) -> None:
+    host_paths = [volume["hostPath"] for volume in pod["volumes"] if "hostPath" in volume]
+    is_plugin = manifest["metadata"]["name"].startswith("nvidia-device-plugin")
+    assert host_paths == ([{"path": SOCKETS, "type": "Directory"}] if is_plugin else [])
+    assert not {"hostPID", "hostNetwork", "hostIPC", "hostUsers", "serviceAccountName"} & set(pod)
+    assert "privileged" not in str(pod)
+
+
+@every_pod
+def test_no_pod_gets_a_token_for_the_api_server(pod: Any, manifest: Manifest) -> None:
+    """Neither asks the API server anything."""
+    assert pod["automountServiceAccountToken"] is False
+    assert "serviceAccountName" not in pod, manifest["metadata"]["name"]
+
+
+@every_pod
+def test_every_container_says_what_it_needs_and_what_it_may_take(pod: Any, manifest: Manifest) -> None:
+    (container,) = pod["containers"]
+    assert "initContainers" not in pod
+    assert set(container["resources"]["requests"]) == set(container["resources"]["limits"]) == {"cpu", "memory"}
+    assert container["name"] == manifest["metadata"]["labels"]["app.kubernetes.io/name"]
+
+
+@every_pod
+def test_no_pod_uses_up_a_slice(pod: Any, manifest: Manifest) -> None:
+    """They see all GPUs through the runtime; a request would hide all but one, and take a slice from the users."""
+    assert "nvidia.com" not in str(pod["containers"][0]["resources"])
+    assert pod["runtimeClassName"] == "nvidia"
+    assert {"name": "NVIDIA_VISIBLE_DEVICES", "value": "all"} in pod["containers"][0]["env"], manifest["kind"]
+
+
+@every_pod
+def test_a_pod_survives_full_nodes_taints_and_control_planes(pod: Any, manifest: Manifest) -> None:
+    assert pod["priorityClassName"] == "system-node-critical"
+    assert {toleration["key"] for toleration in pod["tolerations"]} == {
+        "nvidia.com/gpu",
+        "node-role.kubernetes.io/control-plane",
+    }, manifest["metadata"]["name"]
+
+
+@every_pod
+def test_a_bad_configuration_stops_at_the_first_node(pod: Any, manifest: Manifest) -> None:
+    """A pod that is available the moment it starts and then exits lets the rollout take every node down."""
+    assert manifest["spec"]["minReadySeconds"] == 5, pod
+    assert manifest["spec"]["updateStrategy"]["rollingUpdate"] == {"maxUnavailable": 1}
+
+
+@pytest.mark.parametrize(
+    ("keys", "socket"),
+    [
+        ({}, "nvidia-gpu.sock"),
+        ({"slices": 1}, "nvidia-gpu.sock"),
+        ({"renameByDefault": True}, "nvidia-gpu.shared.sock"),
+    ],
+)
+def test_the_plugin_is_probed_at_the_socket_it_serves(keys: dict[str, Any], socket: str) -> None:
+    """It has no HTTP port; the socket is called after the resource."""
+    container = _container("nvidia-device-plugin", **keys)
+    commands = [container[f"{probe}Probe"]["exec"]["command"] for probe in ("startup", "readiness", "liveness")]
+    assert commands == [["/busybox/test", "-S", f"{SOCKETS}/{socket}"]] * 3
+
+
+def test_the_power_limit_is_ready_only_while_the_watts_are_right() -> None:
+    """One failed look is enough: `pulumi up` and a rollout wait for the watts, not for a process."""
+    container = _container("nvidia-power-limit")
+    verbs = {probe: container[f"{probe}Probe"]["exec"]["command"][-1] for probe in ("startup", "readiness", "liveness")}
+    assert verbs == {"startup": "alive", "readiness": "ready", "liveness": "alive"}
+    assert container["readinessProbe"]["failureThreshold"] == 1
+
+
+def test_the_power_limit_is_told_watts_period_and_the_gpus_of_its_nodes() -> None:
+    nodes = [{"name": f"gpu-{number}", "gpu": "rtx-3090", "count": number} for number in (1, 2)]
+    container = _container("nvidia-power-limit", powerLimit=280, powerInterval=30, nodes=nodes)
+    values = {variable["name"]: variable.get("value") for variable in container["env"]}
+    assert values["POWER_LIMIT_WATTS"] == "280"
+    assert values["POWER_LIMIT_INTERVAL"] == "30"
+    assert values["NODE_GPU_COUNTS"] == "gpu-1=1 gpu-2=2"
+
+
+def test_the_power_limits_pods_run_the_script_in_the_config_map() -> None:
+    (agent,) = (each for each in manifests(settings()) if each["metadata"]["name"] == "nvidia-power-limit-agent")
+    (daemon_set,) = (each for each in _daemon_sets(settings()) if each["metadata"]["name"] == "nvidia-power-limit")
+    template = daemon_set["spec"]["template"]
+    assert agent["data"] == {"agent.sh": AGENT.read_text()}
+    assert template["metadata"]["annotations"] == {"checksum/config": hashlib.sha256(AGENT.read_bytes()).hexdigest()}
+    assert template["spec"]["containers"][0]["command"] == ["/busybox/sh", "/agent/agent.sh", "run"]

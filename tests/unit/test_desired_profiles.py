@@ -1,0 +1,106 @@
+"""Nodes that share their GPUs alike are one profile, under a name that stays."""
+
+import re
+from typing import Any
+
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from gpuctl.desired.profiles import DEFAULT, Profile, profiles
+from gpuctl.settings import GpuNode, Settings
+from tests.fixtures.stack_files import settings
+from tests.fixtures.strategies import clusters
+
+LABEL_VALUE = r"[a-z0-9]([-a-z0-9_.]*[a-z0-9])?"
+LONGEST_BASE = "nvidia-device-plugin-config"
+
+
+def _node(name: str, **keys: Any) -> dict[str, Any]:
+    return {"name": name, "gpu": "rtx-3090", "count": 1} | keys
+
+
+def _names(cluster: Settings) -> dict[str, str]:
+    """Node -> its profile."""
+    return {node.name: profile.name for profile in profiles(cluster) for node in profile.nodes}
+
+
+@given(clusters())
+def test_every_node_is_in_exactly_one_profile(cluster: Settings) -> None:
+    members = [node for profile in profiles(cluster) for node in profile.nodes]
+    assert sorted(members, key=_name_of) == sorted(cluster.nodes, key=_name_of)
+
+
+def _name_of(node: GpuNode) -> str:
+    return node.name
+
+
+@given(clusters())
+def test_a_profiles_values_are_those_of_all_its_nodes(cluster: Settings) -> None:
+    for profile in profiles(cluster):
+        values = {(cluster.slices_of(node), cluster.limit_of(node)) for node in profile.nodes}
+        assert values == {(profile.slices, profile.power_limit)}
+
+
+@given(clusters())
+def test_no_two_profiles_have_the_same_values_or_the_same_name(cluster: Settings) -> None:
+    found = profiles(cluster)
+    assert len({(profile.slices, profile.power_limit) for profile in found}) == len(found)
+    assert len({profile.name for profile in found}) == len(found)
+
+
+@given(clusters())
+def test_a_profiles_name_fits_a_label_and_the_names_of_its_objects(cluster: Settings) -> None:
+    """A label value has at most 63 characters, and so has the name of a pod's host."""
+    for profile in profiles(cluster):
+        assert re.fullmatch(LABEL_VALUE, profile.name)
+        assert len(profile.named(LONGEST_BASE)) <= 63
+
+
+@given(clusters())
+def test_the_profile_default_is_the_one_with_the_stacks_values(cluster: Settings) -> None:
+    found = profiles(cluster)
+    usual = [profile for profile in found if profile.name == DEFAULT]
+    if len(found) == 1:
+        assert found == tuple(usual)
+    else:
+        assert all((each.slices, each.power_limit) == (cluster.slices, cluster.power_limit) for each in usual)
+
+
+@given(clusters(min_nodes=2), st.data())
+def test_the_names_stay_when_one_profile_gets_other_values(cluster: Settings, data: st.DataObject) -> None:
+    """Otherwise a change of one node's slices would replace the DaemonSets of others."""
+    before = profiles(cluster)
+    assume(len(before) > 1)
+    changed = data.draw(st.sampled_from([profile for profile in before if profile.name != DEFAULT]))
+    taken = {profile.slices for profile in before} | {cluster.slices}
+    fresh = data.draw(st.integers(1, 64).filter(lambda slices: slices not in taken))
+    assert _names(_with_slices(cluster, changed, fresh)) == _names(cluster)
+
+
+def _with_slices(cluster: Settings, profile: Profile, slices: int) -> Settings:
+    nodes = [node.model_copy(update={"slices": slices}) if node in profile.nodes else node for node in cluster.nodes]
+    return cluster.model_copy(update={"nodes": tuple(nodes)})
+
+
+def test_names_are_plain_where_there_is_one_profile() -> None:
+    """Also when its nodes override something: they all do it alike."""
+    (only,) = profiles(settings(nodes=[_node("gpu-1", slices=6), _node("gpu-2", slices=6)]))
+    assert (only.name, only.named("nvidia-device-plugin")) == (DEFAULT, "nvidia-device-plugin")
+
+
+def test_a_profile_is_named_after_its_first_node() -> None:
+    nodes = [_node("gpu-1"), _node("gpu-2", slices=6), _node("gpu-3", slices=6)]
+    assert _names(settings(nodes=nodes)) == {"gpu-1": DEFAULT, "gpu-2": "gpu-2", "gpu-3": "gpu-2"}
+
+
+def test_a_node_called_default_does_not_lend_its_profile_that_name() -> None:
+    nodes = [_node("default", slices=6), _node("gpu-1")]
+    assert _names(settings(nodes=nodes)) == {"default": "default-37a8eec1", "gpu-1": DEFAULT}
+
+
+def test_long_node_names_that_begin_alike_give_different_profiles() -> None:
+    first, second = (f"a-very-long-name-of-a-machine-in-the-lab-{number}" for number in (1, 2))
+    nodes = [_node("gpu-1"), _node(first, slices=5), _node(second, slices=6)]
+    names = _names(settings(nodes=nodes))
+    assert names[first] != names[second]
+    assert {len(names[first]), len(names[second])} == {35}

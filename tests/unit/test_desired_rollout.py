@@ -1,0 +1,100 @@
+"""What a changed setting changes in the cluster: as few pods as it can."""
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+
+from gpuctl.desired.manifests import manifests
+from gpuctl.desired.names import Manifest
+from gpuctl.settings import Settings
+from tests.fixtures.stack_files import settings
+from tests.fixtures.strategies import clusters
+
+TEMPLATE = "spec.template"
+CHECKSUM = f"{TEMPLATE}.metadata.annotations.checksum/config"
+ENVIRONMENT = f"{TEMPLATE}.spec.containers.0.env"
+
+
+@given(clusters())
+def test_a_selector_is_the_objects_name_and_its_profile_and_nothing_that_changes(cluster: Settings) -> None:
+    """Kubernetes refuses to change one, and Pulumi would replace the DaemonSet: no pods in between."""
+    for manifest in manifests(cluster):
+        if manifest["kind"] != "DaemonSet":
+            continue
+        labels, spec = manifest["metadata"]["labels"], manifest["spec"]
+        plain, profile = labels["app.kubernetes.io/name"], labels["app.kubernetes.io/instance"]
+        selected = {"app.kubernetes.io/name": plain, "app.kubernetes.io/instance": profile}
+        assert spec["selector"] == {"matchLabels": selected}
+        assert selected.items() <= spec["template"]["metadata"]["labels"].items()
+        assert manifest["metadata"]["name"] == (plain if profile == "default" else f"{plain}-{profile}")
+        assert spec["template"]["spec"]["nodeSelector"] == {
+            "nvidia.com/gpu.present": "true",
+            "nvidia.com/device-plugin.config": profile,
+        }
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (
+            {"slices": 8},
+            {("nvidia-device-plugin-config", "data.config.yaml"), ("nvidia-device-plugin", CHECKSUM)},
+        ),
+        ({"powerLimit": 250}, {("nvidia-power-limit", f"{ENVIRONMENT}.2.value")}),
+        ({"powerInterval": 30}, {("nvidia-power-limit", f"{ENVIRONMENT}.3.value")}),
+        (
+            {"devicePluginVersion": "v0.17.4"},
+            {(name, f"{TEMPLATE}.spec.containers.0.image") for name in ("nvidia-device-plugin", "nvidia-power-limit")},
+        ),
+        ({"labelNodes": False, "talosVersion": "v1.12.4", "driverChannel": "lts"}, set[tuple[str, str]]()),
+    ],
+    ids=["slices", "powerLimit", "powerInterval", "devicePluginVersion", "what only Talos reads"],
+)
+def test_a_changed_setting_changes_this_and_nothing_else(change: Any, expected: set[tuple[str, str]]) -> None:
+    """Of all objects; so that a change takes away as few GPUs as it can."""
+    before, after = (
+        {(each["kind"], each["metadata"]["name"]): each for each in manifests(settings(**keys))}
+        for keys in ({}, change)
+    )
+    assert before.keys() == after.keys()
+    assert {
+        (name, path) for kind, name in before for path in _changes(before[kind, name], after[kind, name])
+    } == expected
+
+
+def _by_name(cluster: Settings) -> dict[tuple[str, str], Manifest]:
+    return {(each["kind"], each["metadata"]["name"]): each for each in manifests(cluster)}
+
+
+def _changes(before: Manifest, after: Manifest) -> set[str]:
+    """The paths at which two manifests differ."""
+    return {path for path, _ in set(_leaves(before)) ^ set(_leaves(after))}
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    match value:
+        case dict():
+            parts = list(cast(dict[str, Any], value).items())
+        case list():
+            parts = [(str(index), part) for index, part in enumerate(cast(list[Any], value))]
+        case _:
+            yield path.removeprefix("."), value
+            return
+    for step, part in parts:
+        yield from _leaves(part, f"{path}.{step}")
+
+
+def test_other_slices_on_one_node_leave_the_other_nodes_alone() -> None:
+    nodes: list[dict[str, Any]] = [
+        {"name": "gpu-1", "gpu": "rtx-3090", "count": 2},
+        {"name": "gpu-2", "gpu": "rtx-3090", "count": 2, "slices": 6},
+    ]
+    before = _by_name(settings(nodes=nodes))
+    after = _by_name(settings(nodes=[nodes[0], nodes[1] | {"slices": 8}]))
+    assert before.keys() == after.keys()
+    assert {name for kind, name in before if before[kind, name] != after[kind, name]} == {
+        "nvidia-device-plugin-config-gpu-2",
+        "nvidia-device-plugin-gpu-2",
+    }
