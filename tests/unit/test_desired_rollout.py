@@ -54,10 +54,7 @@ def test_a_selector_is_the_objects_name_and_its_profile_and_nothing_that_changes
 )
 def test_a_changed_setting_changes_this_and_nothing_else(change: Any, expected: set[tuple[str, str]]) -> None:
     """Of all objects; so that a change takes away as few GPUs as it can."""
-    before, after = (
-        {(each["kind"], each["metadata"]["name"]): each for each in manifests(settings(**keys))}
-        for keys in ({}, change)
-    )
+    before, after = _by_name(settings()), _by_name(settings(**change))
     assert before.keys() == after.keys()
     assert {
         (name, path) for kind, name in before for path in _changes(before[kind, name], after[kind, name])
