@@ -161,7 +161,7 @@ class Stack:
 
 def suggested(message: str) -> list[str]:
     """The pulumi commands in a message."""
-    return re.findall(r"pulumi config (?:set|rm) .*", message)
+    return re.findall(r"(?<!`)pulumi config (?:set|rm) .*", message)
 
 
 def is_subset(part: Any, whole: Any) -> bool:
@@ -173,15 +173,10 @@ def is_subset(part: Any, whole: Any) -> bool:
     return part == whole
 
 
-def process_ended(pid: int) -> bool:
-    """Whether a process that is no child of ours is gone."""
-    return not Path("/proc", str(pid)).exists()
-
-
 def children(pid: int) -> list[int]:
-    """The processes that a process started."""
-    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(child) for child in found]
+    """The processes that a process started, in any of its threads."""
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return [int(child) for thread in threads for child in (thread / "children").read_text().split()]
 
 
 def _steps(events: list[dict[str, Any]]) -> Iterator[Step]:

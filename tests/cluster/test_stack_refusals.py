@@ -16,7 +16,7 @@ GPU_1 = {"name": "gpu-1", "gpu": "rtx-3090", "count": 2}
 
 
 @pytest.fixture
-def untouched(stack: Stack, environment: Environment) -> Iterator[Snapshot]:
+def untouched(stack: Stack, environment: Environment) -> Iterator[Snapshot]:  # noqa: ARG001 (looked at before it goes)
     """The cluster before the test, which must be the same after it."""
     before = snapshot(environment)
     yield before
@@ -51,12 +51,12 @@ def line_about(key: str, message: str) -> str:
 @pytest.mark.usefixtures("untouched")
 class TestSettings:
     def test_every_mistake_has_a_line_with_key_value_reason_and_command(self, stack: Stack, cluster: Cluster) -> None:
-        stack.configure(context=cluster.context, nodes=[GPU_1], slices=0, powerLimit=9999, talosVersion="v1.2.3")
+        stack.configure(context=cluster.context, nodes=[GPU_1], slices=0, powerLimit=9999, namespace="kube-system")
         message = refused(stack)
         for key, value, reason in (
             ("gpu:slices", "0", "at least 1"),
             ("gpu:powerLimit", "9999", "at most 2000"),
-            ("gpu:talosVersion", "v1.2.3", "outside the lines"),
+            ("gpu:namespace", "kube-system", "belongs to Kubernetes"),
         ):
             line = line_about(key, message)
             assert f"{key} = {value}: " in line

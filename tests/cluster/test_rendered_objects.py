@@ -1,0 +1,70 @@
+"""What `gpuctl render` prints, as a real API server judges it."""
+
+import json
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from gpuctl.desired.names import Manifest
+from gpuctl.settings import stack_names
+from tests.cluster.pulumi_stack import Environment, clear, output, run, snapshot
+
+pytestmark = pytest.mark.cluster
+
+APPLY = ("kubectl", "apply", "--server-side", "-f", "-")
+
+
+@pytest.fixture(scope="module", params=stack_names())
+def applied(request: pytest.FixtureRequest, environment: Environment) -> Iterator[str]:
+    """The objects of a shipped stack on the cluster; the text that was applied."""
+    rendered = output(environment, sys.executable, "-m", "gpuctl", "render", "--stack", request.param)
+    output(environment, *APPLY, text=rendered)
+    yield rendered
+    clear(environment)
+
+
+def daemon_sets(rendered: str) -> list[Manifest]:
+    return [document for document in yaml.safe_load_all(rendered) if document["kind"] == "DaemonSet"]
+
+
+def pod_of(daemon_set: Manifest, namespace: str) -> str:
+    """The pod that a DaemonSet's controller would create."""
+    template: dict[str, Any] = daemon_set["spec"]["template"]
+    metadata = {**template["metadata"], "name": daemon_set["metadata"]["name"], "namespace": namespace}
+    return json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]})
+
+
+def test_every_object_is_accepted(applied: str, environment: Environment) -> None:
+    rendered = {(document["kind"], document["metadata"]["name"]) for document in yaml.safe_load_all(applied)}
+    assert snapshot(environment).objects.keys() == rendered
+
+
+def test_applied_again_it_changes_nothing(applied: str, environment: Environment) -> None:
+    before = snapshot(environment)
+    assert run(environment, "kubectl", "diff", "--server-side", "-f", "-", text=applied).returncode == 0
+    output(environment, *APPLY, text=applied)
+    after = snapshot(environment)
+    assert before.objects.keys() == after.objects.keys()
+    assert after.changed_since(before) == set()
+
+
+def test_the_api_server_admits_the_pods_in_their_namespace(applied: str, environment: Environment) -> None:
+    for daemon_set in daemon_sets(applied):
+        pod = pod_of(daemon_set, daemon_set["metadata"]["namespace"])
+        output(environment, "kubectl", "create", "--dry-run=server", "-f", "-", text=pod)
+
+
+def test_a_namespace_at_talos_default_pod_security_refuses_the_pods(applied: str, environment: Environment) -> None:
+    """So the labels of the stack's namespace are what admits them."""
+    output(environment, "kubectl", "label", "namespace", "default", "pod-security.kubernetes.io/enforce=baseline")
+    try:
+        for daemon_set in daemon_sets(applied):
+            done = run(
+                environment, "kubectl", "create", "--dry-run=server", "-f", "-", text=pod_of(daemon_set, "default")
+            )
+            assert 'violates PodSecurity "baseline' in done.stderr
+    finally:
+        output(environment, "kubectl", "label", "namespace", "default", "pod-security.kubernetes.io/enforce-")

@@ -1,0 +1,114 @@
+"""What a stack does about objects and labels of others, and about its own that an interruption left."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from gpuctl.desired.names import PROFILE_LABEL
+from testbed.cluster import Cluster
+from tests.cluster.pulumi_stack import REPOSITORY, Environment, Key, Stack, children, is_subset, output, run, snapshot
+
+pytestmark = pytest.mark.cluster
+
+NAMESPACE = "gpu-device-plugin"
+
+
+def eventually(what: str, holds: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
+        time.sleep(0.1)
+
+
+@pytest.fixture
+def made_by_hand(environment: Environment) -> Iterator[dict[str, str]]:
+    """A RuntimeClass as the guides have people make it, and a namespace with something of value; kind -> UID."""
+    runtime_class = {
+        "apiVersion": "node.k8s.io/v1",
+        "kind": "RuntimeClass",
+        "metadata": {"name": "nvidia"},
+        "handler": "nvidia",
+    }
+    output(environment, "kubectl", "create", "-f", "-", text=json.dumps(runtime_class))
+    output(environment, "kubectl", "create", "namespace", NAMESPACE)
+    output(environment, "kubectl", "-n", NAMESPACE, "create", "configmap", "of-value")
+    uids = {kind: uid(environment, kind, name) for kind, name in (("runtimeclass", "nvidia"), ("namespace", NAMESPACE))}
+    yield uids
+    output(environment, "kubectl", "delete", "runtimeclass/nvidia", f"namespace/{NAMESPACE}", "--ignore-not-found")
+
+
+def uid(environment: Environment, kind: str, name: str) -> str:
+    return output(environment, "kubectl", "get", kind, name, "-o", "jsonpath={.metadata.uid}")
+
+
+class TestObjectsOfOthers:
+    def test_up_takes_over_none_until_it_is_handed_over_as_the_message_says(
+        self, stack: Stack, environment: Environment, cluster: Cluster, made_by_hand: dict[str, str]
+    ) -> None:
+        for outcome in (stack.preview(), stack.up()):
+            assert outcome.steps == set()
+            for kind, name in (("RuntimeClass", "nvidia"), ("Namespace", NAMESPACE)):
+                assert f"{kind} {name} exists already" in outcome.errors
+        stack.destroy()
+        assert {uid(environment, "runtimeclass", "nvidia"), uid(environment, "namespace", NAMESPACE)} == set(
+            made_by_hand.values()
+        )
+        output(environment, "kubectl", "-n", NAMESPACE, "get", "configmap", "of-value")
+        hand_over = (
+            f"kubectl --context {cluster.context} label runtimeclass nvidia app.kubernetes.io/part-of=gpu-sharing"
+        )
+        assert hand_over in outcome.errors
+        stack.shell(hand_over)
+        stack.pulumi("config", "set", "gpu:namespace", "gpu-sharing")  # the other way out
+        assert stack.preview().errors == ""
+
+    def test_a_label_that_another_owner_holds_at_another_value_is_not_overwritten(
+        self, stack: Stack, environment: Environment
+    ) -> None:
+        theirs = {
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {"name": "gpu-1", "labels": {PROFILE_LABEL: "theirs"}},
+        }
+        apply = ["kubectl", "apply", "--server-side", "--field-manager=talos", "-f", "-"]
+        output(environment, *apply, text=json.dumps({"apiVersion": "v1", "kind": "Node", "metadata": metadata}))
+        outcome = stack.up()
+        assert not outcome.succeeded
+        assert f'conflict with "talos": .metadata.labels.{PROFILE_LABEL}' in outcome.errors
+        assert "NodePatch::gpu-1" in outcome.errors
+        assert snapshot(environment).labels("gpu-1")[PROFILE_LABEL] == "theirs"
+
+
+class TestInterruption:
+    def test_an_up_that_was_killed_is_finished_by_the_next_one(self, stack: Stack, environment: Environment) -> None:
+        daemon_set = ["kubectl", "-n", NAMESPACE, "get", "daemonset", "nvidia-power-limit"]
+        up = subprocess.Popen(
+            stack.command("up", "--yes", "--skip-preview"),
+            cwd=REPOSITORY,
+            env=stack.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        eventually("it waits for a DaemonSet", lambda: run(environment, *daemon_set).returncode == 0)
+        helpers = children(up.pid)
+        up.kill()
+        up.wait()
+        for pid in helpers:  # they would end by themselves, later
+            os.kill(pid, signal.SIGKILL)
+        assert "the stack is currently locked" in stack.up().errors
+        stack.pulumi("cancel", "--yes")
+        left = snapshot(environment)
+        outcome = stack.up()
+        assert outcome.errors == ""
+        finished = snapshot(environment)
+        assert left.objects.keys() < finished.objects.keys()
+        assert is_subset(left.uids(), finished.uids())
+        assert finished.objects[Key("DaemonSet", "nvidia-device-plugin")]["status"]["numberReady"] == 1
+        assert stack.preview("--refresh", "--expect-no-changes").succeeded
+        assert stack.destroy().succeeded
+        assert snapshot(environment).objects == {}
