@@ -1,58 +1,135 @@
 """The Talos machine configuration of GPU nodes, as one strategic-merge patch per node.
 
 Never JSON6902: Talos refuses such a patch for a configuration of several documents, which it writes from v1.12 on.
+Which form a line takes was found by running its own configuration library; see docs/talos.md.
 """
 
+from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
+from gpuctl.desired.cri_fragment import cri_fragment
 from gpuctl.desired.names import node_labels
 from gpuctl.desired.profiles import profiles
 from gpuctl.desired.schematic import installer_image
 from gpuctl.desired.text import yaml_text
-from gpuctl.settings import Settings
+from gpuctl.settings import GpuNode, Settings
+from gpuctl.settings.talos_rules import CDI_FROM, DOCUMENTS_FROM
 
-_MODULES = ("nvidia", "nvidia_uvm", "nvidia_drm", "nvidia_modeset")
+Document = dict[str, Any]
+
+MODULES = ("nvidia", "nvidia_uvm", "nvidia_drm", "nvidia_modeset")
 """The extensions blacklist all four, so that they load only where the configuration names them."""
-_BEFORE_CDI = (1, 12)
-"""Up to this line a container gets its GPUs from nvidia-container-cli, which loads BPF programs."""
-_DEFAULT_RUNTIME = """\
-[plugins]
-  [plugins."io.containerd.cri.v1.runtime"]
-    [plugins."io.containerd.cri.v1.runtime".containerd]
-      default_runtime_name = "nvidia"
-"""
+SYSCTL = ("net.core.bpf_jit_harden", "1")
+"""Up to v1.12 containers get their GPUs from nvidia-container-cli, whose BPF programs Talos' own value 2 forbids."""
+CRI_FILE = "/etc/cri/conf.d/20-customization.part"
+"""The one file below /etc that Talos lets a configuration create, and that it may have only once."""
+CRI_DOCUMENT = "nvidia-default-runtime"
+
+
+class Form(Enum):
+    """How a node's configuration says what a GPU node needs."""
+
+    FIELDS = "fields of `machine`"
+    """Every configuration before Talos v1.14."""
+    MIXED = "fields and documents"
+    """Talos v1.14 with a configuration that an older line wrote. Its labels stay a field, which excludes a document."""
+    DOCUMENTS = "documents"
+    """A configuration that Talos v1.14 wrote; the fields are errors beside its documents."""
+
+
+@dataclass(frozen=True)
+class Present:
+    """What a node's configuration says already, as far as a patch depends on it: patches append to lists."""
+
+    form: Form
+    modules: frozenset[str] = frozenset()
+    """Kernel modules that it loads."""
+    cri_fragment: str | None = None
+    """Content of its entry for the one file of containerd's configuration."""
+    disk_selector: str | None = None
+    """Expression that selects its install disk; a patch that does not repeat it erases it."""
+
+
+def form_of(settings: Settings, node: GpuNode) -> Form:
+    """The form that a node's configuration has, going by what the settings say."""
+    if settings.talos_line < DOCUMENTS_FROM:
+        return Form.FIELDS
+    return Form.MIXED if settings.contract_of(node) < DOCUMENTS_FROM else Form.DOCUMENTS
 
 
 def talos_patches(settings: Settings) -> dict[str, str]:
-    """Node -> its patch, ready for `talosctl apply-config --config-patch @FILE`.
+    """Node -> its patch, ready for `talosctl patch machineconfig --patch @FILE`.
 
     A changed installer image alone changes nothing on an installed node: that takes `talosctl upgrade`.
     """
-    return {
-        node.name: yaml_text({"machine": _machine(settings, profile.name)})
-        for profile in profiles(settings)
-        for node in profile.nodes
-    }
+    return {node.name: talos_patch(settings, node) for node in settings.nodes}
 
 
-def _machine(settings: Settings, profile: str) -> dict[str, Any]:
-    machine: dict[str, Any] = {
-        "install": {"image": installer_image(settings)},
-        "kernel": {"modules": [{"name": name} for name in _MODULES]},
-        "nodeLabels": node_labels(profile),
-    }
-    if settings.talos_line <= _BEFORE_CDI:
-        machine["sysctls"] = {"net.core.bpf_jit_harden": "1"}
-    if settings.default_runtime:
-        machine["files"] = [_default_runtime()]
-    return machine
+def talos_patch(settings: Settings, node: GpuNode, present: Present | None = None) -> str:
+    """The patch of one node.
+
+    Args:
+        settings: of the cluster.
+        node: one of its nodes.
+        present: what the node's configuration says already; without it, the patch is one for a configuration that has
+            no NVIDIA parts, and must not be applied twice to the same one where it has lists.
+    """
+    known = present or Present(form_of(settings, node), disk_selector=settings.disk_selector_of(node))
+    return yaml_text(*_documents(settings, node, known))
 
 
-def _default_runtime() -> dict[str, Any]:
-    """The one file below /etc that Talos lets a configuration create."""
-    return {
-        "op": "create",
-        "path": "/etc/cri/conf.d/20-customization.part",
-        "permissions": 0o600,
-        "content": _DEFAULT_RUNTIME,
-    }
+def _documents(settings: Settings, node: GpuNode, present: Present) -> list[Document]:
+    labels = next(node_labels(profile.name) for profile in profiles(settings) if node in profile.nodes)
+    modules = [name for name in MODULES if name not in present.modules]
+    image = installer_image(settings)
+    match present.form:
+        case Form.FIELDS:
+            machine: Document = {"install": {"image": image}, **_loaded(modules), "nodeLabels": labels}
+            return [{"machine": machine | _sysctl(settings) | _files(settings, present.cri_fragment)}]
+        case Form.MIXED:
+            fields: Document = {"machine": {"install": {"image": image}, "nodeLabels": labels}}
+            return [fields, *_modules(modules), *_cri_customization(settings)]
+        case Form.DOCUMENTS:
+            label = _document("KubeNodeConfig", labels=labels)
+            install = _install(image, present.disk_selector)
+            return [*install, *_modules(modules), label, *_cri_customization(settings)]
+
+
+def _loaded(modules: list[str]) -> Document:
+    return {"kernel": {"modules": [{"name": name} for name in modules]}} if modules else {}
+
+
+def _sysctl(settings: Settings) -> Document:
+    return {"sysctls": dict([SYSCTL])} if settings.talos_line < CDI_FROM else {}
+
+
+def _files(settings: Settings, existing: str | None) -> Document:
+    """The one entry for containerd's configuration. What is there is replaced; what is not there cannot be deleted."""
+    fragment = cri_fragment(settings, existing)
+    if fragment is None or fragment == existing:
+        return {}
+    deleted = [] if existing is None else [{"path": CRI_FILE, "$patch": "delete"}]
+    return {"files": [*deleted, {"op": "create", "path": CRI_FILE, "permissions": 0o600, "content": fragment}]}
+
+
+def _modules(names: list[str]) -> list[Document]:
+    return [_document("KernelModuleConfig", name=name) for name in names]
+
+
+def _install(image: str, disk_selector: str | None) -> list[Document]:
+    """The image for the next installation; left out where the disk is not known, which it must repeat."""
+    if disk_selector is None:
+        return []
+    disk = {"diskSelector": {"match": disk_selector}}
+    return [_document("UnattendedInstallConfig", installer={"image": image}, provisioning=disk)]
+
+
+def _cri_customization(settings: Settings) -> list[Document]:
+    """A file of its own, so there is nothing to merge: containerd merges them."""
+    fragment = cri_fragment(settings)
+    return [] if fragment is None else [_document("CRICustomizationConfig", name=CRI_DOCUMENT, content=fragment)]
+
+
+def _document(kind: str, **content: object) -> Document:
+    return {"apiVersion": "v1alpha1", "kind": kind, **content}

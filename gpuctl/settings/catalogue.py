@@ -1,10 +1,14 @@
 """The GPU models the project knows: config/gpus.yaml, typed."""
 
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+Generation = Literal["maxwell", "pascal", "volta", "turing", "ampere", "ada", "hopper", "blackwell"]
+GENERATIONS: tuple[Generation, ...] = get_args(Generation)
+"""Oldest first."""
 
 _FILE = Path(__file__).parents[2] / "config" / "gpus.yaml"
 
@@ -38,6 +42,8 @@ class GpuModel(BaseModel):
     """As nvidia-smi prints it."""
     memory_mib: Annotated[int, Field(gt=0, alias="memoryMiB")]
     watts: PowerRange
+    generation: Generation
+    """NVIDIA's architecture, which decides on drivers and kernel modules."""
     confidence: Literal["captured", "specification", "partial"]
 
 

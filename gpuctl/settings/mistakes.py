@@ -185,6 +185,8 @@ def _shown(value: object) -> str:
         return "a mapping"
     if isinstance(value, list | tuple):
         return "a list" if value else "[]"
+    if "\n" in str(value):
+        return "a text of several lines"
     return _plain(value) if str(value).strip() else repr(value)
 
 

@@ -1,221 +1,167 @@
-"""What a stack file may say about a cluster, with every range and cross-check.
+"""Everything a stack file may say: the sharing of the GPUs, and the Talos of the nodes.
 
 The order of the fields matters: a rule that compares keys stands at the last of them and sees the others.
 """
 
 import difflib
-from collections import Counter
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
-from pydantic.alias_generators import to_camel
+from pydantic import ValidationInfo, field_validator
 
-from gpuctl.settings import values
-from gpuctl.settings.catalogue import CATALOGUE, GpuModel
-from gpuctl.settings.refusal import Refused, RemoveKey, SetValue
+from gpuctl.settings import talos_rules
+from gpuctl.settings.catalogue import CATALOGUE
+from gpuctl.settings.cri_fragment import check_fragment
+from gpuctl.settings.lines import Line, line
+from gpuctl.settings.nodes import GpuNode
+from gpuctl.settings.refusal import Refused, SetValue
+from gpuctl.settings.sharing import Sharing
+from gpuctl.settings.talos_rules import CDI_FROM, DOCUMENTS_FROM
+from gpuctl.settings.talos_tables import RELEASES, Release
 from gpuctl.settings.values import (
-    GpuCount,
-    IntervalSeconds,
-    NamespaceName,
-    NodeName,
-    OptionalImage,
-    OptionalPolicy,
+    FactoryHost,
+    OptionalAddress,
+    OptionalKubernetes,
+    OptionalSecret,
+    OptionalTalosLine,
     OptionalText,
-    PluginVersion,
-    Slices,
     TalosVersion,
-    Text,
-    Watts,
 )
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        alias_generator=to_camel,
-        use_attribute_docstrings=True,
-        validate_default=True,
-    )
-
-
-class GpuNode(_Model):
-    """One node of the cluster and its GPUs, all of one model."""
-
-    name: Annotated[NodeName, Field(examples=["gpu-1"])]
-    """Name of the node, as in `kubectl get nodes`."""
-    gpu: Annotated[Text, Field(examples=["rtx-3090"])]
-    """GPU model: a key of config/gpus.yaml, or any text for a model that is not in it."""
-    count: Annotated[GpuCount, Field(examples=[2])]
-    """Physical GPUs in the node."""
-    slices: Slices | None = None
-    """Time slices per GPU of this node, instead of `slices`."""
-    power_limit: Watts | None = None
-    """Watts per GPU of this node, instead of `powerLimit`."""
-
-    @property
-    def model(self) -> GpuModel | None:
-        """The catalogue's entry; None for a model that is not in it."""
-        return CATALOGUE.get(self.gpu)
-
-    @field_validator("power_limit")
-    @classmethod
-    def _limit_is_within_the_cards_range(cls, watts: int | None, info: ValidationInfo) -> int | None:
-        model = CATALOGUE.get(info.data.get("gpu", ""))
-        if watts is not None and model and model.watts.nearest(watts) != watts:
-            raise Refused(
-                f"is not a limit of {info.data['gpu']}, which takes {model.watts}",
-                SetValue(str(model.watts.nearest(watts))),
-            )
-        return watts
-
-
-class Settings(_Model):
+class Settings(Sharing):
     """Everything one stack file says."""
 
-    context: Annotated[Text, Field(examples=["admin@homelab"])]
-    """Context in the kubeconfig: the one cluster this stack may touch."""
-    kubeconfig: OptionalText = None
-    """Path of the kubeconfig; unset: what KUBECONFIG says, else ~/.kube/config."""
-    nodes: Annotated[tuple[GpuNode, ...], Field(json_schema_extra={"minItems": 1})]
-    """The cluster's GPU nodes: list of {name, gpu, count, slices?, powerLimit?}."""
-    slices: Slices = 4
-    """Time slices per GPU: how many pods can share each one. 1 means whole GPUs."""
-    power_management: bool = True
-    """Whether the power-limit DaemonSet is deployed."""
-    power_limit: Watts = 300
-    """Power limit in watts, for each GPU."""
-    power_interval: IntervalSeconds = 60
-    """Seconds between two looks at the limit."""
-    namespace: NamespaceName = "gpu-device-plugin"
-    """Namespace for everything namespaced; the stack creates it."""
-    device_plugin_version: PluginVersion = "v0.18.2"
-    """Version of the NVIDIA device plugin, v0.17 to v0.20."""
-    device_plugin_image: OptionalImage = None
-    """Image with tag or digest instead of the published one; `devicePluginVersion` says what is in it."""
-    allocation_policy: OptionalPolicy = None
-    """Which GPU gives the next slice: `distributed` (the emptiest) or `packed` (the fullest); from v0.20."""
-    fail_requests_greater_than_one: bool = True
-    """Whether a pod that asks for several slices is refused: they would be no more compute than one."""
-    rename_by_default: bool = False
-    """Whether slices are offered as nvidia.com/gpu.shared instead of nvidia.com/gpu."""
-    label_nodes: bool = True
-    """Whether the stack labels its nodes; if not, the Talos patches or you must."""
     talos_version: TalosVersion = "v1.13.9"
     """Talos release of the GPU nodes."""
+    talos_contract: OptionalTalosLine = None
+    """Talos line that wrote the nodes' configuration, when they were installed; unset: that of `talosVersion`."""
+    kubernetes_version: OptionalKubernetes = None
+    """Kubernetes version of the cluster, to be checked against `talosVersion`; unset: not checked."""
     driver_channel: Literal["production", "lts"] = "production"
     """NVIDIA driver branch of the Talos extensions."""
     kernel_modules: Literal["open", "proprietary"] = "open"
     """Flavour of the NVIDIA kernel modules; open ones need Turing or newer."""
+    fabric_manager: bool = False
+    """Whether the image contains NVIDIA's fabric manager, which GPUs behind an NVSwitch need."""
+    image_factory: FactoryHost = "factory.talos.dev"
+    """Host of the Talos Image Factory that makes the installer image."""
+    secure_boot: bool = False
+    """Whether the nodes boot with SecureBoot, which takes another installer image."""
+    install_disk_selector: OptionalText = None
+    """The nodes' `diskSelector.match`, for configurations of Talos v1.14 on; unset: no image in the patch."""
     default_runtime: bool = False
-    """Whether every pod of a GPU node runs under the NVIDIA runtime, asked or not; up to Talos v1.12."""
-
-    def slices_of(self, node: GpuNode) -> int:
-        """Time slices per GPU of a node."""
-        return node.slices or self.slices
-
-    def limit_of(self, node: GpuNode) -> int:
-        """Power limit per GPU of a node, in watts."""
-        return node.power_limit or self.power_limit
+    """Whether every pod of a GPU node runs under the NVIDIA runtime, asked or not; meant for Talos up to v1.12."""
+    cri_customization: OptionalText = None
+    """What the nodes' 20-customization.part must say besides: containerd configuration, TOML."""
+    talos_endpoint: OptionalAddress = None
+    """Talos API that `talosApply` speaks to, such as a control-plane node."""
+    talos_client_configuration: OptionalSecret = None
+    """Content of a talosconfig, for `talosApply`; `pulumi config set --secret` only."""
+    talos_machine_configuration: OptionalSecret = None
+    """Configuration of the GPU nodes without patches, for `talosApply`; `pulumi config set --secret` only."""
+    talos_apply_mode: Literal["staged_if_needing_reboot", "staged", "no_reboot", "auto", "reboot"] = (
+        "staged_if_needing_reboot"
+    )
+    """What `talosApply` does with a change that needs a reboot."""
+    talos_apply: bool = False
+    """Whether the stack applies the Talos patches itself; if not, they are outputs only."""
 
     @property
-    def talos_line(self) -> tuple[int, int]:
+    def talos_line(self) -> Line:
         """The release line of Talos: (1, 13) of `v1.13.9`."""
-        return values.line(self.talos_version)
+        return line(self.talos_version)
 
     @property
-    def image(self) -> str:
-        """The device plugin's image reference."""
-        return self.device_plugin_image or f"nvcr.io/nvidia/k8s-device-plugin:{self.device_plugin_version}"
+    def release(self) -> Release | None:
+        """What the NVIDIA extensions of the Talos release contain; None when that is not known."""
+        return RELEASES.get(self.talos_version)
+
+    def contract_of(self, node: GpuNode) -> Line:
+        """The line of Talos that wrote a node's configuration."""
+        return line(node.talos_contract or self.talos_contract or self.talos_version)
+
+    def disk_selector_of(self, node: GpuNode) -> str | None:
+        """The expression that selects the node's install disk; None when it is not told."""
+        return node.install_disk_selector or self.install_disk_selector
 
     @property
     def warnings(self) -> list[str]:
         """What is accepted although it cannot be vouched for, one sentence each."""
-        return [
+        unknown = [
             f"node {node.name}: GPU {node.gpu!r} is not in the catalogue{_meant(node.gpu)}; its power range "
             "and memory are unknown here, so only the card itself will say whether the limit is legal"
             for node in self.nodes
             if node.model is None
         ]
+        return unknown + self._talos_warnings()
 
-    @field_validator("nodes")
-    @classmethod
-    def _there_are_nodes_of_different_names(cls, nodes: tuple[GpuNode, ...]) -> tuple[GpuNode, ...]:
-        if not nodes:
-            raise Refused("must name at least one node")
-        for name, times in Counter(node.name for node in nodes).items():
-            if times > 1:
-                entries = [index for index, node in enumerate(nodes) if node.name == name]
-                raise Refused(
-                    f"declares {name} {times} times (entries {', '.join(map(str, entries))}); its GPUs would "
-                    "count double",
-                    RemoveKey(f"nodes[{entries[-1]}]"),
-                )
-        return nodes
+    def _talos_warnings(self) -> list[str]:
+        warnings: list[str] = []
+        if self.release is None:
+            warnings.append(
+                f"Talos {self.talos_version} is not in config/talos_releases.json: the versions of its NVIDIA driver "
+                "and toolkit are unknown here, and so is whether they know these GPUs"
+            )
+        if self.default_runtime and self.talos_line >= CDI_FROM:
+            warnings.append(
+                f"gpu:defaultRuntime is not documented for Talos {self.talos_version}: from v1.13 on pods get their "
+                "GPUs through CDI, and whether a node works with it is not known here"
+            )
+        return warnings
 
-    @field_validator("power_limit")
+    @field_validator("talos_contract")
     @classmethod
-    def _limit_is_within_every_range(cls, watts: int, info: ValidationInfo) -> int:
+    def _contract_is_not_newer_than_talos(cls, contract: str | None, info: ValidationInfo) -> str | None:
+        if "talos_version" in info.data:
+            nodes: Sequence[GpuNode] = info.data.get("nodes", ())
+            talos_rules.contracts_are_not_newer(contract, info.data["talos_version"], nodes)
+        return contract
+
+    @field_validator("kubernetes_version")
+    @classmethod
+    def _kubernetes_runs_on_talos(cls, kubernetes: str | None, info: ValidationInfo) -> str | None:
+        if kubernetes and "talos_version" in info.data:
+            talos_rules.kubernetes_runs_on_talos(kubernetes, info.data["talos_version"])
+        return kubernetes
+
+    @field_validator("driver_channel")
+    @classmethod
+    def _driver_knows_every_gpu(cls, channel: str, info: ValidationInfo) -> str:
+        if "talos_version" in info.data:
+            talos_rules.driver_knows_every_gpu(channel, info.data["talos_version"], info.data.get("nodes", ()))
+        return channel
+
+    @field_validator("kernel_modules")
+    @classmethod
+    def _modules_fit_every_gpu(cls, flavour: str, info: ValidationInfo) -> str:
+        talos_rules.modules_fit_every_gpu(flavour, info.data.get("nodes", ()))
+        return flavour
+
+    @field_validator("cri_customization")
+    @classmethod
+    def _fragment_can_be_merged(cls, fragment: str | None, info: ValidationInfo) -> str | None:
+        if fragment:
+            check_fragment(fragment, default_runtime=info.data.get("default_runtime", False))
+        return fragment
+
+    @field_validator("talos_apply")
+    @classmethod
+    def _apply_has_what_it_needs(cls, wanted: bool, info: ValidationInfo) -> bool:
+        needed = ("talos_endpoint", "talos_client_configuration", "talos_machine_configuration")
+        missing = [f"gpu:{cls.model_fields[key].alias}" for key in needed if info.data.get(key) is None]
+        if wanted and missing:
+            raise Refused(f"needs {', '.join(missing)} as well", SetValue("false"))
+        usual: str | None = info.data.get("talos_contract") or info.data.get("talos_version")
         nodes: Sequence[GpuNode] = info.data.get("nodes", ())
-        if not info.data.get("power_management", True):
-            return watts
-        affected = [
-            (index, node, node.model.watts)
-            for index, node in enumerate(nodes)
-            if node.power_limit is None and node.model and node.model.watts.nearest(watts) != watts
-        ]
-        if affected:
-            takes = {f"{node.gpu} takes {span}" for _, node, span in affected}
+        contracts = [contract for node in nodes if (contract := node.talos_contract or usual)]
+        if wanted and any(line(contract) >= DOCUMENTS_FROM for contract in contracts):
             raise Refused(
-                f"is no limit for every card: {', '.join(sorted(takes))}",
-                *_legal_limits(watts, nodes, affected),
-            )
-        return watts
-
-    @field_validator("allocation_policy")
-    @classmethod
-    def _policy_is_known_to_the_plugin(cls, policy: str | None, info: ValidationInfo) -> str | None:
-        version: str | None = info.data.get("device_plugin_version")
-        if policy and version and values.line(version) < (0, 20):
-            raise Refused(
-                f"needs device plugin v0.20 or newer; {version} would ignore it without a word",
-                RemoveKey(),
-            )
-        return policy
-
-    @field_validator("rename_by_default")
-    @classmethod
-    def _renaming_is_for_shared_gpus(cls, rename: bool, info: ValidationInfo) -> bool:
-        default, nodes = info.data.get("slices"), info.data.get("nodes", ())
-        whole = [node.name for node in nodes if (node.slices or default) == 1]
-        if rename and whole:
-            raise Refused(
-                f"renames shared GPUs only, and {', '.join(whole)} shares none (1 slice): the cluster would "
-                "offer two resources",
-                SetValue("false"),
-            )
-        return rename
-
-    @field_validator("default_runtime")
-    @classmethod
-    def _default_runtime_exists_on_this_line(cls, wanted: bool, info: ValidationInfo) -> bool:
-        version: str | None = info.data.get("talos_version")
-        if wanted and version and values.line(version) >= (1, 13):
-            raise Refused(
-                f"is not for Talos {version}: from v1.13 on containers get their GPUs through CDI",
+                "goes through pulumiverse_talos, which cannot read a configuration written by Talos v1.14 or newer; "
+                "apply the patches with talosctl, see: gpuctl talos patch --help",
                 SetValue("false"),
             )
         return wanted
-
-
-def _legal_limits(watts: int, nodes: Sequence[GpuNode], affected: Sequence[tuple[int, GpuNode, Any]]) -> list[SetValue]:
-    """One limit for all where there is one, else a limit of its own for each node concerned."""
-    nearest = affected[0][2].nearest(watts)
-    ranges = [node.model.watts for node in nodes if node.power_limit is None and node.model]
-    if all(span.nearest(nearest) == nearest for span in ranges):
-        return [SetValue(str(nearest))]
-    return [SetValue(str(span.nearest(watts)), f"nodes[{index}].powerLimit") for index, _, span in affected]
 
 
 def _meant(gpu: str) -> str:

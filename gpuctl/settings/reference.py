@@ -19,6 +19,8 @@ _ROOT = Path(__file__).parents[2]
 _GENERATED = "Generated from gpuctl/settings by `make generate`."
 _FROM_TEXT = {"integer": r"^\d+$", "boolean": "^(true|false)$"}
 """`pulumi config set` stores numbers and truth values as texts."""
+_SECRET = {"type": "object", "required": ["secure"]}
+"""How `pulumi config set --secret` stores a value."""
 
 
 def files() -> dict[str, str]:
@@ -81,6 +83,9 @@ def _stack_file_schema() -> dict[str, Any]:
 
 
 def _also_from_text(rule: Mapping[str, Any]) -> dict[str, Any]:
+    options = rule.get("anyOf", [])
+    if any(option.get("writeOnly") for option in options):
+        return {**rule, "anyOf": [*options, _SECRET]}
     pattern = _FROM_TEXT.get(rule.get("type", ""))
     if pattern is None:
         return dict(rule)
@@ -116,14 +121,20 @@ Rules that compare keys:
   `gpu:powerManagement` is false.
 - `gpu:allocationPolicy` needs a device plugin of line v0.20: older ones ignore it without a word.
 - `gpu:renameByDefault` needs at least two slices on every node: a GPU that is not shared keeps its name.
-- `gpu:defaultRuntime` exists up to Talos v1.12.
+- `gpu:talosContract`, also of a node, is never newer than `gpu:talosVersion`.
+- `gpu:kubernetesVersion` must be of a line that `gpu:talosVersion` runs.
+- `gpu:driverChannel` must be a driver that still, or already, knows every catalogued GPU.
+- `gpu:kernelModules` must be `proprietary` for GPUs older than Turing and `open` from Blackwell on.
+- `gpu:criCustomization` must be TOML that containerd 2 understands, without another default runtime.
+- `gpu:talosApply` needs the other three `gpu:talos...` keys beside it, and nodes whose configuration is of Talos v1.13
+  or older.
 
 ## GPU catalogue
 
 `config/gpus.yaml`. A model that is not in it is accepted with a warning: the range its card reports decides.
 
-| gpu | name | memory (MiB) | power limit (W) | default (W) | confidence |
-|---|---|--:|---|--:|---|
+| gpu | name | generation | memory (MiB) | power limit (W) | default (W) | confidence |
+|---|---|---|--:|---|--:|---|
 {_catalogue()}
 """
 
@@ -140,6 +151,8 @@ def _rows(schema: Mapping[str, Any], model: type[BaseModel], prefix: str) -> str
 def _allowed(rule: Mapping[str, Any]) -> str:
     options = [option for option in rule.get("anyOf", [rule]) if option.get("type") != "null"]
     option = options[0]
+    if option.get("writeOnly"):
+        return "secret text"
     if "enum" in option:
         return " or ".join(f"`{value}`" for value in option["enum"])
     if "minimum" in option:
@@ -155,7 +168,8 @@ def _default(rule: Mapping[str, Any], *, required: bool) -> str:
 
 def _catalogue() -> str:
     return "\n".join(
-        f"| `{key}` | {model.name} | {model.memory_mib} | {model.watts} | {model.watts.default} | {model.confidence} |"
+        f"| `{key}` | {model.name} | {model.generation} | {model.memory_mib} | {model.watts} | {model.watts.default} "
+        f"| {model.confidence} |"
         for key, model in CATALOGUE.items()
     )
 

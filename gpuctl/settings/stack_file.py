@@ -30,7 +30,9 @@ def read_stack(stack: str, folder: Path = CONFIG) -> Settings:
     try:
         document: object = yaml.load(path.read_text(), yaml.CSafeLoader)
     except FileNotFoundError:
-        raise _unreadable(stack, path, f"does not exist; there are: {', '.join(stack_names(folder)) or 'none'}") from None
+        raise _unreadable(
+            stack, path, f"does not exist; there are: {', '.join(stack_names(folder)) or 'none'}"
+        ) from None
     except yaml.YAMLError as error:
         raise _unreadable(stack, path, f"is not YAML: {' '.join(str(error).split())}") from error
     match document:

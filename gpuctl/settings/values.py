@@ -1,24 +1,21 @@
 """Named types of single settings, each with its rule and the words for breaking it."""
 
+import json
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from gpuctl.settings.refusal import Refused, SetValue
+from gpuctl.settings.lines import line, written
+from gpuctl.settings.refusal import Refused, RemoveKey, SetValue
+from gpuctl.settings.talos_tables import TALOS_LINES, UNUSABLE, newest_release
 
 _DNS_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SYSTEM_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 _IMAGE = r"[a-z0-9][-a-z0-9._/]*(:\d+/[-a-z0-9._/]+)?(?=[:@])(:\w[\w.-]{0,127})?(@sha256:[0-9a-f]{64})?"
 _PLUGIN_LINES = ((0, 17), (0, 20))
-_TALOS_LINES = ((1, 9), (1, 13))
-_TALOS_BAD = {"v1.13.1": "its NVIDIA extensions were built for another kernel than its own: the modules do not load"}
-
-
-def line(version: str) -> tuple[int, int]:
-    """The release line of a version: (1, 13) of `v1.13.9`."""
-    major, minor = re.findall(r"\d+", version)[:2]
-    return int(major), int(minor)
+_HOST = rf"{_DNS_LABEL}(\.{_DNS_LABEL})*(:\d+)?"
+_USUAL_TALOS = "v1.13.9"
 
 
 def _is_a_node_name(name: str) -> str:
@@ -65,15 +62,48 @@ def _is_a_supported_plugin(version: str) -> str:
 
 def _is_a_supported_talos(version: str) -> str:
     if not re.fullmatch(r"v\d+\.\d+\.\d+(-(alpha|beta|rc)\.\d+)?", version):
-        raise Refused("is not a Talos release such as v1.13.9", SetValue("v1.13.9"))
-    if not _TALOS_LINES[0] <= line(version) <= _TALOS_LINES[1]:
+        raise Refused(f"is not a Talos release such as {_USUAL_TALOS}", SetValue(_USUAL_TALOS))
+    first, last = TALOS_LINES[0], TALOS_LINES[-1]
+    if line(version) < first:
         raise Refused(
-            "is outside the lines v1.9 to v1.13 whose machine configuration the patches are written for",
-            SetValue("v1.13.9"),
+            f"is older than {written(first)}, the first line the patches were tried on: before it, extensions and "
+            "containerd's plugins had other names",
+            SetValue(newest_release(first)),
         )
-    if version in _TALOS_BAD:
-        raise Refused(_TALOS_BAD[version], SetValue("v1.13.9"))
+    if line(version) > last:
+        raise Refused(
+            f"is newer than {written(last)}, the last line the patches were tried on; what it takes is not known here",
+            SetValue(newest_release(last)),
+        )
+    if version in UNUSABLE:
+        raise Refused(UNUSABLE[version], SetValue(newest_release(line(version))))
     return version
+
+
+def _is_a_talos_line(contract: str) -> str:
+    if not re.fullmatch(r"v1\.\d+", contract):
+        raise Refused("is not a line of Talos such as v1.13", SetValue("v1.13"))
+    return contract
+
+
+def _is_a_kubernetes_version(version: str) -> str:
+    if not re.fullmatch(r"v\d+\.\d+\.\d+", version):
+        raise Refused("is not a version of Kubernetes such as v1.33.0, as in kubectl get nodes", RemoveKey())
+    return version
+
+
+def _is_a_host(host: str) -> str:
+    if not re.fullmatch(_HOST, host):
+        raise Refused(
+            "is not the name of an Image Factory's host, without https:// and path", SetValue("factory.talos.dev")
+        )
+    return host
+
+
+def _is_an_address(address: str) -> str:
+    if not re.fullmatch(r"[0-9A-Za-z][-0-9A-Za-z.]*|[0-9A-Fa-f:]*:[0-9A-Fa-f:]+", address):
+        raise Refused("is not an IP address or a host name", RemoveKey())
+    return address
 
 
 def _is_not_empty(text: str) -> str:
@@ -87,6 +117,15 @@ def _is_no_truth_value(value: Any) -> Any:
     if isinstance(value, bool):
         raise Refused("must be a whole number")
     return value
+
+
+def _decrypted(value: Any) -> Any:
+    """A secret as a stack file holds it, {secure: ...}, is taken as it is: only Pulumi can tell what it says."""
+    match value:
+        case {"secure": str()}:
+            return json.dumps(value)
+        case _:
+            return value
 
 
 def _unset(value: Any) -> Any:
@@ -103,8 +142,13 @@ GpuCount = Annotated[int, Field(ge=1, le=16), _Number]
 NodeName = Annotated[str, AfterValidator(_is_a_node_name)]
 NamespaceName = Annotated[str, AfterValidator(_is_a_namespace_of_its_own)]
 Text = Annotated[str, AfterValidator(_is_not_empty)]
+OptionalAddress = Annotated[Annotated[str, AfterValidator(_is_an_address)] | None, BeforeValidator(_unset)]
 PluginVersion = Annotated[str, AfterValidator(_is_a_supported_plugin)]
 TalosVersion = Annotated[str, AfterValidator(_is_a_supported_talos)]
+OptionalTalosLine = Annotated[Annotated[str, AfterValidator(_is_a_talos_line)] | None, BeforeValidator(_unset)]
+OptionalKubernetes = Annotated[Annotated[str, AfterValidator(_is_a_kubernetes_version)] | None, BeforeValidator(_unset)]
+FactoryHost = Annotated[str, AfterValidator(_is_a_host)]
+OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_decrypted), BeforeValidator(_unset)]
 OptionalText = Annotated[str | None, BeforeValidator(_unset)]
 OptionalImage = Annotated[Annotated[str, AfterValidator(_is_a_pinned_image)] | None, BeforeValidator(_unset)]
 OptionalPolicy = Annotated[Literal["distributed", "packed"] | None, BeforeValidator(_unset)]

@@ -1,0 +1,16 @@
+"""Release lines: `v1.13.9` and `v1.13` are both of the line (1, 13)."""
+
+import re
+
+Line = tuple[int, int]
+
+
+def line(version: str) -> Line:
+    """The release line of a version."""
+    major, minor = re.findall(r"\d+", version)[:2]
+    return int(major), int(minor)
+
+
+def written(of: Line) -> str:
+    """A line as people write it: `v1.13`."""
+    return f"v{of[0]}.{of[1]}"

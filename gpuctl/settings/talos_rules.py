@@ -1,0 +1,118 @@
+"""Rules between Talos, its drivers and the GPUs of the nodes; each raises `Refused` with what mends it."""
+
+from collections.abc import Sequence
+
+from gpuctl.settings.catalogue import GENERATIONS, Generation
+from gpuctl.settings.lines import Line, line, written
+from gpuctl.settings.nodes import GpuNode
+from gpuctl.settings.refusal import Refused, Remedy, RemoveKey, SetValue
+from gpuctl.settings.talos_tables import KUBERNETES_LINES, RELEASES, TALOS_LINES, newest_release
+
+DOCUMENTS_FROM: Line = (1, 14)
+"""From this line on a new node's configuration has documents of their own for what this project sets."""
+CDI_FROM: Line = (1, 13)
+"""From this line on a container gets its GPUs through CDI, and nvidia-container-cli is gone."""
+CHANNELS = ("production", "lts")
+
+_OPEN_FROM: Generation = "turing"
+"""The open modules need the GSP, which came with Turing (NVIDIA driver installation guide, Kernel Modules)."""
+_OPEN_ONLY_FROM: Generation = "blackwell"
+"""NVIDIA's proprietary modules do not know these cards."""
+_LAST_DRIVER = {"maxwell": 580, "pascal": 580, "volta": 580}
+"""Generation -> the last driver branch for it (NVIDIA Unix graphics feature deprecation schedule)."""
+_FIRST_DRIVER = {"blackwell": 570}
+"""Generation -> the first driver branch for it, where a branch of these Talos lines is older."""
+
+
+def contracts_are_not_newer(contract: str | None, talos_version: str, nodes: Sequence[GpuNode]) -> None:
+    """A configuration has the form of the line that wrote it, which is never newer than the node's Talos."""
+    newer = f"newer than Talos {talos_version}, which cannot read such a configuration"
+    if contract and line(contract) > line(talos_version):
+        raise Refused(f"is {newer}", RemoveKey())
+    for index, node in enumerate(nodes):
+        if node.talos_contract and line(node.talos_contract) > line(talos_version):
+            key = f"nodes[{index}].talosContract"
+            raise Refused(f"is {node.talos_contract} on node {node.name}: {newer}", RemoveKey(key))
+
+
+def kubernetes_runs_on_talos(kubernetes: str, talos_version: str) -> None:
+    """Talos refuses an upgrade to a Kubernetes it does not know."""
+    first, last = KUBERNETES_LINES[line(talos_version)]
+    if not first <= line(kubernetes) <= last:
+        nearest = first if line(kubernetes) < first else last
+        raise Refused(
+            f"does not run on Talos {talos_version}, which takes Kubernetes {written(first)} to {written(last)}",
+            SetValue(f"{written(nearest)}.0"),
+        )
+
+
+def modules_fit_every_gpu(flavour: str, nodes: Sequence[GpuNode]) -> None:
+    """Each GPU of known generation must be one that the flavour of the kernel modules drives."""
+    other = "proprietary" if flavour == "open" else "open"
+    unfit = [index for index, node in enumerate(nodes) if not _drives(flavour, node)]
+    if not unfit:
+        return
+    cards = ", ".join(sorted({f"{nodes[index].gpu} ({_generation(nodes[index])})" for index in unfit}))
+    reason = (
+        f"do not drive {cards}: open kernel modules need Turing or newer"
+        if flavour == "open"
+        else f"do not drive {cards}: from Blackwell on a GPU needs the open kernel modules"
+    )
+    if all(_drives(other, node) for node in nodes):
+        raise Refused(reason, SetValue(other))
+    raise Refused(f"{reason}. Other nodes need {flavour}: give these a stack of their own", *_removed(unfit))
+
+
+def driver_knows_every_gpu(channel: str, talos_version: str, nodes: Sequence[GpuNode]) -> None:
+    """Each GPU of known generation must be one that the driver of the channel still, or already, supports."""
+    unfit = _unfit(channel, talos_version, nodes)
+    if not unfit:
+        return
+    index, wanted = unfit[0]
+    node, driver = nodes[index], RELEASES[talos_version].driver(channel)
+    raise Refused(
+        f"is driver {driver} on Talos {talos_version}, and {node.gpu} ({_generation(node)}) needs {wanted}",
+        *_other_driver(talos_version, nodes, [index for index, _ in unfit]),
+    )
+
+
+def _other_driver(talos_version: str, nodes: Sequence[GpuNode], unfit: Sequence[int]) -> Sequence[Remedy]:
+    """The other channel where that helps, else the nearest newer line and its channel, else a stack of their own."""
+    for release in (talos_version, *(newest_release(each) for each in TALOS_LINES if each > line(talos_version))):
+        for channel in CHANNELS:
+            if release in RELEASES and not _unfit(channel, release, nodes):
+                newer = [SetValue(release, "talosVersion")] if release != talos_version else []
+                return [*newer, SetValue(channel)]
+    return _removed(unfit)
+
+
+def _unfit(channel: str, talos_version: str, nodes: Sequence[GpuNode]) -> list[tuple[int, str]]:
+    """Index of each node whose GPU the driver does not know, and the driver it needs."""
+    if talos_version not in RELEASES:
+        return []
+    branch = int(RELEASES[talos_version].driver(channel).split(".")[0])
+    found: list[tuple[int, str]] = []
+    for index, node in enumerate(nodes):
+        generation = _generation(node) or ""
+        if branch < _FIRST_DRIVER.get(generation, branch):
+            found.append((index, f"{_FIRST_DRIVER[generation]} or newer"))
+        if branch > _LAST_DRIVER.get(generation, branch):
+            found.append((index, f"{_LAST_DRIVER[generation]} or older"))
+    return found
+
+
+def _drives(flavour: str, node: GpuNode) -> bool:
+    generation = _generation(node)
+    if generation is None:
+        return True
+    age = GENERATIONS.index(generation)
+    return age >= GENERATIONS.index(_OPEN_FROM) if flavour == "open" else age < GENERATIONS.index(_OPEN_ONLY_FROM)
+
+
+def _generation(node: GpuNode) -> Generation | None:
+    return node.model.generation if node.model else None
+
+
+def _removed(indices: Sequence[int]) -> list[RemoveKey]:
+    """From the last to the first, because each removal moves those behind it."""
+    return [RemoveKey(f"nodes[{index}]") for index in sorted(indices, reverse=True)]

@@ -1,0 +1,71 @@
+"""What is known about Talos releases and lines: config/talos_releases.json and config/kubernetes_compat.json, typed."""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from gpuctl.settings.lines import Line, line, written
+
+_CONFIG = Path(__file__).parents[2] / "config"
+
+
+class Release(BaseModel):
+    """What the NVIDIA extensions of one Talos release contain; versions without a leading v."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pkgs: str
+    """The kernel build the modules are made for."""
+    production: str
+    """Driver of the channel `production`."""
+    lts: str
+    """Driver of the channel `lts`. Channels are not ordered: on v1.12 this one is the newer."""
+    toolkit: str
+    """NVIDIA container toolkit; the same in both channels."""
+    gdrcopy: str | None = None
+    """GDRCopy; None before v1.12, which has no extension for it."""
+
+    def driver(self, channel: str) -> str:
+        """The driver of a channel."""
+        return self.lts if channel == "lts" else self.production
+
+
+class _Releases(BaseModel):
+    about: str
+    unusable: dict[str, str]
+    releases: dict[str, Release]
+
+
+class _Compatibility(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kubernetes: tuple[str, str]
+    upgrade_from: str = Field(alias="upgradeFrom")
+
+
+class _Lines(BaseModel):
+    about: str
+    lines: dict[str, _Compatibility]
+
+
+_RELEASES = TypeAdapter(_Releases).validate_json((_CONFIG / "talos_releases.json").read_bytes())
+_LINES = TypeAdapter(_Lines).validate_json((_CONFIG / "kubernetes_compat.json").read_bytes()).lines
+
+RELEASES = _RELEASES.releases
+"""Talos release, such as `v1.13.9` -> its NVIDIA extensions. A release that is not here is unknown."""
+UNUSABLE = _RELEASES.unusable
+"""Talos release -> why no GPU node can run it."""
+TALOS_LINES: tuple[Line, ...] = tuple(line(name) for name in _LINES)
+"""The lines whose machine configuration the patches are written for, oldest first."""
+KUBERNETES_LINES: dict[Line, tuple[Line, Line]] = {
+    line(name): (line(row.kubernetes[0]), line(row.kubernetes[1])) for name, row in _LINES.items()
+}
+"""Talos line -> the first and the last Kubernetes line it runs."""
+UPGRADE_FROM: dict[Line, Line] = {line(name): line(row.upgrade_from) for name, row in _LINES.items()}
+"""Talos line -> the oldest one it can be upgraded from."""
+
+
+def newest_release(of: Line) -> str:
+    """The newest final release of a line that is in the table, else its `.0`, such as `v1.14.0`."""
+    known = [name for name in RELEASES if line(name) == of and "-" not in name and name not in UNUSABLE]
+    return known[-1] if known else f"{written(of)}.0"
