@@ -10,6 +10,8 @@ import signal
 import time
 from pathlib import Path
 
+from testbed.layout import NODE_GROUPS
+
 ROOT = Path("/sys/fs/cgroup")
 CONTROLLERS = ("cpuset", "cpu", "io", "memory", "hugetlb", "pids")
 """Controllers that the kubelet asks of cgroup v2."""
@@ -22,14 +24,18 @@ def is_unified() -> bool:
     return (ROOT / "cgroup.controllers").exists()
 
 
+def node_groups() -> list[str]:
+    """The names of all nodes' groups on this machine, those of other cache folders included."""
+    return [path.name for path in tracked_root().glob(NODE_GROUPS)]
+
+
 class NodeCgroup:
     """The group `/<name>`, in every hierarchy of cgroup v1 or in the one of v2."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self._hierarchies = [ROOT] if is_unified() else [p for p in ROOT.glob("*/") if not p.is_symlink()]
-        # v1: a container is in the hierarchy of every controller, so any of them shows all processes
-        self._tracked = (ROOT if is_unified() else ROOT / "memory") / name
+        self._tracked = tracked_root() / name
 
     @property
     def entrance(self) -> Path:
@@ -82,6 +88,11 @@ class NodeCgroup:
         for hierarchy in self._hierarchies:
             for directory, _, _ in os.walk(hierarchy / self.name, topdown=False):
                 _remove_group(Path(directory))
+
+
+def tracked_root() -> Path:
+    """The hierarchy that is looked at; v1: a container is in those of all controllers, so any will do."""
+    return ROOT if is_unified() else ROOT / "memory"
 
 
 def delegate(group: Path) -> list[str]:

@@ -167,6 +167,8 @@ class Cluster:
         if not parts.state.nodes:
             return
         parts.need("debian", debian.packages)
+        for name in parts.state.nodes:
+            parts.need_driver(name)
         images = tools.node_images()
         for name, node in parts.nodes.items():
             if not node.running:

@@ -19,6 +19,9 @@ CLUSTERS = CACHE / "clusters"
 SLOTS = range(10)
 """Clusters that can run side by side."""
 
+NODE_GROUPS = "gtb[0-9]n[0-9]*"
+"""Pattern of the names that Slot.node_group gives."""
+
 
 @dataclass(frozen=True)
 class ClusterDir:

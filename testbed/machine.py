@@ -32,7 +32,7 @@ def obstacle() -> str | None:
     probe = subprocess.run(unshare, capture_output=True, text=True, check=False)
     if probe.returncode:
         return f"new network and mount namespaces are refused ({probe.stderr.strip()}); use --kwok-nodes"
-    if not os.access(cgroups.ROOT if cgroups.is_unified() else cgroups.ROOT / "memory", os.W_OK):
+    if not os.access(cgroups.tracked_root(), os.W_OK):
         return f"control groups under {cgroups.ROOT} cannot be made here; use --kwok-nodes"
     return None
 
@@ -54,7 +54,8 @@ def release(node: str) -> None:
     """A node is gone; after the last one, what was made is taken back."""
     with _record() as record:
         record["nodes"] = [name for name in record["nodes"] if name != node]
-        if record["nodes"]:
+        # nodes of another cache folder count: to remove a folder unmounts what they have mounted there
+        if record["nodes"] or cgroups.node_groups():
             return
         for directory in record["directories"]:
             with contextlib.suppress(OSError):  # something else may use it by now

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from testbed import machine, process
 from testbed.cgroups import NodeCgroup
+from testbed.errors import BedError
 from testbed.gpus import SimulatedGpu
 from testbed.netlink import Netlink
 from testbed.node_config import SOCKET, NodeConfig
@@ -51,7 +52,7 @@ class Node:
             self._connect()
         if not process.alive(self._directory, "containerd"):
             self._start("containerd")
-            self._wait("containerd answers", lambda: self._ctr("version"))
+            self._wait("containerd answers", lambda: self._ctr("version").returncode == 0)
             for image in images:
                 self.import_image(image)
         self.start_kubelet()
@@ -66,9 +67,11 @@ class Node:
         """Gives the node an image from an OCI archive, such as images.write_archive writes.
 
         Raises:
-            CalledProcessError: containerd refuses it.
+            BedError: containerd refuses it; with its reason.
         """
-        self._ctr("--namespace", "k8s.io", "images", "import", str(archive), check=True)
+        done = self._ctr("--namespace", "k8s.io", "images", "import", str(archive.resolve()))
+        if done.returncode:
+            raise BedError(f"node {self.name} cannot take the image {archive}: {done.stderr.strip()}")
 
     def start_kubelet(self) -> None:
         """Starts the kubelet unless it runs."""
@@ -121,10 +124,8 @@ class Node:
     def _enter(self) -> list[str]:
         return ["nsenter", "--target", str(process.pid(self._directory, "anchor")), "--net", "--mount", "--"]
 
-    def _ctr(self, *arguments: str, check: bool = False) -> bool:
-        ctr = str(self._config.debian / "usr/bin/ctr")
-        command = [*self._enter(), ctr, "--address", SOCKET, *arguments]
-        return subprocess.run(command, capture_output=True, check=check).returncode == 0
+    def _ctr(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self.run(str(self._config.debian / "usr/bin/ctr"), "--address", SOCKET, *arguments)
 
     def _wait(self, condition: str, holds: Callable[[], bool]) -> None:
         deadline = time.monotonic() + _START_SECONDS

@@ -73,15 +73,22 @@ class Parts:
             self.state.tools[tool] = str(make())
             self.state.save(self.directory)
 
+    def need_driver(self, node: str) -> None:
+        """Records what stands between containerd and a node's GPUs, real or simulated."""
+        if self.state.nodes[node].real_gpu:
+            self.need("toolkit", tools.container_toolkit)
+        else:
+            self.need("driver", tools.simulated_driver)
+
     def start_node(self, name: str, images: Sequence[Path]) -> None:
         """Starts a recorded node, with its GPUs."""
         record, directory = self.state.nodes[name], self.directory.node(name)
         directory.mkdir(parents=True, exist_ok=True)
         runc = self._tool("debian") / "usr" / "sbin" / "runc"
         if record.real_gpu:
-            driver.real(directory, tools.container_toolkit(), runc)
+            driver.real(directory, self._tool("toolkit"), runc)
         else:
-            driver.simulated(directory, self._spec(name), tools.simulated_driver(), runc)
+            driver.simulated(directory, self._spec(name), self._tool("driver"), runc)
         self._node(name).up(images)
 
     def _tool(self, name: str) -> Path:

@@ -16,8 +16,10 @@ from typer.testing import CliRunner
 from testbed import __main__ as command_line
 from testbed import cgroups, layout, links
 from testbed.cluster import Cluster, capabilities
+from testbed.debian import packages
+from testbed.errors import BedError
 from testbed.gpus import NodeSpec
-from testbed.images import DEVICE_PLUGIN
+from testbed.images import DEVICE_PLUGIN, program_image, write_archive
 from testbed.node_config import KERNEL_SETTINGS
 
 REPOSITORY = Path(__file__).parents[2]
@@ -168,6 +170,21 @@ class TestNodeWithGpus:
         after = kubectl(gpu_cluster, "exec", "look", "--", *query)
         assert before.splitlines() == ["0, 350.00 W", "1, 350.00 W"]
         assert after.splitlines() == ["0, 350.00 W", "1, 280.00 W"]
+
+    def test_a_program_of_this_machine_runs_as_an_image_that_the_node_is_given(
+        self, gpu_cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        image = program_image("docker.io/local/id:test", Path("/usr/bin/id"), "/id", packages() / "bin" / "busybox")
+        monkeypatch.chdir(tmp_path)
+        write_archive(image, Path("id.tar"))
+        gpu_cluster.nodes["gpu-1"].import_image(Path("id.tar"))
+        create(gpu_cluster, gpu_pod("id", image="docker.io/local/id:test", args=["-u"]))
+        eventually("its output", lambda: kubectl(gpu_cluster, "logs", "id", "--ignore-errors") == "0\n")
+
+    def test_an_archive_that_is_no_image_is_refused_with_the_reason(self, gpu_cluster: Cluster, tmp_path: Path) -> None:
+        (tmp_path / "image.tar").write_text("nothing")
+        with pytest.raises(BedError, match=r"gpu-1 cannot take the image .*image\.tar: ctr: "):
+            gpu_cluster.nodes["gpu-1"].import_image(tmp_path / "image.tar")
 
 
 class TestWhatIsLeft:

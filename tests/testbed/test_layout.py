@@ -1,12 +1,13 @@
 """Names and addresses."""
 
+import fnmatch
 from ipaddress import IPv4Network
 from itertools import combinations
 
 import pytest
 
 from testbed.errors import BedError
-from testbed.layout import SLOTS, ClusterDir, Slot
+from testbed.layout import NODE_GROUPS, SLOTS, ClusterDir, Slot
 
 
 def test_no_two_slots_share_addresses_ports_or_names() -> None:
@@ -23,6 +24,11 @@ def machine_networks(slot: Slot) -> list[IPv4Network]:
 
 def test_link_names_fit_into_the_kernels_fifteen_characters() -> None:
     assert len(Slot(9).node_group(254)) <= 15
+
+
+def test_every_node_group_is_recognised_by_its_name() -> None:
+    names = [Slot(slot).node_group(node) for slot in SLOTS for node in (1, 254)]
+    assert fnmatch.filter(names, NODE_GROUPS) == names
 
 
 def test_ports_are_below_the_ephemeral_range() -> None:

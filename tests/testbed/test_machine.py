@@ -16,6 +16,7 @@ def point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(machine, "CACHE", tmp_path / "cache")
     monkeypatch.setattr(machine, "MOUNT_POINTS", (str(point),))
     monkeypatch.setattr(cgroups, "is_unified", lambda: False)
+    monkeypatch.setattr(cgroups, "node_groups", list[str])
     return point
 
 
@@ -33,6 +34,20 @@ def test_a_mount_point_that_was_there_before_stays(point: Path) -> None:
     machine.claim("node-1")
     machine.release("node-1")
     assert point.exists()
+
+
+def test_a_mount_point_stays_while_a_node_of_another_cache_folder_may_use_it(
+    point: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To remove it would unmount what that node has mounted there."""
+    machine.claim("node-1")
+    with monkeypatch.context() as other:
+        other.setattr(cgroups, "node_groups", lambda: ["gtb3n1"])
+        machine.release("node-1")
+    assert point.exists()
+    machine.claim("node-2")
+    machine.release("node-2")
+    assert not point.exists()
 
 
 def test_a_mount_point_that_something_else_uses_by_now_stays(point: Path) -> None:
