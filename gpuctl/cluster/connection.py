@@ -17,6 +17,8 @@ _TIMEOUT_SECONDS = 5
 _DEFAULT_KUBECONFIG = "~/.kube/config"
 _KINDS: Mapping[str, Any] = {"Namespace": Namespace, "RuntimeClass": RuntimeClass}
 _NOT_FOUND = 404
+_FAILURES = (httpx2.HTTPError, ConfigError, OSError, ValueError)
+"""Of a request: the two last are a login command that is not there, and an answer that is no JSON."""
 
 
 class ClusterError(Exception):
@@ -57,7 +59,7 @@ def connect(context: str, kubeconfig: str | None) -> Cluster:
     paths = [Path(path).expanduser() for path in listed.split(os.pathsep) if path]
     try:
         return _LightkubeCluster(_config(context, paths))
-    except (ConfigError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
+    except (ConfigError, AssertionError, KeyError, OSError, TypeError, ValueError, yaml.YAMLError) as error:
         raise ClusterError(f"kubeconfig {listed} cannot be used: {error}") from error
 
 
@@ -71,13 +73,13 @@ class _LightkubeCluster:
     def node_names(self) -> set[str]:
         try:
             return {node.metadata.name for node in self._client.list(Node)}
-        except (httpx2.HTTPError, ConfigError) as error:
+        except _FAILURES as error:
             raise self._unreachable(error) from error
 
     def labels(self, kind: str, name: str) -> Mapping[str, str] | None:
         try:
             return self._client.get(_KINDS[kind], name).metadata.labels or {}
-        except (httpx2.HTTPError, ConfigError) as error:
+        except _FAILURES as error:
             if isinstance(error, ApiError) and error.status.code == _NOT_FOUND:
                 return None
             raise self._unreachable(error) from error
@@ -88,9 +90,11 @@ class _LightkubeCluster:
 
 def _config(context: str, paths: Sequence[Path]) -> SingleConfig:
     """The context's part of several kubeconfigs: as in kubectl, the first one that has a name counts."""
-    documents: list[dict[str, Any]] = [yaml.safe_load(path.read_text()) or {} for path in paths if path.is_file()]
+    documents: list[Any] = [yaml.safe_load(path.read_text()) or {} for path in paths if path.is_file()]
     if not documents:
         raise ConfigError("it does not exist. Fetch one: talosctl kubeconfig")
+    if not all(isinstance(document, dict) for document in documents):
+        raise ConfigError("it is no kubeconfig")
     merged = {key: _entries(documents, key) for key in ("clusters", "contexts", "users")}
     known = [entry["name"] for entry in merged["contexts"]]
     if context not in known:

@@ -1,0 +1,192 @@
+"""The program as Pulumi runs it: checked settings, a consulted cluster, and outputs that gpuctl computes too."""
+
+import json
+import runpy
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from components import program
+from gpuctl.cluster import ClusterError
+from tests.fixtures.pulumi_program import Deployment, deploy
+from tests.fixtures.stack_files import ROOT, config_of, each_shipped
+
+HOMELAB = config_of(ROOT / "config" / "Pulumi.homelab.yaml")
+OURS = {"app.kubernetes.io/part-of": "gpu-sharing"}
+
+
+class Cluster:
+    """One that has these nodes and labelled objects."""
+
+    def __init__(self, nodes: set[str], objects: Mapping[tuple[str, str], Mapping[str, str]]) -> None:
+        self._nodes, self._objects = nodes, objects
+
+    def node_names(self) -> set[str]:
+        """The names of its nodes."""
+        return self._nodes
+
+    def labels(self, kind: str, name: str) -> Mapping[str, str] | None:
+        """The labels of an object."""
+        return self._objects.get((kind, name))
+
+
+@pytest.fixture
+def consulted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None]]:
+    """Every cluster is there, with three nodes and nothing in the stack's way; the contexts that were asked for."""
+    asked: list[tuple[str, str | None]] = []
+
+    def connect(context: str, kubeconfig: str | None) -> Cluster:
+        asked.append((context, kubeconfig))
+        return Cluster({"gpu-1", "gpu-2", "gpu-3"}, {})
+
+    monkeypatch.setattr(program, "connect", connect)
+    return asked
+
+
+def _consult(monkeypatch: pytest.MonkeyPatch, nodes: set[str], **objects: Mapping[str, str]) -> None:
+    """Lets the program find a cluster with these nodes, a namespace and a RuntimeClass."""
+    names = {"namespace": ("Namespace", "gpu-device-plugin"), "runtime_class": ("RuntimeClass", "nvidia")}
+    found = {names[kind]: labels for kind, labels in objects.items()}
+
+    def connect(context: str, kubeconfig: str | None) -> Cluster:
+        assert (context, kubeconfig) == ("admin@homelab", None)
+        return Cluster(nodes, found)
+
+    monkeypatch.setattr(program, "connect", connect)
+
+
+def _run(config: Mapping[str, Any], *, preview: bool = False) -> Deployment:
+    """Runs __main__.py as Pulumi does, which passes every value as a text."""
+    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()}
+    return deploy(lambda: runpy.run_path(str(ROOT / "__main__.py")), texts, preview=preview)
+
+
+def _capacity(stack: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "gpuctl", "capacity", "--stack", stack, "-o", "json"]
+    return json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout)
+
+
+@pytest.mark.usefixtures("consulted")
+@each_shipped
+def test_the_outputs_are_the_figures_that_gpuctl_computes(stack: str) -> None:
+    """Without Pulumi and without the cluster: they come from the same functions."""
+    outputs = _run(config_of(ROOT / "config" / f"Pulumi.{stack}.yaml")).outputs
+    figures = _capacity(stack)
+    del figures["stack"], figures["gpuCapacity"]["byModel"]
+    assert {key: outputs[key] for key in figures} == figures
+
+
+@pytest.mark.usefixtures("consulted")
+def test_the_outputs_have_these_keys() -> None:
+    """Others read them by name: `pulumi stack output gpuCapacity`."""
+    outputs = _run(HOMELAB).outputs
+    assert set(outputs) >= {
+        "gpuCapacity",
+        "powerBudgetWatts",
+        "memoryPerSliceMiB",
+        "namespace",
+        "devicePluginImage",
+        "configHash",
+        "talos",
+    }
+    assert outputs["namespace"] == "gpu-device-plugin"
+    assert outputs["devicePluginImage"] == "nvcr.io/nvidia/k8s-device-plugin:v0.18.2"
+    assert list(outputs["configHash"]) == ["default"]
+    assert list(outputs["talos"]["patches"]) == ["gpu-1"]
+
+
+def test_the_provider_is_the_stacks_own_and_updates_config_maps_in_place(
+    consulted: list[tuple[str, str | None]],
+) -> None:
+    """A replaced ConfigMap takes its DaemonSet with it, and so the GPUs of every node at once."""
+    provider = _run(HOMELAB | {"gpu:kubeconfig": "/etc/kubeconfig"}).named("cluster")
+    assert provider.type == "pulumi:providers:kubernetes"
+    assert provider.inputs["context"] == "admin@homelab"
+    assert provider.inputs["kubeconfig"] == "/etc/kubeconfig"
+    assert provider.inputs["enableConfigMapMutable"] in (True, "true")
+    assert consulted == [("admin@homelab", "/etc/kubeconfig")]
+
+
+def test_a_mistake_ends_the_program_before_anything_is_declared(consulted: list[tuple[str, str | None]]) -> None:
+    deployment = _run(HOMELAB | {"gpu:slices": "0", "gpu:powerInterval": "1"})
+    assert deployment.refusal is not None
+    assert deployment.refusal.startswith("stack fixture: 2 mistakes in its settings, so nothing is done\n")
+    assert (deployment.resources, consulted) == ([], [])
+
+
+def test_configuration_from_the_environment_counts_too(
+    monkeypatch: pytest.MonkeyPatch, consulted: list[tuple[str, str | None]]
+) -> None:
+    """Older language hosts pass it there."""
+    monkeypatch.setenv("PULUMI_CONFIG", json.dumps(HOMELAB))
+    assert _run({}).refusal is None
+    assert consulted == [("admin@homelab", None)]
+
+
+@pytest.mark.usefixtures("consulted")
+def test_what_cannot_be_vouched_for_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    _run(HOMELAB | {"gpu:nodes": [{"name": "gpu-1", "gpu": "a-model-of-tomorrow", "count": 1}]})
+    assert "node gpu-1: GPU 'a-model-of-tomorrow' is not in the catalogue" in caplog.text
+
+
+def _unreachable(context: str, kubeconfig: str | None) -> Cluster:
+    raise ClusterError(f"context {context} of {kubeconfig} cannot be reached")
+
+
+@pytest.fixture
+def _no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, "connect", _unreachable)
+
+
+@pytest.mark.usefixtures("_no_cluster")
+def test_a_preview_without_the_cluster_says_what_it_is_worth(caplog: pytest.LogCaptureFixture) -> None:
+    """Pulumi itself previews against a cluster that does not exist without a word."""
+    deployment = _run(HOMELAB, preview=True)
+    assert caplog.messages == [
+        "context admin@homelab of None cannot be reached; this preview compares with Pulumi's own records and has not "
+        "seen the cluster"
+    ]
+    assert deployment.refusal is None
+    assert deployment.objects() != []
+
+
+@pytest.mark.usefixtures("_no_cluster")
+def test_an_update_without_the_cluster_is_refused() -> None:
+    deployment = _run(HOMELAB)
+    assert deployment.refusal == "context admin@homelab of None cannot be reached; nothing was changed"
+    assert deployment.resources == []
+
+
+@pytest.mark.parametrize("preview", [True, False])
+def test_a_node_that_does_not_exist_is_refused(monkeypatch: pytest.MonkeyPatch, preview: bool) -> None:
+    """Patching the labels of one creates a phantom node."""
+    _consult(monkeypatch, {"cp-1", "gpu-7"})
+    deployment = _run(HOMELAB, preview=preview)
+    assert deployment.refusal == (
+        "context admin@homelab has no node gpu-1; it has cp-1, gpu-7. Mend gpu:nodes, or gpu:context when this is "
+        "another cluster; see: kubectl --context admin@homelab get nodes"
+    )
+    assert deployment.resources == []
+
+
+def test_a_namespace_of_others_is_not_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`pulumi destroy` would delete it, with what others have in it."""
+    _consult(monkeypatch, {"gpu-1"}, namespace={"team": "vision"}, runtime_class={})
+    deployment = _run(HOMELAB)
+    assert deployment.refusal is not None
+    namespace, runtime_class = deployment.refusal.splitlines()
+    label = "app.kubernetes.io/part-of=gpu-sharing"
+    assert namespace.endswith(
+        "Hand it over: kubectl --context admin@homelab label namespace gpu-device-plugin "
+        f"{label}, or choose another gpu:namespace"
+    )
+    assert runtime_class.endswith(f"Hand it over: kubectl --context admin@homelab label runtimeclass nvidia {label}")
+    assert deployment.resources == []
+
+
+def test_the_projects_own_objects_are_no_hindrance(monkeypatch: pytest.MonkeyPatch) -> None:
+    _consult(monkeypatch, {"gpu-1"}, namespace=OURS | {"team": "vision"}, runtime_class=OURS)
+    assert _run(HOMELAB).refusal is None

@@ -1,0 +1,203 @@
+"""The command gpuctl, started as a user starts it: whole screens, exit codes, and what it never loads."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from inline_snapshot import snapshot
+
+from gpuctl.desired.manifests import manifests
+from gpuctl.settings import read_config, read_stack
+from tests.fixtures.stack_files import INVALID, ROOT, STACK, VALID, config_of, expected_mistakes
+
+UNKNOWN_NODE = {"name": "gpu-1", "gpu": "a-model-of-tomorrow", "count": 2}
+
+ENVIRONMENT = {
+    "PATH": os.environ["PATH"],
+    "COLUMNS": "100",
+    "TERM": "dumb",
+    "NO_COLOR": "1",
+    "LANG": "C.UTF-8",
+}
+
+
+def _gpuctl(*arguments: str, project: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "gpuctl", *arguments],
+        cwd=project,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def _project_with(stack_file: str, folder: Path) -> Path:
+    """The project, with the stack `fixture` and no other."""
+    (folder / "gpuctl").symlink_to(ROOT / "gpuctl")
+    (folder / "config").mkdir()
+    for path in (ROOT / "config").iterdir():
+        if not path.name.startswith("Pulumi."):
+            (folder / "config" / path.name).symlink_to(path)
+    (folder / "config" / f"Pulumi.{STACK}.yaml").write_text(stack_file)
+    return folder
+
+
+def _screen(*arguments: str) -> str:
+    """What a command prints when all is well, without blanks at the line ends."""
+    result = _gpuctl(*arguments)
+    assert (result.returncode, result.stderr) == (0, "")
+    return "\n".join(line.rstrip() for line in result.stdout.splitlines())
+
+
+def test_capacity_for_people() -> None:
+    assert _screen("capacity", "--stack", "lab") == snapshot("""\
+
+ NODE    GPUS           SLICES   nvidia.com/gpu   LIMIT W   NODE W   GiB/SLICE
+ ─────────────────────────────────────────────────────────────────────────────
+ gpu-1   2 x rtx-3090        4                8       300      600         6.0
+ gpu-2   1 x rtx-4090        6                6       320      320         4.0
+ gpu-3   4 x l4              2                8        72      288        11.2
+
+ all                                         22               1208
+
+stack lab, context admin@lab: 22 nvidia.com/gpu. GiB per slice is an average: time slicing does not
+isolate memory.\
+""")
+
+
+def test_capacity_for_machines() -> None:
+    assert _screen("capacity", "--stack", "lab", "--output", "json") == snapshot("""\
+{
+  "stack": "lab",
+  "gpuCapacity": {
+    "resource": "nvidia.com/gpu",
+    "total": 22,
+    "byNode": {
+      "gpu-1": 8,
+      "gpu-2": 6,
+      "gpu-3": 8
+    },
+    "byModel": {
+      "rtx-3090": 8,
+      "rtx-4090": 6,
+      "l4": 8
+    }
+  },
+  "powerBudgetWatts": {
+    "total": 1208,
+    "byNode": {
+      "gpu-1": 600,
+      "gpu-2": 320,
+      "gpu-3": 288
+    }
+  },
+  "memoryPerSliceMiB": {
+    "gpu-1": 6144,
+    "gpu-2": 4094,
+    "gpu-3": 11517
+  }
+}\
+""")
+
+
+def test_render_prints_exactly_the_desired_objects() -> None:
+    """And the label commands as comments: kubectl would create a node that does not exist."""
+    screen = _screen("render", "--stack", "homelab")
+    assert list(yaml.safe_load_all(screen)) == manifests(read_stack("homelab"))
+    assert [line for line in screen.splitlines() if line.startswith("# kubectl")] == [
+        "# kubectl --context admin@homelab label node gpu-1 nvidia.com/gpu.present=true",
+        "# kubectl --context admin@homelab label node gpu-1 nvidia.com/device-plugin.config=default",
+    ]
+
+
+def test_help_for_capacity() -> None:
+    assert _screen("capacity", "--help") == snapshot("""\
+
+ Usage: python -m gpuctl capacity [OPTIONS]
+
+ Print the slices, watts and memory per slice that a stack's cluster must show, by node.
+
+╭─ Options ────────────────────────────────────────────────────────────────────────────────────────╮
+│ *  --stack           NAME          The stack, which is config/Pulumi.NAME.yaml: demo, homelab,   │
+│                                    lab.                                                          │
+│                                    [required]                                                    │
+│    --output  -o      <table|json>  For people or for machines. [default: table]                  │
+│    --help            <bool>        Show this message and exit.                                   │
+╰──────────────────────────────────────────────────────────────────────────────────────────────────╯
+""")
+
+
+def test_help_tells_what_it_is_for_and_how_it_is_called() -> None:
+    screen = _screen("--help")
+    assert "What a stack file asks of a cluster's GPUs, computed without Pulumi and without the cluster." in screen
+    assert "gpuctl capacity --stack lab" in screen
+    assert "gpuctl render --stack lab | kubectl apply --server-side --dry-run=server -f -" in screen
+    assert {"capacity", "render"} <= set(screen.replace("│", " ").split())
+
+
+def test_a_stack_that_does_not_exist_is_a_mistake_and_no_traceback() -> None:
+    result = _gpuctl("capacity", "--stack", "nowhere")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.splitlines() == [
+        "gpuctl: error: stack nowhere: 1 mistake in its settings, so nothing is done",
+        "  config/Pulumi.nowhere.yaml = stack file: does not exist; there are: demo, homelab, lab. "
+        "Mend it: pulumi stack init nowhere",
+    ]
+
+
+@pytest.mark.parametrize("verb", ["capacity", "render"])
+def test_a_stack_with_mistakes_prints_nothing_but_them(verb: str, tmp_path: Path) -> None:
+    """Half a list of objects piped into kubectl would be worse than none."""
+    (path,) = (path for path in INVALID if path.stem == "mistakes-in-several-nodes")
+    result = _gpuctl(verb, "--stack", STACK, project=_project_with(path.read_text(), tmp_path))
+    assert (result.returncode, result.stdout) == (2, "")
+    mistakes = expected_mistakes(path)
+    assert result.stderr.splitlines() == [
+        f"gpuctl: error: stack fixture: {len(mistakes)} mistakes in its settings, so nothing is done",
+        *(f"  {mistake}" for mistake in mistakes),
+    ]
+
+
+def test_an_option_that_is_missing_is_a_mistake_too() -> None:
+    result = _gpuctl("capacity")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "Missing option '--stack'" in result.stderr
+
+
+def test_a_warning_does_not_get_into_what_machines_read(tmp_path: Path) -> None:
+    (path,) = (path for path in VALID if path.stem == "a-gpu-that-is-not-in-the-catalogue")
+    result = _gpuctl("capacity", "--stack", STACK, "-o", "json", project=_project_with(path.read_text(), tmp_path))
+    assert result.returncode == 0
+    assert result.stderr == "".join(
+        f"gpuctl: warning: {line}\n" for line in read_config(STACK, config_of(path)).warnings
+    )
+    assert json.loads(result.stdout)["gpuCapacity"]["total"] == 4
+
+
+def test_what_is_not_known_is_called_so(tmp_path: Path) -> None:
+    stack = {"gpu:context": "admin@lab", "gpu:powerManagement": False, "gpu:nodes": [UNKNOWN_NODE]}
+    project = _project_with(yaml.safe_dump({"config": stack}), tmp_path)
+    result = _gpuctl("capacity", "--stack", STACK, project=project)
+    _, _, row, total, *_ = (line.split() for line in result.stdout.splitlines() if line.strip())
+    assert row == ["gpu-1", "2", "x", "a-model-of-tomorrow", "4", "8", "default", "unknown", "unknown"]
+    assert total == ["all", "8", "unknown"]
+
+
+def test_capacity_for_machines_loads_nothing_it_does_not_need() -> None:
+    """Scripts call it often: rich, lightkube and Pulumi would cost more than all the rest."""
+    code = (
+        "import sys; sys.argv = ['gpuctl', 'capacity', '--stack', 'lab', '-o', 'json']\n"
+        "from gpuctl.cli.app import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print([name for name in ('pulumi', 'rich', 'lightkube', 'httpx2') if name in sys.modules], file=sys.stderr)\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=True
+    )
+    assert (result.stderr, json.loads(result.stdout)["stack"]) == ("[]\n", "lab")

@@ -1,0 +1,277 @@
+"""One cluster is spoken to: that of the context which the stack names, as kubectl would find it."""
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from gpuctl.cluster import ClusterError, connect
+
+NODES = {
+    "apiVersion": "v1",
+    "kind": "NodeList",
+    "metadata": {"resourceVersion": "1"},
+    "items": [{"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}} for name in ("cp-1", "gpu-1")],
+}
+
+
+def _status(code: int, reason: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Status",
+        "metadata": {},
+        "status": "Failure",
+        "code": code,
+        "reason": reason,
+        "message": f"the server says {reason}",
+    }
+
+
+class ApiServer(ThreadingHTTPServer):
+    """Answers on this machine with what a test lays down for each path."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.answers: dict[str, tuple[int, str, str]] = {}
+        self.tokens: list[str | None] = []
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def answer(self, path: str, body: object, code: int = 200) -> None:
+        """Lays down an answer: JSON, or a text of HTML."""
+        kind, text = ("text/html", body) if isinstance(body, str) else ("application/json", json.dumps(body))
+        self.answers[path] = (code, kind, text)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: ApiServer  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def do_GET(self) -> None:
+        self.server.tokens.append(self.headers["Authorization"])
+        code, kind, text = self.server.answers[self.path]
+        self.send_response(code)
+        self.send_header("Content-Type", kind)
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture
+def api_server() -> Iterator[ApiServer]:
+    with ApiServer() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Neither the user's kubeconfig nor a proxy is in the way."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name in list(os.environ):
+        if name == "KUBECONFIG" or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+
+
+def _kubeconfig(path: Path, *contexts: str, server: str = "http://127.0.0.1:1", **user: Any) -> Path:
+    """A file in which each context has a cluster of its own; all have one user."""
+    document = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": name, "cluster": {"server": server}} for name in contexts],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": "admin"}} for name in contexts],
+        "users": [{"name": "admin", "user": user or {"token": path.name}}],
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+def _refusal(context: str, kubeconfig: Path | str | None) -> str:
+    with pytest.raises(ClusterError) as error:
+        connect(context, str(kubeconfig) if kubeconfig else None).node_names()
+    return str(error.value)
+
+
+def test_a_cluster_tells_the_names_of_its_nodes(api_server: ApiServer, tmp_path: Path) -> None:
+    api_server.answer("/api/v1/nodes", NODES)
+    cluster = connect("admin@lab", str(_kubeconfig(tmp_path / "lab", "admin@lab", server=api_server.url)))
+    assert cluster.node_names() == {"cp-1", "gpu-1"}
+    assert api_server.tokens == ["Bearer lab"]
+
+
+def test_the_stacks_own_kubeconfig_counts_before_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(_kubeconfig(tmp_path / "environment", "elsewhere")))
+    own = _kubeconfig(tmp_path / "own", "admin@lab")
+    assert connect("admin@lab", str(own))
+    assert (
+        _refusal("elsewhere", own) == f"kubeconfig {own} cannot be used: it has no context elsewhere; it has admin@lab"
+    )
+
+
+def test_the_context_may_stand_in_any_file_of_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As for kubectl: KUBECONFIG lists files, and those that do not exist are passed over."""
+    files = [
+        _kubeconfig(tmp_path / "one", "admin@lab"),
+        tmp_path / "missing",
+        _kubeconfig(tmp_path / "two", "admin@homelab"),
+    ]
+    monkeypatch.setenv("KUBECONFIG", os.pathsep.join(map(str, files)) + os.pathsep)
+    assert connect("admin@lab", None)
+    assert connect("admin@homelab", None)
+
+
+def test_the_first_file_that_has_a_name_counts(
+    api_server: ApiServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """For clusters, contexts and users alike, as for kubectl."""
+    api_server.answer("/api/v1/nodes", NODES)
+    first = _kubeconfig(tmp_path / "first", "admin@lab", server=api_server.url)
+    second = _kubeconfig(tmp_path / "second", "admin@lab", server="http://127.0.0.1:1")
+    monkeypatch.setenv("KUBECONFIG", f"{first}{os.pathsep}{second}")
+    assert connect("admin@lab", None).node_names() == {"cp-1", "gpu-1"}
+    assert api_server.tokens == ["Bearer first"]
+
+
+def test_the_usual_kubeconfig_is_the_last_resort(tmp_path: Path) -> None:
+    assert "kubeconfig ~/.kube/config cannot be used: it does not exist" in _refusal("admin@lab", None)
+    _kubeconfig(tmp_path / "home" / ".kube" / "config", "admin@lab")
+    assert connect("admin@lab", None)
+
+
+def test_a_home_folder_may_be_written_as_a_tilde(tmp_path: Path) -> None:
+    _kubeconfig(tmp_path / "home" / "lab.yaml", "admin@lab")
+    assert connect("admin@lab", "~/lab.yaml")
+
+
+def test_a_missing_file_names_the_command_that_fetches_one(tmp_path: Path) -> None:
+    path = tmp_path / "nowhere"
+    assert _refusal("admin@lab", path) == (
+        f"kubeconfig {path} cannot be used: it does not exist. Fetch one: talosctl kubeconfig"
+    )
+
+
+def test_a_file_without_any_context_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "empty"
+    path.touch()
+    assert _refusal("admin@lab", path) == f"kubeconfig {path} cannot be used: it has no context admin@lab; it has none"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "contexts: [",
+        "- admin@lab",
+        "admin@lab",
+        "contexts: admin@lab",
+        "contexts: [admin@lab]",
+        "contexts: [{context: {}}]",
+        "contexts: [{name: admin@lab, context: {cluster: lab, user: admin}}]",
+        "contexts: [{name: admin@lab}]",
+        "\x00",
+    ],
+)
+def test_a_file_that_is_no_kubeconfig_is_named(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "kubeconfig"
+    path.write_text(text)
+    assert _refusal("admin@lab", path).startswith(f"kubeconfig {path} cannot be used: ")
+
+
+@pytest.mark.parametrize(
+    "user",
+    [
+        {"client-certificate": "gone.crt", "client-key": "gone.key"},
+        {"client-certificate-data": "bm9uZQ==", "client-key-data": "bm9uZQ=="},
+        {"auth-provider": {"name": "oidc"}},
+    ],
+    ids=["certificate that is gone", "certificate that is none", "login that is not supported"],
+)
+def test_credentials_that_cannot_be_used_are_told(user: dict[str, Any], tmp_path: Path) -> None:
+    path = _kubeconfig(tmp_path / "lab", "admin@lab", **user)
+    assert _refusal("admin@lab", path).startswith(f"kubeconfig {path} cannot be used: ")
+
+
+def test_a_context_without_a_user_is_told(tmp_path: Path) -> None:
+    """kubectl would ask for a password; nobody is there to give one."""
+    path = _kubeconfig(tmp_path / "lab", "admin@lab")
+    document = yaml.safe_load(path.read_text())
+    del document["contexts"][0]["context"]["user"]
+    path.write_text(yaml.safe_dump(document))
+    assert _refusal("admin@lab", path) == f"kubeconfig {path} cannot be used: Missing user"
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"), [("false", "Exec false returned 1"), ("no-such-login-tool", "No such file or directory")]
+)
+def test_a_login_command_that_fails_is_told(command: str, reason: str, tmp_path: Path) -> None:
+    login = {"apiVersion": "client.authentication.k8s.io/v1beta1", "command": command}
+    path = _kubeconfig(tmp_path / "lab", "admin@lab", exec=login)
+    message = _refusal("admin@lab", path)
+    assert message.startswith("context admin@lab (http://127.0.0.1:1) cannot be reached: ")
+    assert reason in message
+
+
+def test_a_server_that_does_not_answer_is_named(tmp_path: Path) -> None:
+    path = _kubeconfig(tmp_path / "lab", "admin@lab", server="http://127.0.0.1:1")
+    assert _refusal("admin@lab", path).startswith("context admin@lab (http://127.0.0.1:1) cannot be reached: ")
+
+
+def test_a_server_that_refuses_is_quoted(api_server: ApiServer, tmp_path: Path) -> None:
+    api_server.answer("/api/v1/nodes", _status(403, "Forbidden"), 403)
+    path = _kubeconfig(tmp_path / "lab", "admin@lab", server=api_server.url)
+    assert _refusal("admin@lab", path) == (
+        f"context admin@lab ({api_server.url}) cannot be reached: the server says Forbidden"
+    )
+
+
+@pytest.mark.parametrize("code", [200, 502])
+def test_what_answers_but_is_no_api_server_is_told(code: int, api_server: ApiServer, tmp_path: Path) -> None:
+    """A proxy's page, or a login page."""
+    api_server.answer("/api/v1/nodes", "<html>Please log in</html>", code)
+    path = _kubeconfig(tmp_path / "lab", "admin@lab", server=api_server.url)
+    assert _refusal("admin@lab", path).startswith(f"context admin@lab ({api_server.url}) cannot be reached: ")
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"),
+    [("Namespace", "/api/v1/namespaces/gpus"), ("RuntimeClass", "/apis/node.k8s.io/v1/runtimeclasses/gpus")],
+)
+def test_the_labels_of_an_object_tell_whether_it_is_there(
+    kind: str, path: str, api_server: ApiServer, tmp_path: Path
+) -> None:
+    cluster = connect("admin@lab", str(_kubeconfig(tmp_path / "lab", "admin@lab", server=api_server.url)))
+    found = {"kind": kind, "metadata": {"name": "gpus", "labels": {"team": "vision"}}, "handler": "gpus"}
+    answers: list[tuple[dict[str, Any], int]] = [
+        (found, 200),
+        (found | {"metadata": {"name": "gpus"}}, 200),
+        (_status(404, "NotFound"), 404),
+    ]
+    labels: list[Any] = []
+    for body, code in answers:
+        api_server.answer(path, body, code)
+        labels.append(cluster.labels(kind, "gpus"))
+    assert labels == [{"team": "vision"}, {}, None]
+
+
+def test_labels_that_may_not_be_read_are_an_error_and_not_an_absent_object(
+    api_server: ApiServer, tmp_path: Path
+) -> None:
+    api_server.answer("/api/v1/namespaces/gpus", _status(403, "Forbidden"), 403)
+    cluster = connect("admin@lab", str(_kubeconfig(tmp_path / "lab", "admin@lab", server=api_server.url)))
+    with pytest.raises(ClusterError, match="cannot be reached: the server says Forbidden"):
+        cluster.labels("Namespace", "gpus")
