@@ -1,10 +1,8 @@
 """One cluster is spoken to: that of the context which the stack names, as kubectl would find it."""
 
-import json
 import os
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import pytest
 import yaml
 
 from gpuctl.cluster import ClusterError, connect
+from tests.fixtures.api_server import ApiServer
 
 NODES = {
     "apiVersion": "v1",
@@ -31,40 +30,6 @@ def _status(code: int, reason: str) -> dict[str, Any]:
         "reason": reason,
         "message": f"the server says {reason}",
     }
-
-
-class ApiServer(ThreadingHTTPServer):
-    """Answers on this machine with what a test lays down for each path."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.answers: dict[str, tuple[int, str, str]] = {}
-        self.tokens: list[str | None] = []
-
-    @property
-    def url(self) -> str:
-        """Where it answers."""
-        return f"http://127.0.0.1:{self.server_port}"
-
-    def answer(self, path: str, body: object, code: int = 200) -> None:
-        """Lays down an answer: JSON, or a text of HTML."""
-        kind, text = ("text/html", body) if isinstance(body, str) else ("application/json", json.dumps(body))
-        self.answers[path] = (code, kind, text)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: ApiServer  # pyright: ignore[reportIncompatibleVariableOverride]
-
-    def do_GET(self) -> None:
-        self.server.tokens.append(self.headers["Authorization"])
-        code, kind, text = self.server.answers[self.path]
-        self.send_response(code)
-        self.send_header("Content-Type", kind)
-        self.end_headers()
-        self.wfile.write(text.encode())
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Says nothing."""
 
 
 @pytest.fixture

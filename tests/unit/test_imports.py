@@ -11,6 +11,7 @@ OWN = ("gpuctl", "components", "testbed", "demo", "tests")
 MAY_IMPORT = {
     "gpuctl/settings": {"gpuctl.settings"},
     "gpuctl/desired": {"gpuctl.settings", "gpuctl.desired"},
+    "gpuctl/machine_config": {"gpuctl.settings", "gpuctl.desired", "gpuctl.machine_config"},
     "gpuctl/cluster": {"gpuctl.cluster"},
     "gpuctl/cli": {"gpuctl"},
     "components": {"components", "gpuctl.settings", "gpuctl.desired", "gpuctl.cluster"},
@@ -42,6 +43,11 @@ def _is_within(module: str, packages: set[str]) -> bool:
 def test_a_module_imports_only_what_its_package_may_know(path: Path, allowed: set[str]) -> None:
     own = {module for module in _imports(path) if module.split(".")[0] in OWN}
     assert {module for module in own if not _is_within(module, allowed)} == set()
+
+
+def test_every_package_of_gpuctl_has_a_rule() -> None:
+    packages = {str(path.parent.relative_to(ROOT)) for path in (ROOT / "gpuctl").glob("*/__init__.py")}
+    assert packages <= set(MAY_IMPORT)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "gpuctl").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
