@@ -12,6 +12,8 @@ from tests.cluster.pulumi_stack import Environment, Stack, clear
 
 NAME = "l1"
 NODES = ("gpu-1", "gpu-2")
+GPU_1 = {"name": "gpu-1", "gpu": "rtx-3090", "count": 2}
+"""The first node as a stack file declares it."""
 
 _NUMBERS = itertools.count(1)
 
@@ -57,8 +59,9 @@ def make_stack(environment: Environment, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture
 def stack(cluster: Cluster, make_stack: MakeStack) -> Iterator[Stack]:
     """A stack of the test's own with valid settings, on a cluster that has nothing of the project."""
-    stack = make_stack(f"own-{next(_NUMBERS)}")
-    stack.configure(context=cluster.context, nodes=[{"name": "gpu-1", "gpu": "rtx-3090", "count": 2}])
+    number = next(_NUMBERS)
+    stack = make_stack(f"own-{number}")
+    stack.configure(context=cluster.context, namespace=f"gpu-own-{number}", nodes=[GPU_1])
     yield stack
     stack.remove()
     clear(stack.environment)

@@ -84,7 +84,11 @@ def snapshot(environment: Environment) -> Snapshot:
     kinds = "namespaces,runtimeclasses,nodes,configmaps,daemonsets"
     found: list[Object] = json.loads(output(environment, "kubectl", "get", kinds, "-A", "-o", "json"))["items"]
     label, value = PART_OF
-    own = [live for live in found if live["metadata"].get("labels", {}).get(label) == value]
+    own = [
+        live
+        for live in found
+        if live["metadata"].get("labels", {}).get(label) == value and "deletionTimestamp" not in live["metadata"]
+    ]
     return Snapshot(
         objects={Key(live["kind"], live["metadata"]["name"]): live for live in own},
         nodes={live["metadata"]["name"]: live for live in found if live["kind"] == "Node"},
@@ -92,9 +96,11 @@ def snapshot(environment: Environment) -> Snapshot:
 
 
 def clear(environment: Environment) -> None:
-    """Removes what a stack made, without its help."""
+    """Removes what a stack made, without its help; an empty namespace takes five seconds more to go."""
     label, value = PART_OF
-    output(environment, "kubectl", "delete", "namespaces,runtimeclasses", "-l", f"{label}={value}")
+    own = ("-l", f"{label}={value}")
+    output(environment, "kubectl", "delete", "daemonsets,configmaps,runtimeclasses", "-A", *own)
+    output(environment, "kubectl", "delete", "namespaces", *own, "--wait=false")
     output(environment, "kubectl", "label", "nodes", "--all", f"{PRESENT_LABEL}-", f"{PROFILE_LABEL}-")
 
 

@@ -21,7 +21,7 @@ from gpuctl.desired.manifests import manifests
 from gpuctl.desired.names import CHECKSUM_ANNOTATION, PRESENT_LABEL, PROFILE_LABEL
 from gpuctl.settings import read_stack
 from testbed.cluster import Cluster
-from tests.cluster.conftest import MakeStack
+from tests.cluster.conftest import GPU_1, MakeStack
 from tests.cluster.pulumi_stack import (
     Environment,
     Key,
@@ -37,12 +37,11 @@ from tests.cluster.pulumi_stack import (
 
 pytestmark = pytest.mark.cluster
 
-NAMESPACE = "gpu-device-plugin"
+NAMESPACE = "gpu-lifecycle"
 PLUGIN_CONFIG = Key("ConfigMap", "nvidia-device-plugin-config")
 PLUGIN = Key("DaemonSet", "nvidia-device-plugin")
 POWER_AGENT = Key("ConfigMap", "nvidia-power-limit-agent")
 POWER = Key("DaemonSet", "nvidia-power-limit")
-POD_SECURITY = "pod-security.kubernetes.io/enforce"
 
 
 class OtherCluster(socketserver.ThreadingTCPServer):
@@ -137,7 +136,7 @@ def deployed(
     cluster: Cluster, environment: Environment, make_stack: MakeStack, two_contexts: Path
 ) -> Iterator[Deployed]:
     stack = make_stack("lifecycle", {**environment, "KUBECONFIG": str(two_contexts)})
-    stack.configure(context=cluster.context, nodes=[{"name": "gpu-1", "gpu": "rtx-3090", "count": 2}])
+    stack.configure(context=cluster.context, namespace=NAMESPACE, nodes=[GPU_1])
     before = snapshot(environment)
     yield Deployed(stack, stack.up(), before, snapshot(environment))
     stack.remove()
@@ -242,7 +241,7 @@ class TestUp:
         template = deployed.after.objects[PLUGIN]["spec"]["template"]
         assert outputs["configHash"] == {"default": template["metadata"]["annotations"][CHECKSUM_ANNOTATION]}
         assert outputs["devicePluginImage"] == template["spec"]["containers"][0]["image"]
-        assert outputs["namespace"] == deployed.after.objects[PLUGIN]["metadata"]["namespace"]
+        assert outputs["namespace"] == deployed.after.objects[PLUGIN]["metadata"]["namespace"] == NAMESPACE
         assert outputs["talos"]["patches"].keys() == {"gpu-1"}
         assert outputs["talos"]["installerImage"] in outputs["talos"]["patches"]["gpu-1"]
 

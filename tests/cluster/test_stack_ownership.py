@@ -15,8 +15,6 @@ from tests.cluster.pulumi_stack import REPOSITORY, Environment, Key, Stack, chil
 
 pytestmark = pytest.mark.cluster
 
-NAMESPACE = "gpu-device-plugin"
-
 
 def eventually(what: str, holds: Callable[[], bool], seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
@@ -26,55 +24,47 @@ def eventually(what: str, holds: Callable[[], bool], seconds: float = 30) -> Non
 
 
 @pytest.fixture
-def made_by_hand(environment: Environment) -> Iterator[dict[str, str]]:
-    """A RuntimeClass as the guides have people make it, and a namespace with something of value; kind -> UID."""
-    runtime_class = {
-        "apiVersion": "node.k8s.io/v1",
-        "kind": "RuntimeClass",
-        "metadata": {"name": "nvidia"},
-        "handler": "nvidia",
-    }
-    output(environment, "kubectl", "create", "-f", "-", text=json.dumps(runtime_class))
-    output(environment, "kubectl", "create", "namespace", NAMESPACE)
-    output(environment, "kubectl", "-n", NAMESPACE, "create", "configmap", "of-value")
-    uids = {kind: uid(environment, kind, name) for kind, name in (("runtimeclass", "nvidia"), ("namespace", NAMESPACE))}
-    yield uids
-    output(environment, "kubectl", "delete", "runtimeclass/nvidia", f"namespace/{NAMESPACE}", "--ignore-not-found")
+def made_by_hand(environment: Environment, stack: Stack) -> Iterator[str]:
+    """A RuntimeClass as the guides have people make it, and a namespace with something of value; their UIDs."""
+    namespace = stack.settings.namespace
+    runtime_class = {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": "nvidia"}}
+    create = ("kubectl", "create")
+    output(environment, *create, "-f", "-", text=json.dumps(runtime_class | {"handler": "nvidia"}))
+    output(environment, *create, "namespace", namespace)
+    output(environment, *create, "configmap", "of-value", "--namespace", namespace)
+    yield uids(environment, namespace)
+    output(environment, "kubectl", "delete", "runtimeclass/nvidia", f"namespace/{namespace}", "--wait=false")
 
 
-def uid(environment: Environment, kind: str, name: str) -> str:
-    return output(environment, "kubectl", "get", kind, name, "-o", "jsonpath={.metadata.uid}")
+def uids(environment: Environment, namespace: str) -> str:
+    """Of what the fixture made."""
+    names = ("runtimeclass/nvidia", f"namespace/{namespace}", "configmap/of-value")
+    path = "jsonpath={.items[*].metadata.uid}"
+    return output(environment, "kubectl", "get", *names, "--namespace", namespace, "-o", path)
 
 
 class TestObjectsOfOthers:
     def test_up_takes_over_none_until_it_is_handed_over_as_the_message_says(
-        self, stack: Stack, environment: Environment, cluster: Cluster, made_by_hand: dict[str, str]
+        self, stack: Stack, environment: Environment, cluster: Cluster, made_by_hand: str
     ) -> None:
-        for outcome in (stack.preview(), stack.up()):
-            assert outcome.steps == set()
-            for kind, name in (("RuntimeClass", "nvidia"), ("Namespace", NAMESPACE)):
-                assert f"{kind} {name} exists already" in outcome.errors
+        namespace = stack.settings.namespace
+        message = stack.up().errors
+        assert f"Namespace {namespace} exists already" in message
+        assert "RuntimeClass nvidia exists already" in message
+        assert stack.preview().errors == message
         stack.destroy()
-        assert {uid(environment, "runtimeclass", "nvidia"), uid(environment, "namespace", NAMESPACE)} == set(
-            made_by_hand.values()
-        )
-        output(environment, "kubectl", "-n", NAMESPACE, "get", "configmap", "of-value")
-        hand_over = (
-            f"kubectl --context {cluster.context} label runtimeclass nvidia app.kubernetes.io/part-of=gpu-sharing"
-        )
-        assert hand_over in outcome.errors
+        assert uids(environment, namespace) == made_by_hand
+        label = "label runtimeclass nvidia app.kubernetes.io/part-of=gpu-sharing"
+        hand_over = f"kubectl --context {cluster.context} {label}"
+        assert hand_over in message
         stack.shell(hand_over)
-        stack.pulumi("config", "set", "gpu:namespace", "gpu-sharing")  # the other way out
+        stack.pulumi("config", "set", "gpu:namespace", f"{namespace}-other")  # the other way out
         assert stack.preview().errors == ""
 
     def test_a_label_that_another_owner_holds_at_another_value_is_not_overwritten(
         self, stack: Stack, environment: Environment
     ) -> None:
-        theirs = {
-            "apiVersion": "v1",
-            "kind": "Node",
-            "metadata": {"name": "gpu-1", "labels": {PROFILE_LABEL: "theirs"}},
-        }
+        metadata = {"name": "gpu-1", "labels": {PROFILE_LABEL: "theirs"}}
         apply = ["kubectl", "apply", "--server-side", "--field-manager=talos", "-f", "-"]
         output(environment, *apply, text=json.dumps({"apiVersion": "v1", "kind": "Node", "metadata": metadata}))
         outcome = stack.up()
@@ -86,7 +76,7 @@ class TestObjectsOfOthers:
 
 class TestInterruption:
     def test_an_up_that_was_killed_is_finished_by_the_next_one(self, stack: Stack, environment: Environment) -> None:
-        daemon_set = ["kubectl", "-n", NAMESPACE, "get", "daemonset", "nvidia-power-limit"]
+        daemon_set = ["kubectl", "-n", stack.settings.namespace, "get", "daemonset", "nvidia-power-limit"]
         up = subprocess.Popen(
             stack.command("up", "--yes", "--skip-preview"),
             cwd=REPOSITORY,
@@ -110,5 +100,3 @@ class TestInterruption:
         assert is_subset(left.uids(), finished.uids())
         assert finished.objects[Key("DaemonSet", "nvidia-device-plugin")]["status"]["numberReady"] == 1
         assert stack.preview("--refresh", "--expect-no-changes").succeeded
-        assert stack.destroy().succeeded
-        assert snapshot(environment).objects == {}

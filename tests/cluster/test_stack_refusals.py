@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from testbed.cluster import Cluster
+from tests.cluster.conftest import GPU_1
 from tests.cluster.pulumi_stack import Environment, Outcome, Snapshot, Stack, snapshot, suggested
 
 pytestmark = pytest.mark.cluster
-
-GPU_1 = {"name": "gpu-1", "gpu": "rtx-3090", "count": 2}
 
 
 @pytest.fixture
@@ -74,7 +73,7 @@ class TestSettings:
 
     def test_without_context_and_nodes_the_commands_say_what_to_set(self, stack: Stack, cluster: Cluster) -> None:
         stack.configure()
-        message = refused(stack)
+        message = stack.preview().errors
         for key in ("gpu:context", "gpu:nodes"):
             (command,) = suggested(line_about(key, message))
             stack.shell(command)
