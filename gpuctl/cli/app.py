@@ -6,6 +6,7 @@ import typer
 
 from gpuctl.cli.capacity import capacity
 from gpuctl.cli.render import render
+from gpuctl.cli.talos import talos
 from gpuctl.settings import SettingsError
 
 MISTAKE = 2
@@ -18,12 +19,15 @@ The figures are those that `pulumi up` puts into the stack's outputs: they come 
 
 gpuctl capacity --stack lab
 
+gpuctl talos patch --stack lab
+
 gpuctl render --stack lab | kubectl apply --server-side --dry-run=server -f -
 """
 
 app = typer.Typer(help=_HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command()(capacity)
 app.command()(render)
+app.add_typer(talos, name="talos")
 
 
 def main() -> None:

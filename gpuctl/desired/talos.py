@@ -66,6 +66,15 @@ def talos_patches(settings: Settings) -> dict[str, str]:
     return {node.name: talos_patch(settings, node) for node in settings.nodes}
 
 
+def provider_patches(settings: Settings) -> dict[str, str]:
+    """Node -> its patch for pulumiverse_talos, whose library is that of Talos v1.13 and knows only fields.
+
+    It merges with the configuration it is given and never with the node's own, so nothing is there already.
+    """
+    known = Present(Form.FIELDS)
+    return {node.name: talos_patch(settings, node, known) for node in settings.nodes}
+
+
 def talos_patch(settings: Settings, node: GpuNode, present: Present | None = None) -> str:
     """The patch of one node.
 

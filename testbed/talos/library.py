@@ -1,11 +1,13 @@
 """Talos' configuration library, built once per line, and what it says about a configuration with patches.
 
-The library is the Go module github.com/siderolabs/talos/pkg/machinery, at the versions in testbed/go/talos-LINE. It
+The library is the Go module pkg/machinery of github.com/siderolabs/talos, at the versions in testbed/go/talos-LINE. It
 parses, merges and validates; it does not boot a node, so what it accepts may still have no effect.
 """
 
 import functools
+import inspect
 import json
+import re
 import shutil
 import subprocess
 import tempfile
@@ -19,8 +21,19 @@ from testbed.errors import BedError
 from testbed.gobuild import MODULES, Module, go_version
 from testbed.layout import ARTIFACTS
 
+_MODULE = "github.com/siderolabs/talos/pkg/machinery"
+
+
+def _release(line: str) -> str:
+    requirement = re.search(rf"^require {_MODULE} (\S+)$", (MODULES / f"talos-{line}" / "go.mod").read_text(), re.M)
+    assert requirement, line
+    return requirement[1]
+
+
 LINES = ("1.9", "1.10", "1.11", "1.12", "1.13", "1.14")
 """The lines of Talos whose library can be had, oldest first."""
+RELEASES = {line: _release(line) for line in LINES}
+"""Line -> the release whose library it is."""
 CONTRACTS = {line: LINES[: LINES.index(line) + 1] for line in LINES}
 """Line -> the lines whose form of configuration its nodes may have, from their installation."""
 
@@ -81,7 +94,7 @@ def _run(line: str, verb: str, config: Path, patches: Sequence[str]) -> str:
 def _library(line: str) -> Path:
     """The folder with a line's program and, as ROLE-CONTRACT.yaml, the configurations that it generates."""
     name = f"talos-{line}"
-    inputs = key(_MAIN.read_bytes(), Path(__file__).read_bytes(), *folder_content(MODULES / name))
+    inputs = key(_MAIN.read_bytes(), inspect.getsource(_build), *folder_content(MODULES / name))
     if not shutil.which("go"):  # where tools were unpacked and not built, any Go version's build will do
         built = sorted(ARTIFACTS.glob(f"{name}-{inputs}-go*"))
         if built:

@@ -1,0 +1,39 @@
+"""Options that several verbs of `gpuctl talos` have."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gpuctl.machine_config import MachineConfig, MachineConfigError, parse
+from gpuctl.settings import GpuNode, Settings
+
+Node = Annotated[str | None, typer.Option(metavar="NAME", help="Only this node of the stack.")]
+
+
+def node_named(settings: Settings, name: str | None) -> GpuNode:
+    """A node of a stack; without a name, the only one.
+
+    Raises:
+        typer.BadParameter: there is none of that name, or there are several.
+    """
+    found = [node for node in settings.nodes if name in (None, node.name)]
+    if len(found) != 1:
+        names = ", ".join(node.name for node in settings.nodes)
+        problem = f"{name} is no node of the stack" if name else "the stack has several nodes"
+        raise typer.BadParameter(f"{problem}: name one of {names}", param_hint="--node")
+    return found[0]
+
+
+def read_machine_config(path: Path) -> MachineConfig:
+    """A machine configuration or a patch.
+
+    Raises:
+        typer.BadParameter: it cannot be read, or is neither.
+    """
+    try:
+        return parse(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(f"{path} cannot be read: {error}") from error
+    except MachineConfigError as error:
+        raise typer.BadParameter(f"{path} {error}") from error

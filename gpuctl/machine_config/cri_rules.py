@@ -1,0 +1,64 @@
+"""Rules about containerd's configuration on a node."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from gpuctl.desired.talos import CRI_DOCUMENT, CRI_FILE
+from gpuctl.machine_config.finding import Finding, Rule, Subject
+from gpuctl.machine_config.presence import cri_files
+from gpuctl.settings.cri_fragment import fragment_problems
+
+_OPERATIONS = ("create", "append", "overwrite")
+_HIGHEST_MODE = 0o777
+_RESERVED = "customization"
+
+
+def _files_can_be_written(subject: Subject) -> Iterator[Finding]:
+    for index, file in enumerate(subject.config.entries("files")):
+        where, path, operation = f"machine.files[{index}]", str(file.get("path", "")), file.get("op")
+        if "$patch" in file:
+            continue
+        if operation not in _OPERATIONS:
+            problem = f"op is {operation}: the node fails to boot when it writes its files"
+            yield Finding("file-op", where, problem, f"write {', '.join(_OPERATIONS)}")
+        if not path.startswith("/"):
+            yield Finding("file-path", where, f"path {path} is relative", "start it with /")
+        elif operation == "create" and not path.startswith("/var/") and path != CRI_FILE:
+            problem = f"{path} may not be created: the node fails to boot when it writes its files"
+            yield Finding("file-path", where, problem, f"only {CRI_FILE} and files below /var may be")
+        yield from _mode(where, file.get("permissions"))
+
+
+def _mode(where: str, mode: Any) -> Iterator[Finding]:
+    mend = "write permissions: 0o600"
+    if isinstance(mode, str):
+        yield Finding("file-mode", where, f"permissions are the text {mode!r}, which Talos refuses", mend)
+    elif isinstance(mode, int) and mode > _HIGHEST_MODE:
+        yield Finding("file-mode", where, f"permissions are the decimal {mode}, which is {mode:#o}", mend)
+
+
+def _one_owner(subject: Subject) -> Iterator[Finding]:
+    entries = [file for file in cri_files(subject.config) if "$patch" not in file]
+    if len(entries) > 1:
+        problem = (
+            f"has {len(entries)} entries: up to Talos v1.13 the second fails the boot, from v1.14 on it is ignored"
+        )
+        yield Finding("file-twice", CRI_FILE, problem, "join their contents in one entry")
+
+
+def _fragments_work(subject: Subject) -> Iterator[Finding]:
+    contents = [(CRI_FILE, file.get("content")) for file in cri_files(subject.config) if "$patch" not in file]
+    for document in subject.config.of_kind("CRICustomizationConfig"):
+        where = f"CRICustomizationConfig/{document.get('name')}"
+        contents.append((where, document.get("content")))
+        if document.get("name") == _RESERVED:
+            problem = "has a name that Talos keeps for the file of that name"
+            yield Finding("cri-name", where, problem, f"call it {CRI_DOCUMENT}")
+    for where, content in contents:
+        if not content:
+            yield Finding("cri-empty", where, "has no content", "remove it")
+        for problem in fragment_problems(str(content or "")):
+            yield Finding("cri-content", where, problem, "correct it")
+
+
+RULES: tuple[Rule, ...] = (_files_can_be_written, _one_owner, _fragments_work)

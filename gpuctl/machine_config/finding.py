@@ -1,0 +1,39 @@
+"""What is found in a machine configuration, and what the rules look at."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from gpuctl.machine_config.document import MachineConfig
+from gpuctl.settings.lines import Line
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something missing, wrong or without effect."""
+
+    code: str
+    """Such as `module-twice`; docs/talos.md lists them."""
+    where: str
+    """Path in the configuration."""
+    problem: str
+    """With its consequence."""
+    mend: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.problem}. Mend it: {self.mend} [{self.code}]"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A configuration, and what it is held against."""
+
+    config: MachineConfig
+    talos_version: str
+    line: Line
+    image: str | None = None
+    """The installer image it should name; None where that is not known."""
+    labels: Mapping[str, str] | None = None
+    """The node labels it should set; None where that is not known."""
+
+
+Rule = Callable[[Subject], Iterator[Finding]]

@@ -1,0 +1,47 @@
+"""What a node's configuration has already of what a GPU node needs."""
+
+from gpuctl.desired.talos import CRI_FILE, Form, Present
+from gpuctl.machine_config.document import MachineConfig, inside
+from gpuctl.settings.lines import Line
+from gpuctl.settings.talos_rules import DOCUMENTS_FROM
+
+_ONLY_FROM_V1_14 = ("UnattendedInstallConfig", "KubeNodeConfig")
+"""Kinds that every configuration has which Talos v1.14 wrote, and that exclude the fields they replace."""
+
+
+def present(config: MachineConfig, line: Line) -> Present:
+    """What a patch for a node of a line must take into account of its configuration."""
+    return Present(
+        form=_form(config, line),
+        modules=frozenset(modules(config)),
+        cri_fragment=next((str(file.get("content", "")) for file in cri_files(config)), None),
+        disk_selector=disk_selector(config),
+    )
+
+
+def modules(config: MachineConfig) -> list[str]:
+    """The kernel modules that it loads, as often as it names them in one place."""
+    return [
+        str(entry.get("name", ""))
+        for entry in [*config.entries("kernel", "modules"), *config.of_kind("KernelModuleConfig")]
+    ]
+
+
+def cri_files(config: MachineConfig) -> list[dict[str, object]]:
+    """The entries for the one file of containerd's configuration."""
+    return [file for file in config.entries("files") if file.get("path") == CRI_FILE]
+
+
+def disk_selector(config: MachineConfig) -> str | None:
+    """The expression with which a configuration of v1.14 selects its install disk."""
+    for document in config.of_kind("UnattendedInstallConfig"):
+        match = inside(document, "provisioning", "diskSelector", "match")
+        if match:
+            return str(match)
+    return None
+
+
+def _form(config: MachineConfig, line: Line) -> Form:
+    if line < DOCUMENTS_FROM:
+        return Form.FIELDS
+    return Form.DOCUMENTS if any(config.of_kind(kind) for kind in _ONLY_FROM_V1_14) else Form.MIXED
