@@ -1,0 +1,93 @@
+"""Watts: every GPU at its limit, back there when something moves it, and a reason where that cannot be."""
+
+import pytest
+
+from testbed.gpus import SimulatedGpu
+from tests.node.bed import INTERVAL, NAMESPACE, PLUGIN, POWER, Bed, stack_file, wait_for
+
+pytestmark = [pytest.mark.node, pytest.mark.timeout(180, func_only=True)]
+
+SECONDS = INTERVAL + 5
+"""One interval, and what a look takes on a busy machine."""
+PROBE_SECONDS = SECONDS + 10
+"""The same, and the period of the readiness probe."""
+SYS_ADMIN = 1 << 21
+"""Its bit in a set of capabilities; see capabilities(7)."""
+
+
+def limits(bed: Bed, node: str) -> list[str]:
+    """What nvidia-smi says in the power-limit pod of a node, in watts."""
+    query = ["nvidia-smi", "--query-gpu=power.limit", "--format=csv,noheader,nounits"]
+    return bed.execute(POWER, node, *query).stdout.split()
+
+
+def reason(bed: Bed, node: str) -> str:
+    """Why the power-limit pod is not ready, in the words of its readiness probe."""
+    return bed.execute(POWER, node, "/busybox/sh", "/agent/agent.sh", "ready").stdout
+
+
+def process_status(bed: Bed, component: str) -> dict[str, str]:
+    """/proc/PID/status of a container's first process."""
+    lines = bed.execute(component, "gpu-1", "cat", "/proc/1/status").stdout.splitlines()
+    return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
+
+
+def unavailable(bed: Bed) -> int:
+    """How many nodes of the default profile the DaemonSet's status calls unavailable."""
+    return bed.get("daemonset", "-n", NAMESPACE, POWER)["status"].get("numberUnavailable", 0)
+
+
+def test_every_gpu_is_at_the_limit_of_its_profile(deployed: Bed) -> None:
+    wait_for(["300.00", "300.00"], lambda: limits(deployed, "gpu-1"), SECONDS)
+    wait_for(["250.00"], lambda: limits(deployed, "gpu-2"), SECONDS)
+    wait_for(["300.00"], lambda: limits(deployed, "gpu-3"), SECONDS)
+
+
+def test_a_limit_that_another_process_moved_is_put_back_within_an_interval(deployed: Bed, gpu: SimulatedGpu) -> None:
+    gpu.drift(350)
+    wait_for(300.0, lambda: gpu.power_limit, SECONDS)
+    wait_for(True, lambda: f"msg=drift gpu={gpu.uuid} limit_w=350 desired_w=300" in deployed.log(POWER, "gpu-1"), 5)
+
+
+def test_a_limit_that_a_driver_reload_forgot_is_set_again(gpu: SimulatedGpu) -> None:
+    gpu.reload_driver()
+    assert gpu.power_limit == 350.0
+    wait_for(300.0, lambda: gpu.power_limit, SECONDS)
+
+
+def test_a_limit_that_cannot_be_set_makes_the_pod_not_ready_and_says_why(deployed: Bed, gpu: SimulatedGpu) -> None:
+    wait_for(0, lambda: unavailable(deployed), PROBE_SECONDS)
+    gpu.fail_set(3)
+    gpu.drift(350)
+    wait_for(1, lambda: unavailable(deployed), PROBE_SECONDS)
+    assert f"not_applied gpu={gpu.uuid} desired_w=300 limit_w=350" in reason(deployed, "gpu-1")
+    gpu.fail_set(None)
+    wait_for(True, lambda: deployed.is_ready(POWER, "gpu-1"), PROBE_SECONDS)
+    assert gpu.power_limit == 300.0
+
+
+def test_a_gpu_fewer_than_declared_keeps_pulumi_waiting_with_the_reason(deployed: Bed) -> None:
+    config = stack_file()
+    config["nodes"][1]["count"] = 2
+    up = deployed.start_deploying(config)
+    try:
+        wait_for("missing expected=2 found=1\n", lambda: reason(deployed, "gpu-2"), 30)
+        assert not deployed.is_ready(POWER, "gpu-2")
+        assert up.poll() is None
+    finally:
+        said = deployed.stop_deploying(up)
+    assert f"containers with unready status: [{POWER}]" in said
+
+
+def test_the_agent_has_one_capability_and_a_read_only_root(deployed: Bed) -> None:
+    status = process_status(deployed, POWER)
+    assert int(status["CapEff"], 16) == SYS_ADMIN
+    assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+    assert "Read-only file system" in deployed.execute(POWER, "gpu-1", "touch", "/new").stderr
+
+
+def test_the_device_plugin_has_no_capability_and_a_read_only_root(deployed: Bed) -> None:
+    status = process_status(deployed, PLUGIN)
+    assert int(status["CapEff"], 16) == 0
+    assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+    assert "Read-only file system" in deployed.execute(PLUGIN, "gpu-1", "touch", "/new").stderr
