@@ -70,6 +70,7 @@ def up(
         if nodes:
             raise typer.BadParameter("--real-gpu brings its own node gpu-1; start --node in another cluster")
         cluster.up([NodeSpec("gpu-1")], kwok_nodes, real_gpu=True)
+        say("node gpu-1 has this machine's own GPUs; leave their limits alone: gpu:powerManagement: false")
     elif nodes and (problem := capabilities()):
         say(f"{problem}. Here kwok plays the nodes of --node: they offer their GPUs, but run no containers")
         cluster.up(kwok_nodes=kwok_nodes)
