@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
+from testbed import tools
 from testbed.cluster import Cluster, capabilities
+from testbed.errors import BedError
 from testbed.gpus import NodeSpec, SimulatedGpu
 from testbed.images import BUSYBOX
 
@@ -47,9 +49,13 @@ def stack_file(**config: object) -> Config:
 
 
 def require_real_nodes() -> None:
-    """Skips the test, with the reason, where no real nodes can run."""
+    """Builds what is missing; skips the test, with the reason, where no real nodes can run."""
     if problem := capabilities():
         pytest.skip(problem)
+    try:
+        tools.everything()
+    except BedError as error:
+        pytest.skip(str(error))
 
 
 def wait_for(expected: object, read: Callable[[], object], seconds: float) -> None:
