@@ -12,7 +12,7 @@ class NodeLabels(pulumi.ComponentResource):
     """The labels by which the DaemonSets find their nodes; they go when the stack goes.
 
     It does not check that a node exists, and patching one that does not makes a phantom: the program asks the
-    cluster first (components/cluster.py). It does not take over a label that another owner holds at another value.
+    cluster first (components/program.py). It does not take over a label that another owner holds at another value.
     """
 
     def __init__(self, name: str, settings: Settings, opts: pulumi.ResourceOptions | None = None) -> None:
