@@ -39,8 +39,8 @@ class MachineConfig:
         return {}
 
     def of_kind(self, kind: str) -> list[Document]:
-        """The documents of one kind."""
-        return [document for document in self.documents if document.get("kind") == kind]
+        """The documents of one kind, without those of a patch that delete one."""
+        return [each for each in self.documents if each.get("kind") == kind and "$patch" not in each]
 
     def entries(self, *path: str) -> list[Document]:
         """The mappings in a list below `machine`."""

@@ -15,6 +15,7 @@ RELEASE = re.compile(r"v\d+\.\d+\.\d+(-[a-z]+\.\d+)?")
 
 _REFERENCE = re.compile(r"[a-z0-9.-]+(:\d+)?(/[a-z0-9._-]+)+(:[\w][\w.-]*)?(@sha256:[0-9a-f]{64})?")
 _SCHEMATIC = re.compile(r"/(?:[a-z-]*installer(?:-secureboot)?)/([0-9a-f]{64})(?=[:@])")
+_MODULE_EXTENSION = re.compile(r"(?:nvidia-open-gpu-kernel-modules|nonfree-kmod-nvidia)[a-z-]*:[\d.]+-(v[\w.-]+)")
 _EXTENSIONS_INSTALL_UP_TO = (1, 9)
 _BUILD_ONE = "gpuctl talos schematic --stack STACK prints an image with them"
 
@@ -24,6 +25,11 @@ def _no_extensions(subject: Subject) -> Iterator[Finding]:
     if names and subject.line > _EXTENSIONS_INSTALL_UP_TO:
         problem = "install nothing since Talos v1.10.0: the node boots without an NVIDIA driver"
         yield Finding("extensions", "machine.install.extensions", problem, f"remove them; {_BUILD_ONE}")
+    for name in names:
+        built_for = _MODULE_EXTENSION.search(name)
+        if built_for and built_for[1] != subject.talos_version:
+            problem = f"{name} has the modules of {built_for[1]}, which the kernel of {subject.talos_version} rejects"
+            yield Finding("extension-release", "machine.install.extensions", problem, _BUILD_ONE)
     yield from _one_channel("machine.install.extensions", names)
 
 
@@ -59,11 +65,10 @@ def _install_once(subject: Subject) -> Iterator[Finding]:
 
 
 def _disk_is_selected(subject: Subject) -> Iterator[Finding]:
-    for document in subject.config.of_kind("UnattendedInstallConfig"):
-        if "$patch" not in document and disk_selector(subject.config) is None:
-            problem = "is missing; a patch without it erases that of the configuration"
-            where = "UnattendedInstallConfig.provisioning.diskSelector.match"
-            yield Finding("disk-selector", where, problem, "repeat the one of the configuration")
+    if subject.config.of_kind("UnattendedInstallConfig") and disk_selector(subject.config) is None:
+        problem = "is missing; a patch without it erases that of the configuration"
+        where = "UnattendedInstallConfig.provisioning.diskSelector.match"
+        yield Finding("disk-selector", where, problem, "repeat the one of the configuration")
 
 
 def images(config: MachineConfig) -> Iterator[tuple[str, str]]:

@@ -52,10 +52,19 @@ def test_without_the_install_disk_a_patch_for_v1_14_leaves_the_image_out() -> No
 
 
 @each_line_and_contract
+def test_the_plain_patch_twice_is_accepted_and_found_by_check(line: str, contract: str) -> None:
+    """Nothing but `check` says that every module and the file are there twice; from v1.14 on, documents are not."""
+    patch = patch_of(lab(line, contract, defaultRuntime=True))
+    verdict = check(line, base(line, contract), [patch, patch])
+    assert (verdict.stage, verdict.errors, verdict.warnings) == ("", (), ())
+    codes = {finding.code for finding in check_gpus(parse(verdict.merged), RELEASES[line])}
+    assert codes == (set() if line == "1.14" else {"module-twice", "file-twice"})
+
+
+@each_line_and_contract
 def test_a_patch_computed_from_the_nodes_configuration_changes_nothing_the_second_time(
     line: str, contract: str, tmp_path: Path
 ) -> None:
-    """Whereas the library appends to lists: the plain patch twice gives every module twice, and two files."""
     cluster = lab(line, contract, defaultRuntime=True)
     once = tmp_path / "once.yaml"
     once.write_text(check(line, base(line, contract), [patch_of(cluster)]).merged)

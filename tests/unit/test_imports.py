@@ -12,7 +12,6 @@ MAY_IMPORT = {
     "gpuctl/settings": {"gpuctl.settings"},
     "gpuctl/desired": {"gpuctl.settings", "gpuctl.desired"},
     "gpuctl/machine_config": {"gpuctl.settings", "gpuctl.desired", "gpuctl.machine_config"},
-    "gpuctl/machine_config": {"gpuctl.settings", "gpuctl.desired", "gpuctl.machine_config"},
     "gpuctl/cluster": {"gpuctl.cluster"},
     "gpuctl/cli": {"gpuctl"},
     "components": {"components", "gpuctl.settings", "gpuctl.desired", "gpuctl.cluster"},
