@@ -98,6 +98,13 @@ def test_the_outputs_have_these_keys() -> None:
     assert list(outputs["talos"]["patches"]) == ["gpu-1"]
 
 
+@pytest.mark.usefixtures("consulted")
+def test_every_object_goes_to_the_stacks_context() -> None:
+    """The default provider would take whatever context kubectl happens to use."""
+    providers = {resource.provider for resource in _run(HOMELAB).resources if resource.is_kubernetes}
+    assert providers == {"cluster"}
+
+
 def test_the_provider_is_the_stacks_own_and_updates_config_maps_in_place(
     consulted: list[tuple[str, str | None]],
 ) -> None:

@@ -86,8 +86,7 @@ def test_every_object_belongs_to_the_component_that_is_about_it() -> None:
     assert set(components) - {"gpu"} == {name for name, parent in components.items() if parent == "gpu"}
 
 
-def test_every_object_goes_to_the_cluster_of_the_stack() -> None:
-    """The default provider would take whatever context kubectl happens to use."""
+def test_every_object_inherits_the_provider_that_the_stack_is_given() -> None:
     deployment = _declare(settings(nodes=NODES))
     assert {each.provider for each in deployment.resources if each.is_kubernetes} == {"cluster"}
 
