@@ -56,3 +56,4 @@ generate: venv  ## write Pulumi.yaml, config/schema.json and docs/configuration.
 requirements:  ## compile requirements*.txt from requirements*.in (needs uv)
 	uv pip compile --quiet --generate-hashes --python-version 3.11 requirements.in -o requirements.txt
 	uv pip compile --quiet --generate-hashes --python-version 3.11 requirements-dev.in -o requirements-dev.txt
+	uv pip compile --quiet --no-deps --generate-hashes --python-version 3.11 requirements-talos.in -o requirements-talos.txt

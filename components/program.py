@@ -8,17 +8,26 @@ from gpuctl.desired.manifests import manifests
 from gpuctl.desired.names import PART_OF
 from gpuctl.settings import Settings, SettingsError, read_config
 
+SECRETS = ("gpu:talosClientConfiguration", "gpu:talosMachineConfiguration")
+"""Keys whose values must be encrypted in the stack file."""
+
 
 def stack_settings() -> Settings:
     """The settings of the stack that is being deployed, with a warning for each that cannot be vouched for.
 
     Raises:
-        pulumi.RunError: they have mistakes.
+        pulumi.RunError: they have mistakes, or a secret among them is no secret.
     """
     try:
         settings = read_config(pulumi.get_stack(), config.CONFIG.get() or config.get_config_env())
     except SettingsError as error:
         raise pulumi.RunError(str(error)) from None
+    for key in SECRETS:
+        if config.CONFIG.get().get(key) and not config.is_config_secret(key):
+            raise pulumi.RunError(
+                f"{key} is stored as plain text, and it is a secret. "
+                f"Mend it: pulumi config set --secret --stack {pulumi.get_stack()} {key} <FILE, and change the secret"
+            )
     for warning in settings.warnings:
         pulumi.log.warn(warning)
     return settings
