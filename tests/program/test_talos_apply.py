@@ -75,7 +75,7 @@ def test_every_node_gets_its_patch_through_the_provider() -> None:
     cluster = settings(**APPLIED)
     deployment = _declare(cluster)
     applied = {each.name: each for each in deployment.resources if each.type.startswith("talos:")}
-    assert list(applied) == ["gpu-1", "gpu-2"]
+    assert set(applied) == {"gpu-1", "gpu-2"}
     for name, address in (("gpu-1", "192.0.2.11"), ("gpu-2", "gpu-2")):
         assert applied[name].type == "talos:machine/configurationApply:ConfigurationApply"
         assert applied[name].parent == "talos-patches"
