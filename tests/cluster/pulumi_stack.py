@@ -14,6 +14,7 @@ from gpuctl.desired.names import PART_OF, PRESENT_LABEL, PROFILE_LABEL
 from gpuctl.settings import Settings, read_config
 
 REPOSITORY = Path(__file__).parents[2]
+_SECONDS = 120
 _PROJECT = "name: gpu\nruntime: python\n"
 
 Environment = Mapping[str, str]
@@ -68,7 +69,14 @@ class Snapshot:
 def run(environment: Environment, *words: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
     """Runs a program in the repository root."""
     return subprocess.run(
-        words, cwd=REPOSITORY, env=dict(environment), input=text, capture_output=True, text=True, check=False
+        words,
+        cwd=REPOSITORY,
+        env=dict(environment),
+        input=text,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=_SECONDS,
     )
 
 
