@@ -47,14 +47,15 @@ def patch(
     if config and node is None and len(settings.nodes) > 1:
         raise typer.BadParameter("is the configuration of one node: name it with --node", param_hint="--config")
     known = read_machine_config(config) if config else None
+    nodes = [node_named(settings, node)] if node else settings.nodes
     output.mkdir(parents=True, exist_ok=True)
-    for each in [node_named(settings, node)] if node else settings.nodes:
+    for each in nodes:
         seen = present(known, settings.talos_line) if known else None
         file = output / f"{each.name}.yaml"
         file.write_text(talos_patch(settings, each, seen))
         print("\n".join(_told(settings, each, file, known, seen)), end="\n\n")
     print(_LATER, end="")
-    if known is None and any(form_of(settings, each) is Form.FIELDS for each in settings.nodes):
+    if known is None and any(form_of(settings, each) is Form.FIELDS for each in nodes):
         print(_ONCE, end="")
 
 

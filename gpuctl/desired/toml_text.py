@@ -27,7 +27,7 @@ def _value(value: object) -> str:
         case bool():
             return str(value).lower()
         case str():
-            return json.dumps(value, ensure_ascii=False)
+            return _quoted(value)
         case list():
             return f"[{', '.join(_value(item) for item in cast(list[object], value))}]"
         case Mapping():
@@ -38,4 +38,9 @@ def _value(value: object) -> str:
 
 
 def _key(key: str) -> str:
-    return key if _BARE_KEY.fullmatch(key) else json.dumps(key, ensure_ascii=False)
+    return key if _BARE_KEY.fullmatch(key) else _quoted(key)
+
+
+def _quoted(text: str) -> str:
+    """TOML's escapes are those of JSON, and it also wants one for DEL."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -5,7 +5,7 @@ Talos' own validation accepts most of it. What only that validation can know, su
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gpuctl.desired.names import node_labels
 from gpuctl.desired.profiles import profiles
@@ -40,13 +40,14 @@ def check(config: MachineConfig, talos_version: str, wanted: Wanted | None = Non
     Args:
         config: a whole configuration or a patch; of a patch it is not asked what is missing.
         talos_version: of the node.
-        wanted: also compares installer image and labels with those of this node.
+        wanted: also compares installer image, labels and default runtime with those of this node.
     """
-    image = labels = None
+    subject = Subject(config, talos_version, line(talos_version))
     if wanted:
-        image = installer_image(wanted.settings)
         labels = next(node_labels(each.name) for each in profiles(wanted.settings) if wanted.node in each.nodes)
-    return list(_findings(Subject(config, talos_version, line(talos_version), image, labels)))
+        image, runtime = installer_image(wanted.settings), wanted.settings.default_runtime
+        subject = replace(subject, image=image, labels=labels, default_runtime=runtime)
+    return list(_findings(subject))
 
 
 def _findings(subject: Subject) -> Iterator[Finding]:

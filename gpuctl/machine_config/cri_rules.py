@@ -1,15 +1,18 @@
 """Rules about containerd's configuration on a node."""
 
+import tomllib
 from collections.abc import Iterator
 from typing import Any
 
+from gpuctl.desired.names import RUNTIME_CLASS
 from gpuctl.desired.talos import CRI_DOCUMENT, CRI_FILE
 from gpuctl.machine_config.finding import Finding, Rule, Subject
 from gpuctl.machine_config.presence import cri_files
-from gpuctl.settings.cri_fragment import fragment_problems
+from gpuctl.settings.cri_fragment import default_runtime_of, fragment_problems
 
 _OPERATIONS = ("create", "append", "overwrite")
 _HIGHEST_MODE = 0o777
+_KIND = "CRICustomizationConfig"
 _RESERVED = "customization"
 
 
@@ -46,19 +49,40 @@ def _one_owner(subject: Subject) -> Iterator[Finding]:
         yield Finding("file-twice", CRI_FILE, problem, "join their contents in one entry")
 
 
+def _documents_are_named_right(subject: Subject) -> Iterator[Finding]:
+    if any(document.get("name") == _RESERVED for document in subject.config.of_kind(_KIND)):
+        problem = "has a name that Talos keeps for the file of that name"
+        yield Finding("cri-name", f"{_KIND}/{_RESERVED}", problem, f"call it {CRI_DOCUMENT}")
+
+
 def _fragments_work(subject: Subject) -> Iterator[Finding]:
-    contents = [(CRI_FILE, file.get("content")) for file in cri_files(subject.config) if "$patch" not in file]
-    for document in subject.config.of_kind("CRICustomizationConfig"):
-        where = f"CRICustomizationConfig/{document.get('name')}"
-        contents.append((where, document.get("content")))
-        if document.get("name") == _RESERVED:
-            problem = "has a name that Talos keeps for the file of that name"
-            yield Finding("cri-name", where, problem, f"call it {CRI_DOCUMENT}")
-    for where, content in contents:
+    for where, content in _fragments(subject):
         if not content:
             yield Finding("cri-empty", where, "has no content", "remove it")
-        for problem in fragment_problems(str(content or "")):
+        for problem in fragment_problems(content):
             yield Finding("cri-content", where, problem, "correct it")
 
 
-RULES: tuple[Rule, ...] = (_files_can_be_written, _one_owner, _fragments_work)
+def _default_runtime_is_set(subject: Subject) -> Iterator[Finding]:
+    good = [content for _, content in _fragments(subject) if not fragment_problems(content)]
+    runtimes = [default_runtime_of(tomllib.loads(content)) for content in good]
+    if subject.default_runtime and subject.config.is_whole and RUNTIME_CLASS not in runtimes:
+        problem = f"{RUNTIME_CLASS} is not the default runtime, and gpu:defaultRuntime is true"
+        yield Finding("cri-missing", "containerd", problem, "gpuctl talos patch sets it")
+
+
+def _fragments(subject: Subject) -> Iterator[tuple[str, str]]:
+    for file in cri_files(subject.config):
+        if "$patch" not in file:
+            yield CRI_FILE, str(file.get("content") or "")
+    for document in subject.config.of_kind(_KIND):
+        yield f"{_KIND}/{document.get('name')}", str(document.get("content") or "")
+
+
+RULES: tuple[Rule, ...] = (
+    _files_can_be_written,
+    _one_owner,
+    _documents_are_named_right,
+    _fragments_work,
+    _default_runtime_is_set,
+)

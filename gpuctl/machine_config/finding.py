@@ -20,7 +20,7 @@ class Finding:
     mend: str
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.problem}. Mend it: {self.mend} [{self.code}]"
+        return f"[{self.code}] {self.where}: {self.problem}\n  mend it: {self.mend}"
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class Subject:
     """The installer image it should name; None where that is not known."""
     labels: Mapping[str, str] | None = None
     """The node labels it should set; None where that is not known."""
+    default_runtime: bool = False
+    """Whether it should make NVIDIA's the default runtime."""
 
 
 Rule = Callable[[Subject], Iterator[Finding]]

@@ -36,7 +36,7 @@ def _modules_are_named_once(subject: Subject) -> Iterator[Finding]:
 def _all_modules_are_loaded(subject: Subject) -> Iterator[Finding]:
     missing = [name for name in MODULES if name not in modules(subject.config)]
     if subject.config.is_whole and missing:
-        problem = f"{', '.join(missing)} missing: NVIDIA's extensions keep them from loading by themselves"
+        problem = f"{', '.join(missing)} missing, and none loads by itself"
         yield Finding("modules-missing", _WHERE, problem, "gpuctl talos patch adds them")
 
 
