@@ -27,6 +27,10 @@ sort stat tail tee test timeout touch tr true uname uniq wc xargs
 """
 """POSIX tools a shell script may expect; the published image's busybox has all of them."""
 
+_C_LIBRARY = "libc.so.6"
+_DRIVER_NEEDS = ("libdl.so.2", "libm.so.6", "libpthread.so.0", "librt.so.1")
+"""What libnvidia-ml and libcuda name as needed (`readelf -d`), beside the C library."""
+
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/busybox"
 _EPOCH = "2026-01-01T00:00:00Z"
 
@@ -68,8 +72,8 @@ def device_plugin_image(plugin: Path, busybox: Path) -> Image:
 
 
 def program_image(reference: str, program: Path, target: str, busybox: Path) -> Image:
-    """A program of this machine as entry point, with the libraries it is linked to and a shell."""
-    files = {target: program, **shared_libraries(program)}
+    """A program of this machine as entry point, with a shell, its libraries and those of NVIDIA's driver."""
+    files = {target: program, **_with_those_of_the_driver(shared_libraries(program))}
     return _with_shell(Image(reference, files, entrypoint=[target]), busybox)
 
 
@@ -84,6 +88,17 @@ def shared_libraries(program: Path) -> dict[str, Path]:
     """The loader and libraries of a program: path in the image -> file here. None for a static program."""
     listing = subprocess.run(["ldd", program], capture_output=True, text=True, check=False).stdout
     return parse_ldd(listing)
+
+
+def _with_those_of_the_driver(libraries: dict[str, Path]) -> dict[str, Path]:
+    """Adds what the driver's libraries are linked to: the container runtime brings those and nothing else."""
+    folders = {target.rpartition("/")[0]: path.parent for target, path in libraries.items() if path.name == _C_LIBRARY}
+    return libraries | {
+        f"{target}/{name}": folder / name
+        for target, folder in folders.items()
+        for name in _DRIVER_NEEDS
+        if (folder / name).exists()
+    }
 
 
 def parse_ldd(listing: str) -> dict[str, Path]:

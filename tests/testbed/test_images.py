@@ -75,6 +75,13 @@ def test_the_device_plugin_image_has_its_tag_a_shell_and_the_programs_libraries(
     assert layer.getmember("usr/bin/nvidia-device-plugin").mode & 0o111
 
 
+def test_a_program_has_the_libraries_that_nvidias_driver_needs(tmp_path: Path, busybox: Path) -> None:
+    """Without them the real driver's library cannot be loaded: device plugin v0.18.2 then finds no GPU."""
+    images.write_archive(images.device_plugin_image(Path("/bin/ls"), busybox), tmp_path / "plugin.tar")
+    names = layer_of(tmp_path / "plugin.tar").getnames()
+    assert {f"lib/x86_64-linux-gnu/{name}" for name in ("libdl.so.2", "libm.so.6", "libpthread.so.0")} <= set(names)
+
+
 def test_every_file_of_a_layer_comes_after_its_folders(tmp_path: Path, busybox: Path) -> None:
     images.write_archive(images.device_plugin_image(Path("/bin/ls"), busybox), tmp_path / "plugin.tar")
     seen = {""}
