@@ -132,7 +132,8 @@ def _unknown_key(details: ErrorDetails) -> tuple[str, Sequence[Remedy]]:
     close = difflib.get_close_matches(key, known, n=1)
     if close:
         meant = prefix + close[0]
-        return f"is not a key (did you mean {close[0]}?)", [*_assigned(meant, value), RemoveKey()]
+        moved = [] if _is_long(value) else _assigned(meant, value)  # a long text may be a secret, which no screen shows
+        return f"is not a key (did you mean {close[0]}?)", [*moved, RemoveKey()]
     return f"is not a key; there are {', '.join(known)}", [RemoveKey()]
 
 
@@ -185,9 +186,13 @@ def _shown(value: object) -> str:
         return "a mapping"
     if isinstance(value, list | tuple):
         return "a list" if value else "[]"
-    if "\n" in str(value):
+    if _is_long(value):
         return "a text of several lines"
     return _plain(value) if str(value).strip() else repr(value)
+
+
+def _is_long(value: object) -> bool:
+    return isinstance(value, str) and "\n" in value
 
 
 def _plain(value: object) -> str:

@@ -120,9 +120,10 @@ class Sharing(Model):
     def _renaming_is_for_shared_gpus(cls, rename: bool, info: ValidationInfo) -> bool:
         default, nodes = info.data.get("slices"), info.data.get("nodes", ())
         whole = [node.name for node in nodes if (node.slices or default) == 1]
+        verb = "shares" if len(whole) == 1 else "share"
         if rename and whole:
             raise Refused(
-                f"renames shared GPUs only, and {', '.join(whole)} shares none (1 slice): the cluster would "
+                f"renames shared GPUs only, and {', '.join(whole)} {verb} none (1 slice): the cluster would "
                 "offer two resources",
                 SetValue("false"),
             )

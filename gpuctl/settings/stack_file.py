@@ -30,8 +30,9 @@ def read_stack(stack: str, folder: Path = CONFIG) -> Settings:
     try:
         document: object = yaml.load(path.read_text(), yaml.CSafeLoader)
     except FileNotFoundError:
+        there_are = ", ".join(stack_names(folder)) or "none"
         raise _unreadable(
-            stack, path, f"does not exist; there are: {', '.join(stack_names(folder)) or 'none'}"
+            stack, path, f"does not exist; there are: {there_are}", f"pulumi stack init {stack}"
         ) from None
     except yaml.YAMLError as error:
         raise _unreadable(stack, path, f"is not YAML: {' '.join(str(error).split())}") from error
@@ -77,6 +78,6 @@ def _parsed(value: object) -> object:
     return value
 
 
-def _unreadable(stack: str, path: Path, reason: str) -> SettingsError:
-    mistake = Mistake(f"config/{path.name}", "stack file", reason, f"pulumi stack init {stack}")
-    return SettingsError(stack, [mistake])
+def _unreadable(stack: str, path: Path, reason: str, command: str = "") -> SettingsError:
+    name = f"config/{path.name}"
+    return SettingsError(stack, [Mistake(name, "stack file", reason, command or f"${{EDITOR:-vi}} {name}")])

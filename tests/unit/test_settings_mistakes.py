@@ -50,3 +50,11 @@ def test_the_message_names_the_stack_and_counts_the_mistakes() -> None:
         "  gpu:slices = 0: must be at least 1. Mend it: pulumi config set --stack fixture gpu:slices 1",
     ]
     assert str(two.value).splitlines()[0] == "stack fixture: 2 mistakes in its settings, so nothing is done"
+
+
+def test_the_value_of_a_misspelt_secret_is_not_shown() -> None:
+    """Pulumi hands secrets to the program decrypted; a message ends up in the log of a pull request."""
+    with pytest.raises(SettingsError) as error:
+        settings(talosClientConfigurations="context: homelab\nkey: s3cret\n")
+    assert "did you mean talosClientConfiguration?" in str(error.value)
+    assert "s3cret" not in str(error.value)

@@ -52,7 +52,9 @@ def test_a_stack_without_a_file_is_told_which_there_are(tmp_path: Path) -> None:
 
 def test_a_stack_file_that_is_not_yaml_is_told_where(tmp_path: Path) -> None:
     (tmp_path / "Pulumi.odd.yaml").write_text("config:\n  gpu:slices: [4\n")
-    assert "config/Pulumi.odd.yaml = stack file: is not YAML: " in _refusal("odd", tmp_path)
+    refusal = _refusal("odd", tmp_path)
+    assert "config/Pulumi.odd.yaml = stack file: is not YAML: " in refusal
+    assert refusal.endswith("Mend it: ${EDITOR:-vi} config/Pulumi.odd.yaml")
     assert "line 3, column 1" in _refusal("odd", tmp_path)
 
 
