@@ -1,7 +1,9 @@
 """What the demo shows, in order."""
 
+import contextlib
+
 from demo import figures
-from demo.screen import Screen
+from demo.screen import DemoError, Screen
 from demo.stack import CONFIG, REPOSITORY, KeptStackFile, write_stack_file
 from testbed.cluster import Cluster, capabilities
 
@@ -62,7 +64,8 @@ class Story:
     def remove_pods(self) -> None:
         """Takes back what an interrupted run left between two steps."""
         if self._screen.environment:
-            self._screen.run(*_REMOVE_PODS)
+            with contextlib.suppress(DemoError):  # kubectl has said why
+                self._screen.run(*_REMOVE_PODS)
 
     def _start(self, problem: str | None) -> None:
         screen, cluster = self._screen, self._cluster
