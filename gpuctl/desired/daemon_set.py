@@ -22,8 +22,8 @@ def daemon_set(
 ) -> Manifest:
     """A DaemonSet on the GPU nodes of one profile.
 
-    A pod counts as available only after five seconds: a configuration on which it exits stops at the first node
-    instead of taking every node down (seen with device plugin v0.18.2).
+    A pod counts as available five seconds after its probes succeed: a configuration on which it exits stops at the
+    first node instead of taking every node down, which device plugin v0.18.2 did without both.
 
     Args:
         settings: of the cluster.
