@@ -67,5 +67,5 @@ UPGRADE_FROM: dict[Line, Line] = {line(name): line(row.upgrade_from) for name, r
 
 def newest_release(of: Line) -> str:
     """The newest final release of a line that is in the table, else its `.0`, such as `v1.14.0`."""
-    known = [name for name in RELEASES if line(name) == of and "-" not in name and name not in UNUSABLE]
+    known = [name for name in RELEASES if line(name) == of and "-" not in name]
     return known[-1] if known else f"{written(of)}.0"

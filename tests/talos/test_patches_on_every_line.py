@@ -40,8 +40,10 @@ def test_the_library_accepts_the_patch_without_a_warning(way: Combination) -> No
 @each_line_and_contract
 def test_the_same_patch_fits_a_control_plane_node(line: str, contract: str) -> None:
     """A small cluster's GPUs are often in one; its configuration has labels of its own."""
-    verdict = check(line, base(line, contract, "controlplane"), [patch_of(lab(line, contract, defaultRuntime=True))])
+    cluster = lab(line, contract, defaultRuntime=True)
+    verdict = check(line, base(line, contract, "controlplane"), [patch_of(cluster)])
     assert (verdict.stage, verdict.errors, verdict.warnings) == ("", (), ())
+    assert check_gpus(parse(verdict.merged), RELEASES[line], Wanted(cluster, node_of(cluster))) == []
 
 
 def test_without_the_install_disk_a_patch_for_v1_14_leaves_the_image_out() -> None:

@@ -45,12 +45,25 @@ def test_the_tables_are_of_the_same_lines() -> None:
 def test_the_newest_release_is_final_and_usable() -> None:
     assert [newest_release(each) for each in TALOS_LINES[3:]] == ["v1.12.11", "v1.13.9", "v1.14.0"]
     assert set(UNUSABLE) == {"v1.13.0-alpha.2", "v1.13.1"}
+    assert not {newest_release(each) for each in TALOS_LINES} & set(UNUSABLE)
 
 
 @pytest.mark.parametrize("release", ["v1.14.1", "v1.13.99"])
 def test_a_release_that_is_not_in_the_table_is_taken_with_a_warning(release: str) -> None:
     (warning,) = settings(talosVersion=release).warnings
     assert warning.startswith(f"Talos {release} is not in config/talos_releases.json")
+
+
+@pytest.mark.parametrize("flavour", ["open", "proprietary"])
+@pytest.mark.parametrize("gpu", ["t4", "rtx-3090", "rtx-4090", "h100-sxm"])
+def test_from_turing_to_hopper_both_flavours_of_kernel_modules_will_do(gpu: str, flavour: str) -> None:
+    nodes = [{"name": "gpu-1", "gpu": gpu, "count": 1}]
+    assert settings(nodes=nodes, kernelModules=flavour, powerManagement=False).kernel_modules == flavour
+
+
+@pytest.mark.parametrize("kubernetes", ["v1.28.0", "v1.33.9"])
+def test_the_first_and_the_last_kubernetes_of_a_talos_line_are_taken(kubernetes: str) -> None:
+    assert settings(talosVersion="v1.10.9", kubernetesVersion=kubernetes).kubernetes_version == kubernetes
 
 
 def test_the_default_runtime_is_taken_with_a_warning_from_v1_13_on() -> None:
