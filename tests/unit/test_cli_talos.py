@@ -74,6 +74,8 @@ def test_patch_names_the_line_that_an_upgrade_must_pass_through(here: Path) -> N
     now = _worker(here, install={"image": "ghcr.io/siderolabs/installer:v1.10.9"})
     result = _gpuctl("patch", "--stack", "lab", "--node", "gpu-1", "--config", now)
     assert "first upgrade from v1.10.9 to v1.11: v1.13.9 takes none older" in result.stdout
+    now = _worker(here, install={"image": "ghcr.io/siderolabs/installer:v1.11.6"})
+    assert "first upgrade" not in _gpuctl("patch", "--stack", "lab", "--node", "gpu-1", "--config", now).stdout
 
 
 def test_a_configuration_is_that_of_one_node(here: Path) -> None:
