@@ -29,6 +29,8 @@ from pulumi.runtime.proto import language_pb2_grpc, plugin_pb2
 
 EXECUTOR = Path(__file__).resolve().with_name("pulumi-language-python-exec")
 
+_LOOK_SECONDS = 1
+
 PROGRAM_REPORTED = 32
 """Exit code of a program that has already told the user what is wrong (the executor's contract)."""
 
@@ -199,7 +201,9 @@ def main() -> None:
     language_pb2_grpc.add_LanguageRuntimeServicer_to_server(Host(engine), server)
     print(server.add_insecure_port("127.0.0.1:0"), flush=True)
     server.start()
-    server.wait_for_termination()
+    started_by = os.getppid()
+    while server.wait_for_termination(_LOOK_SECONDS) and os.getppid() == started_by:
+        pass  # an engine that is killed leaves its host behind
 
 
 if __name__ == "__main__":

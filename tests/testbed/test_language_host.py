@@ -1,5 +1,9 @@
 """The Python language host, asked as the Pulumi engine asks it."""
 
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -85,3 +89,31 @@ def test_what_a_plugin_prints_on_both_streams_comes_through(tmp_path: Path) -> N
     assert {answer.stdout for answer in answers} >= {b"out\n"}
     assert {answer.stderr for answer in answers} >= {b"err\n"}
     assert answers[-1].exitcode == 5
+
+
+def test_the_host_ends_when_the_engine_that_started_it_is_killed(tmp_path: Path) -> None:
+    """It would go on for ever: an engine that is killed tells nobody."""
+    script = f"{sys.executable} {language_host.__file__} 127.0.0.1:1 >{tmp_path}/port & echo $! >{tmp_path}/pid; wait"
+    engine = subprocess.Popen(["sh", "-c", script])
+    try:
+        _until((tmp_path / "port").exists)
+        _until(lambda: bool((tmp_path / "port").read_text()))
+        host = int((tmp_path / "pid").read_text())
+    finally:
+        engine.kill()
+        engine.wait()
+    _until(lambda: not _runs(host))
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
