@@ -30,7 +30,7 @@ demo-down: venv  ## take the demo's cluster down
 
 .PHONY: test
 test: venv  ## every test this machine can run; what is skipped says why
-	.venv/bin/pytest
+	.venv/bin/pytest -n 3 --dist loadgroup
 
 .PHONY: test-unit
 test-unit: venv  ## the tests that need no cluster

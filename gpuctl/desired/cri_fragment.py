@@ -3,8 +3,9 @@
 import tomllib
 from typing import Any
 
+import tomli_w
+
 from gpuctl.desired.names import RUNTIME_CLASS
-from gpuctl.desired.toml_text import toml_text
 from gpuctl.settings import Settings
 from gpuctl.settings.cri_fragment import CRI_PLUGIN
 
@@ -24,7 +25,7 @@ def cri_fragment(settings: Settings, existing: str | None = None) -> str | None:
     _merge(tables, tomllib.loads(settings.cri_customization or ""))
     if settings.default_runtime:
         _merge(tables, {"plugins": {CRI_PLUGIN: {"containerd": {"default_runtime_name": RUNTIME_CLASS}}}})
-    return toml_text(tables)
+    return tomli_w.dumps(tables)
 
 
 def _merge(tables: dict[str, Any], other: dict[str, Any]) -> None:

@@ -55,10 +55,8 @@ def test_the_default_runtime_is_one_file_that_only_root_reads(version: str) -> N
     assert file == {"op": "create", "path": "/etc/cri/conf.d/20-customization.part", "permissions": 0o600}
     assert content == snapshot(
         """\
-[plugins]
-  [plugins."io.containerd.cri.v1.runtime"]
-    [plugins."io.containerd.cri.v1.runtime".containerd]
-      default_runtime_name = "nvidia"
+[plugins."io.containerd.cri.v1.runtime".containerd]
+default_runtime_name = "nvidia"
 """
     )
 
@@ -102,10 +100,8 @@ machine:
     path: /etc/cri/conf.d/20-customization.part
     permissions: 384
     content: |
-      [plugins]
-        [plugins."io.containerd.cri.v1.runtime"]
-          [plugins."io.containerd.cri.v1.runtime".containerd]
-            default_runtime_name = "nvidia"
+      [plugins."io.containerd.cri.v1.runtime".containerd]
+      default_runtime_name = "nvidia"
 """)
 
 

@@ -5,23 +5,14 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
-from hypothesis import strategies as st
 
 from gpuctl.desired.cri_fragment import cri_fragment
 from gpuctl.desired.schematic import extension_versions, extensions, installer_image, schematic_id
 from gpuctl.desired.talos import CRI_FILE, Form, Present, form_of, provider_patches, talos_patch
-from gpuctl.desired.toml_text import toml_text
 from tests.fixtures.stack_files import settings
 
 V1_14: dict[str, Any] = {"talosVersion": "v1.14.1", "installDiskSelector": "disk.transport == 'nvme'"}
 OWN_FRAGMENT = '[plugins."io.containerd.cri.v1.runtime"]\n  device_ownership_from_security_context = true\n'
-
-TOML_VALUES = st.recursive(
-    st.booleans() | st.integers() | st.text(st.characters(min_codepoint=32, max_codepoint=126)),
-    lambda values: st.lists(values) | st.dictionaries(st.text(), values),
-    max_leaves=10,
-)
 
 
 def _documents(present: Present | None = None, **keys: Any) -> list[dict[str, Any]]:
@@ -101,18 +92,13 @@ def test_a_fragment_that_is_there_is_replaced_by_the_merged_one() -> None:
 def test_a_fragment_in_the_settings_is_merged_with_the_default_runtime() -> None:
     cluster = settings(talosVersion="v1.12.4", defaultRuntime=True, criCustomization=OWN_FRAGMENT)
     assert cri_fragment(cluster) == (
-        "[plugins]\n"
-        '  [plugins."io.containerd.cri.v1.runtime"]\n'
-        "    device_ownership_from_security_context = true\n"
-        '    [plugins."io.containerd.cri.v1.runtime".containerd]\n'
-        '      default_runtime_name = "nvidia"\n'
+        '[plugins."io.containerd.cri.v1.runtime"]\n'
+        "device_ownership_from_security_context = true\n"
+        "\n"
+        '[plugins."io.containerd.cri.v1.runtime".containerd]\n'
+        'default_runtime_name = "nvidia"\n'
     )
     assert cri_fragment(settings()) is None
-
-
-@given(st.dictionaries(st.text(), TOML_VALUES))
-def test_toml_is_read_back_as_it_was_written(tables: dict[str, Any]) -> None:
-    assert tomllib.loads(toml_text(tables)) == tables
 
 
 def test_the_provider_always_gets_fields() -> None:
