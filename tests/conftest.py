@@ -7,6 +7,7 @@ import pytest
 _SHARED_CLUSTER = ("cluster", "node", "demo", "testbed")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keeps the tests of a folder whose cluster they share in one process; the others go wherever there is room."""
     root = Path(__file__).parent
