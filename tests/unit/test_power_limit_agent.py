@@ -506,7 +506,7 @@ def test_a_missing_nvidia_smi_is_reported_with_the_folders_searched_and_found_wh
     searched = agent.wait_for("no_nvidia_smi")["searched"].split(":")
     assert searched == [*agent.environment["PATH"].split(":"), *ALWAYS_SEARCHED]
     assert agent.probe("alive").returncode == 0
-    assert "no_nvidia_smi" in agent.probe("ready").stdout
+    agent.wait(lambda: "no_nvidia_smi" in agent.probe("ready").stdout)
     bare_node.install_nvidia_smi()
     agent.wait(lambda: agent.ready)
 
