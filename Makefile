@@ -30,11 +30,11 @@ demo-down: venv  ## take the demo's cluster down
 
 .PHONY: test
 test: venv  ## every test this machine can run; what is skipped says why
-	.venv/bin/pytest -n 3 --dist loadgroup
+	.venv/bin/pytest -n 2 --dist loadgroup
 
 .PHONY: test-unit
-test-unit: venv  ## the tests that need no cluster
-	.venv/bin/pytest -m "not cluster and not node"
+test-unit: venv  ## the tests of pure functions and of the Pulumi program under mocks
+	.venv/bin/pytest -n 2 tests/unit tests/program
 
 .PHONY: lint
 lint: venv  ## ruff, pyright (strict) and shellcheck

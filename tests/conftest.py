@@ -1,4 +1,4 @@
-"""How the tests are spread over processes (`pytest -n 3`, as `make test` runs them)."""
+"""How the tests are spread over processes (`pytest -n 2`, as `make test` runs them)."""
 
 from pathlib import Path
 

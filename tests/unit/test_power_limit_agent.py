@@ -142,7 +142,7 @@ class Agent:
         return [record for record in records if record["msg"] == msg and fields.items() <= record.items()]
 
     def wait(self, condition: Callable[[], object]) -> None:
-        end = time.monotonic() + 5
+        end = time.monotonic() + 20
         while not condition():
             assert time.monotonic() < end, f"it never came to that:\n{self.log.read_text()}"
             time.sleep(0.01)
