@@ -30,6 +30,7 @@ demo-down: venv  ## take the demo's cluster down
 
 .PHONY: test
 test: venv  ## every test this machine can run; what is skipped says why
+	$(PYTHON) -m testbed tools >/dev/null || echo "The tests that need what cannot be built say so and are skipped."
 	.venv/bin/pytest -n 2 --dist loadgroup
 
 .PHONY: test-unit

@@ -1,9 +1,10 @@
 """Where each program of the test bed lies; asking for one that is missing builds or fetches it."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from testbed import debian, driver, go_tools, images, installed_pulumi
+from testbed import debian, driver, go_tools, images, installed_pulumi, talos
 from testbed.artifacts import artifact, folder_content, key
 from testbed.gobuild import build
 
@@ -95,4 +96,5 @@ def everything() -> dict[str, Path]:
         "container images": lambda: node_images()[0].parent,
         "commands for PATH": commands,
     }
+    makers |= {f"Talos {line} configuration library": partial(talos.library, line) for line in talos.LINES}
     return {title: make() for title, make in makers.items()}

@@ -58,7 +58,7 @@ class Verdict:
 
 def base(line: str, contract: str, role: Role = "worker") -> Path:
     """A configuration as the line's library generates it for a new node of an older or the same line."""
-    return _library(line) / f"{role}-{contract}.yaml"
+    return library(line) / f"{role}-{contract}.yaml"
 
 
 def check(line: str, config: Path, patches: Sequence[str]) -> Verdict:
@@ -87,11 +87,11 @@ def _run(line: str, verb: str, config: Path, patches: Sequence[str]) -> str:
         files = [Path(scratch) / f"{number}.yaml" for number in range(len(patches))]
         for file, patch in zip(files, patches, strict=True):
             file.write_text(patch)
-        return _output(_library(line), verb, str(config), *map(str, files))
+        return _output(library(line), verb, str(config), *map(str, files))
 
 
 @functools.cache
-def _library(line: str) -> Path:
+def library(line: str) -> Path:
     """The folder with a line's program and, as ROLE-CONTRACT.yaml, the configurations that it generates."""
     name = f"talos-{line}"
     inputs = key(_MAIN.read_bytes(), inspect.getsource(_build), *folder_content(MODULES / name))
