@@ -1,8 +1,12 @@
-"""How the tests are spread over processes (`pytest -n 2`, as `make test` runs them)."""
+"""How the tests are spread over processes (`pytest -n 2`, as `make test` runs them), and interrupted."""
 
+import signal
 from pathlib import Path
 
 import pytest
+
+# what a shell runs in the background ignores Ctrl-C, and so would the programs that tests start and interrupt
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _SHARED_CLUSTER = ("cluster", "node", "demo", "testbed")
 
