@@ -1,5 +1,6 @@
 """Reading settings: from a stack file, config/Pulumi.STACK.yaml, or as Pulumi hands them to a program."""
 
+import difflib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,10 +31,11 @@ def read_stack(stack: str, folder: Path = CONFIG) -> Settings:
     try:
         document: object = yaml.load(path.read_text(), yaml.CSafeLoader)
     except FileNotFoundError:
-        there_are = ", ".join(stack_names(folder)) or "none"
-        raise _unreadable(
-            stack, path, f"does not exist; there are: {there_are}", f"pulumi stack init {stack}"
-        ) from None
+        known = stack_names(folder)
+        close = difflib.get_close_matches(stack, known, n=1)
+        meant = f" (did you mean {close[0]}?)" if close else ""
+        reason = f"does not exist{meant}; there are: {', '.join(known) or 'none'}"
+        raise _unreadable(stack, path, reason, f"pulumi stack init {stack}") from None
     except yaml.YAMLError as error:
         raise _unreadable(stack, path, f"is not YAML: {' '.join(str(error).split())}") from error
     match document:

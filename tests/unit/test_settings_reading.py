@@ -42,10 +42,15 @@ def test_the_least_stack_file_means_the_declared_defaults() -> None:
     assert least == spelt_out
 
 
+def test_a_stack_that_is_nearly_another_is_told_which(tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.homelab.yaml").touch()
+    assert "does not exist (did you mean homelab?); there are: homelab." in _refusal("homlab", tmp_path)
+
+
 def test_a_stack_without_a_file_is_told_which_there_are(tmp_path: Path) -> None:
-    (tmp_path / "Pulumi.here.yaml").touch()
+    (tmp_path / "Pulumi.lab.yaml").touch()
     assert _refusal("elsewhere", tmp_path) == snapshot(
-        "config/Pulumi.elsewhere.yaml = stack file: does not exist; there are: here. "
+        "config/Pulumi.elsewhere.yaml = stack file: does not exist; there are: lab. "
         "Mend it: pulumi stack init elsewhere"
     )
 
