@@ -79,6 +79,12 @@ class Host(language_pb2_grpc.LanguageRuntimeServicer):
 
     def __init__(self, engine: str) -> None:
         self._engine = engine
+        self._programs: set[subprocess.Popen[bytes]] = set()
+
+    def end_programs(self) -> None:
+        """Ends what still runs: without its engine a program waits for ever."""
+        for program in list(self._programs):
+            program.kill()
 
     def Handshake(
         self, request: lang.LanguageHandshakeRequest, context: grpc.ServicerContext
@@ -143,17 +149,19 @@ class Host(language_pb2_grpc.LanguageRuntimeServicer):
             python = interpreter(request.info)
         except FileNotFoundError as error:
             return lang.RunResponse(error=str(error))
-        done = subprocess.run(
+        program = subprocess.Popen(
             [python, "-u", str(EXECUTOR), *program_arguments(request, self._engine)],
             env=os.environ | config,
             cwd=request.info.program_directory or None,
             stdin=subprocess.DEVNULL,
             stdout=sys.stderr,  # stdout belongs to the protocol
-            check=False,
         )
-        if done.returncode == PROGRAM_REPORTED:
+        self._programs.add(program)
+        code = program.wait()
+        self._programs.discard(program)
+        if code == PROGRAM_REPORTED:
             return lang.RunResponse(bail=True)
-        return lang.RunResponse(error=f"Program exited with code {done.returncode}" if done.returncode else "")
+        return lang.RunResponse(error=f"Program exited with code {code}" if code else "")
 
     def RunPlugin(
         self, request: lang.RunPluginRequest, context: grpc.ServicerContext
@@ -198,12 +206,14 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches the whole group; no traceback from here
     engine = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     server = grpc.server(futures.ThreadPoolExecutor(8), options=[("grpc.max_receive_message_length", -1)])
-    language_pb2_grpc.add_LanguageRuntimeServicer_to_server(Host(engine), server)
+    host = Host(engine)
+    language_pb2_grpc.add_LanguageRuntimeServicer_to_server(host, server)
     print(server.add_insecure_port("127.0.0.1:0"), flush=True)
     server.start()
     started_by = os.getppid()
     while server.wait_for_termination(_LOOK_SECONDS) and os.getppid() == started_by:
         pass  # an engine that is killed leaves its host behind
+    host.end_programs()
 
 
 if __name__ == "__main__":

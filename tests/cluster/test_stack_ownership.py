@@ -85,7 +85,7 @@ class TestInterruption:
             stderr=subprocess.DEVNULL,
         )
         eventually("it waits for a DaemonSet", lambda: run(environment, *daemon_set).returncode == 0)
-        helpers = children(up.pid)
+        helpers = [pid for child in children(up.pid) for pid in (child, *children(child))]
         up.kill()
         up.wait()
         for pid in helpers:  # they would end by themselves, later

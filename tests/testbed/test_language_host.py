@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -89,6 +90,19 @@ def test_what_a_plugin_prints_on_both_streams_comes_through(tmp_path: Path) -> N
     assert {answer.stdout for answer in answers} >= {b"out\n"}
     assert {answer.stderr for answer in answers} >= {b"err\n"}
     assert answers[-1].exitcode == 5
+
+
+def test_a_program_that_still_runs_is_ended_with_its_host(executor: Path, tmp_path: Path) -> None:
+    """Without its engine it would wait for ever."""
+    executor.write_text("import time; time.sleep(60)")
+    host = Host("127.0.0.1:1")
+    answers: list[lang.RunResponse] = []
+    running = threading.Thread(target=lambda: answers.append(host.Run(request(tmp_path), Mock())))
+    running.start()
+    while running.is_alive():
+        host.end_programs()
+        running.join(0.05)
+    assert answers == [lang.RunResponse(error="Program exited with code -9")]
 
 
 def test_the_host_ends_when_the_engine_that_started_it_is_killed(tmp_path: Path) -> None:
