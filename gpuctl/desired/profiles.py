@@ -42,6 +42,11 @@ def profiles(settings: Settings) -> tuple[Profile, ...]:
     )
 
 
+def profile_of(settings: Settings, node: GpuNode) -> Profile:
+    """The profile that a node of the cluster belongs to."""
+    return next(profile for profile in profiles(settings) if node in profile.nodes)
+
+
 def _name(node: str) -> str:
     digest = hashlib.sha256(node.encode()).hexdigest()[:8]
     if node == DEFAULT:  # a node may be called so; its profile may not

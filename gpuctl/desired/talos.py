@@ -10,7 +10,7 @@ from typing import Any
 
 from gpuctl.desired.cri_fragment import cri_fragment
 from gpuctl.desired.names import node_labels
-from gpuctl.desired.profiles import profiles
+from gpuctl.desired.profiles import profile_of
 from gpuctl.desired.schematic import installer_image
 from gpuctl.desired.text import yaml_text
 from gpuctl.settings import GpuNode, Settings
@@ -89,7 +89,7 @@ def talos_patch(settings: Settings, node: GpuNode, present: Present | None = Non
 
 
 def _documents(settings: Settings, node: GpuNode, present: Present) -> list[Document]:
-    labels = next(node_labels(profile.name) for profile in profiles(settings) if node in profile.nodes)
+    labels = node_labels(profile_of(settings, node).name)
     modules = [name for name in MODULES if name not in present.modules]
     image = installer_image(settings)
     match present.form:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from gpuctl.desired.names import node_labels
-from gpuctl.desired.profiles import profiles
+from gpuctl.desired.profiles import profile_of
 from gpuctl.desired.schematic import installer_image
 from gpuctl.machine_config import cri_rules, install_rules, kernel_rules, label_rules, shape_rules
 from gpuctl.machine_config.document import MachineConfig
@@ -44,7 +44,7 @@ def check(config: MachineConfig, talos_version: str, wanted: Wanted | None = Non
     """
     subject = Subject(config, talos_version, line(talos_version))
     if wanted:
-        labels = next(node_labels(each.name) for each in profiles(wanted.settings) if wanted.node in each.nodes)
+        labels = node_labels(profile_of(wanted.settings, wanted.node).name)
         image, runtime = installer_image(wanted.settings), wanted.settings.default_runtime
         subject = replace(subject, image=image, labels=labels, default_runtime=runtime)
     return list(_findings(subject))
