@@ -45,7 +45,7 @@ def consult_cluster(settings: Settings) -> None:
     """
     try:
         cluster = connect(settings.context, settings.kubeconfig)
-        present, foreign = cluster.node_names(), _foreign(cluster, settings)
+        present, foreign = {node.name for node in cluster.nodes()}, _foreign(cluster, settings)
     except ClusterError as error:
         if not is_dry_run():
             raise pulumi.RunError(f"{error}; nothing was changed") from None
@@ -68,8 +68,8 @@ def _foreign(cluster: Cluster, settings: Settings) -> list[str]:
     found: list[str] = []
     for manifest in manifests(settings):
         kind, name = manifest["kind"], manifest["metadata"]["name"]
-        existing = None if "namespace" in manifest["metadata"] else cluster.labels(kind, name)
-        if existing is None or existing.get(label) == value:
+        existing = None if "namespace" in manifest["metadata"] else cluster.get(kind, name)
+        if existing is None or existing["metadata"].get("labels", {}).get(label) == value:
             continue
         found.append(
             f"{kind} {name} exists already and was not made by this project: it would be taken over, and deleted by "

@@ -1,5 +1,18 @@
 """The live cluster: the only code that talks to one."""
 
-from gpuctl.cluster.connection import Cluster, ClusterError, connect
+from gpuctl.cluster.connection import Cluster, Executed, connect
+from gpuctl.cluster.errors import AccessDeniedError, ClusterError, RejectedError, UnreachableError
+from gpuctl.cluster.objects import Manifest, Node, Pod
 
-__all__ = ["Cluster", "ClusterError", "connect"]
+__all__ = [
+    "AccessDeniedError",
+    "Cluster",
+    "ClusterError",
+    "Executed",
+    "Manifest",
+    "Node",
+    "Pod",
+    "RejectedError",
+    "UnreachableError",
+    "connect",
+]

@@ -1,47 +1,91 @@
 """A connection to the one cluster that a stack names."""
 
-import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Protocol
+import contextlib
+import json
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import httpx2
-import yaml
-from lightkube import Client, KubeConfig
+from lightkube import Client
+from lightkube.config.client_adapter import Client as HttpClient
+from lightkube.config.client_adapter import ConnectionParams
 from lightkube.config.kubeconfig import SingleConfig
 from lightkube.core.exceptions import ApiError, ConfigError
-from lightkube.resources.core_v1 import Namespace, Node
-from lightkube.resources.node_v1 import RuntimeClass
 
-_TIMEOUT_SECONDS = 5
-_DEFAULT_KUBECONFIG = "~/.kube/config"
-_KINDS: Mapping[str, Any] = {"Namespace": Namespace, "RuntimeClass": RuntimeClass}
-_NOT_FOUND = 404
+from gpuctl.cluster.errors import AccessDeniedError, RejectedError, UnreachableError
+from gpuctl.cluster.kinds import is_namespaced, resource_of
+from gpuctl.cluster.kubeconfig import access
+from gpuctl.cluster.objects import Manifest, Node, Pod
+
+_TIMEOUT = httpx2.Timeout(5, read=30)
+"""Seconds; a large list takes the server a while."""
+_PAGE = 500
+"""Objects in one answer to a list, as kubectl asks for."""
+_FIELD_MANAGER = "gpuctl"
+_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _SERVER_ERROR = 401, 403, 404, 500
 _FAILURES = (httpx2.HTTPError, ConfigError, OSError, ValueError)
 """Of a request: the two last are a login command that is not there, and an answer that is no JSON."""
 
 
-class ClusterError(Exception):
-    """The cluster cannot be reached."""
+class Executed(NamedTuple):
+    """What a command in a pod did."""
+
+    stdout: str
+    stderr: str
+    exit_code: int
 
 
 class Cluster(Protocol):
-    """What the project asks of a cluster."""
+    """What the project asks of a cluster.
 
-    def node_names(self) -> set[str]:
-        """The names of its nodes.
+    Every method raises UnreachableError when there is no answer, AccessDeniedError when the user may not do that,
+    and RejectedError when the server refuses the request itself.
+    """
 
-        Raises:
-            ClusterError: it does not answer, or refuses.
-        """
+    def version(self) -> str:
+        """Of the API server, such as `v1.34.2`."""
         ...
 
-    def labels(self, kind: str, name: str) -> Mapping[str, str] | None:
-        """The labels of a Namespace or RuntimeClass; None when there is none of that name.
+    def nodes(self) -> list[Node]:
+        """All nodes."""
+        ...
 
-        Raises:
-            ClusterError: it does not answer, or refuses.
-        """
+    def pods(self, namespace: str | None = None, labels: dict[str, str] | None = None) -> list[Pod]:
+        """The pods of a namespace, or of all, that have these labels."""
+        ...
+
+    def get(self, kind: str, name: str, namespace: str | None = None) -> Manifest | None:
+        """An object; None when there is none of that name, or no such kind."""
+        ...
+
+    def list(self, kind: str, namespace: str | None = None, fields: dict[str, str] | None = None) -> list[Manifest]:
+        """The objects of a kind, in a namespace or in all, whose fields have these values."""
+        ...
+
+    def replace(self, manifest: Manifest) -> Manifest:
+        """What an object would be if it were replaced by this one: a dry run, nothing changes."""
+        ...
+
+    def create(self, manifest: Manifest) -> None:
+        """Creates an object."""
+        ...
+
+    def apply(self, manifest: Manifest) -> None:
+        """Creates an object or brings it to this state, taking the fields over from whoever had them."""
+        ...
+
+    def delete(self, kind: str, name: str, namespace: str | None = None, grace_seconds: int | None = None) -> None:
+        """Deletes an object; nothing happens when there is none."""
+        ...
+
+    def log(
+        self, pod: str, namespace: str, since_seconds: int | None = None, tail_lines: int | None = None
+    ) -> Iterator[str]:
+        """The lines of a pod's only container."""
+        ...
+
+    def execute(self, pod: str, namespace: str, command: Sequence[str], seconds: float = 15) -> Executed:
+        """Runs a command in a pod's only container."""
         ...
 
 
@@ -53,58 +97,103 @@ def connect(context: str, kubeconfig: str | None) -> Cluster:
         kubeconfig: path; None takes what KUBECONFIG lists, else ~/.kube/config.
 
     Raises:
-        ClusterError: there is no kubeconfig or no such context.
+        UnreachableError: there is no kubeconfig or no such context.
     """
-    listed = kubeconfig or os.environ.get("KUBECONFIG") or _DEFAULT_KUBECONFIG
-    paths = [Path(path).expanduser() for path in listed.split(os.pathsep) if path]
+    config = access(context, kubeconfig)
     try:
-        return _LightkubeCluster(_config(context, paths))
-    except (ConfigError, AssertionError, KeyError, OSError, TypeError, ValueError, yaml.YAMLError) as error:
-        raise ClusterError(f"kubeconfig {listed} cannot be used: {error}") from error
+        return _LightkubeCluster(config)
+    except (ConfigError, AssertionError, OSError, ValueError) as error:
+        raise UnreachableError(f"kubeconfig {config.fname} cannot be used: {error}") from error
 
 
 class _LightkubeCluster:
     def __init__(self, config: SingleConfig) -> None:
-        timeout = httpx2.Timeout(_TIMEOUT_SECONDS)
-        self._client: Any = Client(config, timeout=timeout)  # its own types are partly unknown
-        self._context = config.context_name
-        self._server = config.cluster.server
+        self._where = f"context {config.context_name} ({config.cluster.server})"
+        self._client: Any = Client(config, timeout=_TIMEOUT, field_manager=_FIELD_MANAGER)  # typed only in part
+        self._http = HttpClient(config, ConnectionParams(timeout=_TIMEOUT))
 
-    def node_names(self) -> set[str]:
+    def version(self) -> str:
+        with self._answering():
+            answer = self._http.get("/version")
+            if answer.is_error:
+                raise ApiError(request=answer.request, response=answer)
+            return json.loads(answer.content)["gitVersion"]
+
+    def nodes(self) -> list[Node]:
+        with self._answering():
+            return list(self._client.list(Node, chunk_size=_PAGE))
+
+    def pods(self, namespace: str | None = None, labels: dict[str, str] | None = None) -> list[Pod]:
+        with self._answering():
+            return list(self._client.list(Pod, namespace=namespace or "*", labels=labels, chunk_size=_PAGE))
+
+    def get(self, kind: str, name: str, namespace: str | None = None) -> Manifest | None:
+        with self._answering():
+            try:
+                return dict(self._client.get(resource_of(kind), name, **_in(namespace)))
+            except ApiError as error:
+                if error.status.code == _NOT_FOUND:
+                    return None
+                raise
+
+    def list(self, kind: str, namespace: str | None = None, fields: dict[str, str] | None = None) -> list[Manifest]:
+        where = {"namespace": namespace or "*"} if is_namespaced(kind) else {}
+        with self._answering():
+            found = self._client.list(resource_of(kind), fields=fields, chunk_size=_PAGE, **where)
+            return [dict(item) for item in found]
+
+    def replace(self, manifest: Manifest) -> Manifest:
+        with self._answering():
+            return dict(self._client.replace(_loaded(manifest), dry_run=True))
+
+    def create(self, manifest: Manifest) -> None:
+        with self._answering():
+            self._client.create(_loaded(manifest))
+
+    def apply(self, manifest: Manifest) -> None:
+        with self._answering():
+            self._client.apply(_loaded(manifest), force=True)
+
+    def delete(self, kind: str, name: str, namespace: str | None = None, grace_seconds: int | None = None) -> None:
+        with self._answering():
+            try:
+                self._client.delete(resource_of(kind), name, grace_period=grace_seconds, **_in(namespace))
+            except ApiError as error:
+                if error.status.code != _NOT_FOUND:
+                    raise
+
+    def log(
+        self, pod: str, namespace: str, since_seconds: int | None = None, tail_lines: int | None = None
+    ) -> Iterator[str]:
+        with self._answering():
+            return self._client.log(
+                pod, namespace=namespace, since=since_seconds, tail_lines=tail_lines, newlines=False
+            )
+
+    def execute(self, pod: str, namespace: str, command: Sequence[str], seconds: float = 15) -> Executed:
+        with self._answering():
+            return Executed(
+                *self._client.exec(
+                    pod, namespace=namespace, command=list(command), stdout=True, stderr=True, timeout=seconds
+                )
+            )
+
+    @contextlib.contextmanager
+    def _answering(self) -> Generator[None]:
         try:
-            return {node.metadata.name for node in self._client.list(Node)}
+            yield
         except _FAILURES as error:
-            raise self._unreachable(error) from error
-
-    def labels(self, kind: str, name: str) -> Mapping[str, str] | None:
-        try:
-            return self._client.get(_KINDS[kind], name).metadata.labels or {}
-        except _FAILURES as error:
-            if isinstance(error, ApiError) and error.status.code == _NOT_FOUND:
-                return None
-            raise self._unreachable(error) from error
-
-    def _unreachable(self, error: Exception) -> ClusterError:
-        return ClusterError(f"context {self._context} ({self._server}) cannot be reached: {error}")
+            code = error.status.code if isinstance(error, ApiError) else None
+            if code == _FORBIDDEN:
+                raise AccessDeniedError(f"{self._where} refuses: {error}") from error
+            if code is None or code == _UNAUTHORIZED or code >= _SERVER_ERROR:
+                raise UnreachableError(f"{self._where} cannot be reached: {error}") from error
+            raise RejectedError(f"{self._where} refuses: {error}") from error
 
 
-def _config(context: str, paths: Sequence[Path]) -> SingleConfig:
-    """The context's part of several kubeconfigs: as in kubectl, the first one that has a name counts."""
-    documents: list[Any] = [yaml.safe_load(path.read_text()) or {} for path in paths if path.is_file()]
-    if not documents:
-        raise ConfigError("it does not exist. Fetch one: talosctl kubeconfig")
-    if not all(isinstance(document, dict) for document in documents):
-        raise ConfigError("it is no kubeconfig")
-    merged = {key: _entries(documents, key) for key in ("clusters", "contexts", "users")}
-    known = [entry["name"] for entry in merged["contexts"]]
-    if context not in known:
-        raise ConfigError(f"it has no context {context}; it has {', '.join(known) or 'none'}")
-    kubeconfig: Any = KubeConfig  # the type of its method's parameter is partly unknown
-    return kubeconfig.from_dict(merged, fname=paths[0]).get(context_name=context)
+def _in(namespace: str | None) -> dict[str, str]:
+    return {"namespace": namespace} if namespace else {}
 
 
-def _entries(documents: Sequence[dict[str, Any]], key: str) -> list[dict[str, Any]]:
-    entries: list[dict[str, Any]] = []
-    for document in reversed(documents):  # the last entry of a name is the one that counts
-        entries += document.get(key) or []
-    return entries
+def _loaded(manifest: Manifest) -> Any:
+    return resource_of(manifest["kind"])(manifest)

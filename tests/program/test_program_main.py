@@ -11,6 +11,7 @@ import pytest
 
 from components import program
 from gpuctl.cluster import ClusterError
+from tests.fixtures.fake_cluster import FakeCluster
 from tests.fixtures.pulumi_program import Deployment, deploy
 from tests.fixtures.stack_files import ROOT, config_of, each_shipped
 
@@ -18,19 +19,14 @@ HOMELAB = config_of(ROOT / "config" / "Pulumi.homelab.yaml")
 OURS = {"app.kubernetes.io/part-of": "gpu-sharing"}
 
 
-class Cluster:
+def _cluster(nodes: set[str], objects: Mapping[tuple[str, str], Mapping[str, str]]) -> FakeCluster:
     """One that has these nodes and labelled objects."""
-
-    def __init__(self, nodes: set[str], objects: Mapping[tuple[str, str], Mapping[str, str]]) -> None:
-        self._nodes, self._objects = nodes, objects
-
-    def node_names(self) -> set[str]:
-        """The names of its nodes."""
-        return self._nodes
-
-    def labels(self, kind: str, name: str) -> Mapping[str, str] | None:
-        """The labels of an object."""
-        return self._objects.get((kind, name))
+    cluster = FakeCluster()
+    for node in nodes:
+        cluster.add_node(node)
+    for (kind, name), labels in objects.items():
+        cluster.add({"kind": kind, "metadata": {"name": name, "labels": dict(labels)}})
+    return cluster
 
 
 @pytest.fixture
@@ -38,9 +34,9 @@ def consulted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None]]:
     """Every cluster is there, with three nodes and nothing in the stack's way; the contexts that were asked for."""
     asked: list[tuple[str, str | None]] = []
 
-    def connect(context: str, kubeconfig: str | None) -> Cluster:
+    def connect(context: str, kubeconfig: str | None) -> FakeCluster:
         asked.append((context, kubeconfig))
-        return Cluster({"gpu-1", "gpu-2", "gpu-3"}, {})
+        return _cluster({"gpu-1", "gpu-2", "gpu-3"}, {})
 
     monkeypatch.setattr(program, "connect", connect)
     return asked
@@ -51,9 +47,9 @@ def _consult(monkeypatch: pytest.MonkeyPatch, nodes: set[str], **objects: Mappin
     names = {"namespace": ("Namespace", "gpu-device-plugin"), "runtime_class": ("RuntimeClass", "nvidia")}
     found = {names[kind]: labels for kind, labels in objects.items()}
 
-    def connect(context: str, kubeconfig: str | None) -> Cluster:
+    def connect(context: str, kubeconfig: str | None) -> FakeCluster:
         assert (context, kubeconfig) == ("admin@homelab", None)
-        return Cluster(nodes, found)
+        return _cluster(nodes, found)
 
     monkeypatch.setattr(program, "connect", connect)
 
@@ -139,7 +135,7 @@ def test_what_cannot_be_vouched_for_is_a_warning(caplog: pytest.LogCaptureFixtur
     assert "node gpu-1: GPU 'a-model-of-tomorrow' is not in the catalogue" in caplog.text
 
 
-def _unreachable(context: str, kubeconfig: str | None) -> Cluster:
+def _unreachable(context: str, kubeconfig: str | None) -> FakeCluster:
     raise ClusterError(f"context {context} of {kubeconfig} cannot be reached")
 
 

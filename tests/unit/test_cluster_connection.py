@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from gpuctl.cluster import ClusterError, connect
+from gpuctl.cluster import AccessDeniedError, ClusterError, RejectedError, UnreachableError, connect
 from tests.fixtures.api_server import ApiServer
 
 NODES = {
@@ -67,14 +67,14 @@ def _kubeconfig(path: Path, *contexts: str, server: str = "http://127.0.0.1:1", 
 
 def _refusal(context: str, kubeconfig: Path | str | None) -> str:
     with pytest.raises(ClusterError) as error:
-        connect(context, str(kubeconfig) if kubeconfig else None).node_names()
+        connect(context, str(kubeconfig) if kubeconfig else None).nodes()
     return str(error.value)
 
 
 def test_a_cluster_tells_the_names_of_its_nodes(api_server: ApiServer, tmp_path: Path) -> None:
-    api_server.answer("/api/v1/nodes", NODES)
+    api_server.answer("/api/v1/nodes?limit=500", NODES)
     cluster = connect("admin@lab", str(_kubeconfig(tmp_path / "lab", "admin@lab", server=api_server.url)))
-    assert cluster.node_names() == {"cp-1", "gpu-1"}
+    assert [node.name for node in cluster.nodes()] == ["cp-1", "gpu-1"]
     assert api_server.tokens == ["Bearer lab"]
 
 
@@ -105,11 +105,11 @@ def test_the_first_file_that_has_a_name_counts(
     api_server: ApiServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """For clusters, contexts and users alike, as for kubectl."""
-    api_server.answer("/api/v1/nodes", NODES)
+    api_server.answer("/api/v1/nodes?limit=500", NODES)
     first = _kubeconfig(tmp_path / "first", "admin@lab", server=api_server.url)
     second = _kubeconfig(tmp_path / "second", "admin@lab", server="http://127.0.0.1:1")
     monkeypatch.setenv("KUBECONFIG", f"{first}{os.pathsep}{second}")
-    assert connect("admin@lab", None).node_names() == {"cp-1", "gpu-1"}
+    assert [node.name for node in connect("admin@lab", None).nodes()] == ["cp-1", "gpu-1"]
     assert api_server.tokens == ["Bearer first"]
 
 
@@ -197,17 +197,15 @@ def test_a_server_that_does_not_answer_is_named(tmp_path: Path) -> None:
 
 
 def test_a_server_that_refuses_is_quoted(api_server: ApiServer, tmp_path: Path) -> None:
-    api_server.answer("/api/v1/nodes", _status(403, "Forbidden"), 403)
+    api_server.answer("/api/v1/nodes?limit=500", _status(403, "Forbidden"), 403)
     path = _kubeconfig(tmp_path / "lab", "admin@lab", server=api_server.url)
-    assert _refusal("admin@lab", path) == (
-        f"context admin@lab ({api_server.url}) cannot be reached: the server says Forbidden"
-    )
+    assert _refusal("admin@lab", path) == (f"context admin@lab ({api_server.url}) refuses: the server says Forbidden")
 
 
 @pytest.mark.parametrize("code", [200, 502])
 def test_what_answers_but_is_no_api_server_is_told(code: int, api_server: ApiServer, tmp_path: Path) -> None:
     """A proxy's page, or a login page."""
-    api_server.answer("/api/v1/nodes", "<html>Please log in</html>", code)
+    api_server.answer("/api/v1/nodes?limit=500", "<html>Please log in</html>", code)
     path = _kubeconfig(tmp_path / "lab", "admin@lab", server=api_server.url)
     assert _refusal("admin@lab", path).startswith(f"context admin@lab ({api_server.url}) cannot be reached: ")
 
@@ -216,27 +214,50 @@ def test_what_answers_but_is_no_api_server_is_told(code: int, api_server: ApiSer
     ("kind", "path"),
     [("Namespace", "/api/v1/namespaces/gpus"), ("RuntimeClass", "/apis/node.k8s.io/v1/runtimeclasses/gpus")],
 )
-def test_the_labels_of_an_object_tell_whether_it_is_there(
+def test_an_object_is_plain_data_and_one_that_is_not_there_is_none(
     kind: str, path: str, api_server: ApiServer, tmp_path: Path
 ) -> None:
     cluster = connect("admin@lab", str(_kubeconfig(tmp_path / "lab", "admin@lab", server=api_server.url)))
     found = {"kind": kind, "metadata": {"name": "gpus", "labels": {"team": "vision"}}, "handler": "gpus"}
-    answers: list[tuple[dict[str, Any], int]] = [
-        (found, 200),
-        (found | {"metadata": {"name": "gpus"}}, 200),
-        (_status(404, "NotFound"), 404),
-    ]
-    labels: list[Any] = []
-    for body, code in answers:
-        api_server.answer(path, body, code)
-        labels.append(cluster.labels(kind, "gpus"))
-    assert labels == [{"team": "vision"}, {}, None]
+    api_server.answer(path, found)
+    assert cluster.get(kind, "gpus") == found
+    api_server.answer(path, _status(404, "NotFound"), 404)
+    assert cluster.get(kind, "gpus") is None
 
 
-def test_labels_that_may_not_be_read_are_an_error_and_not_an_absent_object(
-    api_server: ApiServer, tmp_path: Path
-) -> None:
+def test_an_object_that_may_not_be_read_is_an_error_and_not_absent(api_server: ApiServer, tmp_path: Path) -> None:
     api_server.answer("/api/v1/namespaces/gpus", _status(403, "Forbidden"), 403)
     cluster = connect("admin@lab", str(_kubeconfig(tmp_path / "lab", "admin@lab", server=api_server.url)))
-    with pytest.raises(ClusterError, match="cannot be reached: the server says Forbidden"):
-        cluster.labels("Namespace", "gpus")
+    with pytest.raises(AccessDeniedError, match="refuses: the server says Forbidden"):
+        cluster.get("Namespace", "gpus")
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        (401, UnreachableError),
+        (403, AccessDeniedError),
+        (409, RejectedError),
+        (422, RejectedError),
+        (503, UnreachableError),
+    ],
+)
+def test_an_error_tells_whether_asking_again_or_somebody_else_can_help(
+    code: int, error: type[ClusterError], api_server: ApiServer, tmp_path: Path
+) -> None:
+    api_server.answer("/version", _status(code, "No"), code)
+    cluster = connect("admin@lab", str(_kubeconfig(tmp_path / "lab", "admin@lab", server=api_server.url)))
+    with pytest.raises(error, match="the server says No"):
+        cluster.version()
+
+
+def test_a_list_keeps_the_parts_that_count_and_no_managed_fields(api_server: ApiServer, tmp_path: Path) -> None:
+    cluster = connect("admin@lab", str(_kubeconfig(tmp_path / "lab", "admin@lab", server=api_server.url)))
+    node = {
+        "metadata": {"name": "gpu-1", "managedFields": [{"manager": "kubelet"}]},
+        "status": {"capacity": {"nvidia.com/gpu": "8", "memory": "1Ki"}, "allocatable": {"nvidia.com/gpu": "7"}},
+    }
+    api_server.answer("/api/v1/nodes?limit=500", {"metadata": {}, "items": [node]})
+    [found] = cluster.nodes()
+    assert (found.name, found.capacity("nvidia.com/gpu"), found.allocatable("nvidia.com/gpu")) == ("gpu-1", 8, 7)
+    assert "managed" not in repr(found)

@@ -1,0 +1,252 @@
+"""The parts of nodes and pods that the project looks at.
+
+A list of ten thousand pods is decoded straight into these: whatever else an answer holds, such as managed fields, is
+skipped by the decoder and takes no memory. Names are those of the Kubernetes API.
+"""
+
+from typing import Any
+
+import msgspec
+from lightkube.core import resource
+from lightkube.resources import core_v1
+
+
+class Owner(msgspec.Struct, frozen=True, rename="camel"):
+    """What made an object."""
+
+    kind: str
+    name: str
+
+
+class Metadata(msgspec.Struct, frozen=True, rename="camel"):
+    """Name and labels of an object."""
+
+    name: str
+    namespace: str = ""
+    uid: str = ""
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    creation_timestamp: str = ""
+    deletion_timestamp: str = ""
+    owner_references: tuple[Owner, ...] = ()
+
+
+class Condition(msgspec.Struct, frozen=True, rename="camel"):
+    """One thing that is or is not so."""
+
+    type: str
+    status: str
+    reason: str = ""
+    message: str = ""
+
+
+class Taint(msgspec.Struct, frozen=True, rename="camel"):
+    """What keeps pods off a node."""
+
+    key: str
+    effect: str
+    value: str = ""
+
+
+class _NodeSpec(msgspec.Struct, frozen=True, rename="camel"):
+    unschedulable: bool = False
+    taints: tuple[Taint, ...] = ()
+
+
+class NodeInfo(msgspec.Struct, frozen=True, rename="camel"):
+    """What the kubelet says of the machine."""
+
+    kubelet_version: str = ""
+    os_image: str = ""
+    kernel_version: str = ""
+
+
+class _NodeStatus(msgspec.Struct, frozen=True, rename="camel"):
+    capacity: dict[str, str] = {}
+    allocatable: dict[str, str] = {}
+    conditions: tuple[Condition, ...] = ()
+    node_info: NodeInfo = NodeInfo()
+
+
+class Node(resource.GlobalResource, msgspec.Struct, frozen=True, rename="camel"):
+    """A node."""
+
+    metadata: Metadata
+    spec: _NodeSpec = _NodeSpec()
+    status: _NodeStatus = _NodeStatus()
+    _api_info = core_v1.Node._api_info  # pyright: ignore[reportPrivateUsage]
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.metadata.name
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Its labels."""
+        return self.metadata.labels
+
+    @property
+    def ready(self) -> bool:
+        """Whether its kubelet reports Ready."""
+        return _is_true(self.status.conditions, "Ready")
+
+    def capacity(self, name: str) -> int:
+        """How much of a countable resource it has, healthy or not."""
+        return int(self.status.capacity.get(name, 0))
+
+    def allocatable(self, name: str) -> int:
+        """How much of a countable resource it offers to the scheduler."""
+        return int(self.status.allocatable.get(name, 0))
+
+
+class Variable(msgspec.Struct, frozen=True, rename="camel"):
+    """An environment variable that is written out."""
+
+    name: str
+    value: str = ""
+
+
+class _Resources(msgspec.Struct, frozen=True, rename="camel"):
+    limits: dict[str, str] = {}
+
+
+class _SecurityContext(msgspec.Struct, frozen=True, rename="camel"):
+    privileged: bool | None = None
+
+
+class Container(msgspec.Struct, frozen=True, rename="camel"):
+    """A container as it was asked for."""
+
+    name: str
+    image: str = ""
+    env: tuple[Variable, ...] = ()
+    resources: _Resources = _Resources()
+    security_context: _SecurityContext = _SecurityContext()
+
+
+class _PodSpec(msgspec.Struct, frozen=True, rename="camel"):
+    node_name: str = ""
+    runtime_class_name: str = ""
+    containers: tuple[Container, ...] = ()
+    init_containers: tuple[Container, ...] = ()
+
+
+class DeviceHealth(msgspec.Struct, frozen=True, rename="camel"):
+    """One device of a container, as the kubelet reports it since Kubernetes 1.31 (KEP-4680, feature gate)."""
+
+    resource_id: str = msgspec.field(name="resourceID")
+    """Of a shared GPU: its UUID, two colons, and the number of the slice."""
+    health: str = ""
+
+
+class DeviceStatus(msgspec.Struct, frozen=True, rename="camel"):
+    """The devices of one resource that a container has."""
+
+    name: str
+    resources: tuple[DeviceHealth, ...] = ()
+
+
+class _Waiting(msgspec.Struct, frozen=True, rename="camel"):
+    reason: str = ""
+    message: str = ""
+
+
+class _Terminated(msgspec.Struct, frozen=True, rename="camel"):
+    reason: str = ""
+    message: str = ""
+    exit_code: int = 0
+    started_at: str = ""
+    finished_at: str = ""
+
+
+class _Running(msgspec.Struct, frozen=True, rename="camel"):
+    started_at: str = ""
+
+
+class _State(msgspec.Struct, frozen=True, rename="camel"):
+    waiting: _Waiting | None = None
+    running: _Running | None = None
+    terminated: _Terminated | None = None
+
+
+class ContainerStatus(msgspec.Struct, frozen=True, rename="camel"):
+    """What became of a container."""
+
+    name: str
+    ready: bool = False
+    restart_count: int = 0
+    image: str = ""
+    state: _State = _State()
+    last_state: _State = _State()
+    allocated_resources_status: tuple[DeviceStatus, ...] = ()
+
+
+class _PodStatus(msgspec.Struct, frozen=True, rename="camel"):
+    phase: str = ""
+    reason: str = ""
+    message: str = ""
+    start_time: str = ""
+    conditions: tuple[Condition, ...] = ()
+    container_statuses: tuple[ContainerStatus, ...] = ()
+
+
+class Pod(resource.NamespacedResourceG, msgspec.Struct, frozen=True, rename="camel"):
+    """A pod."""
+
+    metadata: Metadata
+    spec: _PodSpec = _PodSpec()
+    status: _PodStatus = _PodStatus()
+    _api_info = core_v1.Pod._api_info  # pyright: ignore[reportPrivateUsage]
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.metadata.name
+
+    @property
+    def namespace(self) -> str:
+        """Its namespace."""
+        return self.metadata.namespace
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Its labels."""
+        return self.metadata.labels
+
+    @property
+    def node(self) -> str:
+        """The node it was given; empty while it has none."""
+        return self.spec.node_name
+
+    @property
+    def ready(self) -> bool:
+        """Whether it is ready and not about to end."""
+        return _is_true(self.status.conditions, "Ready") and not self.metadata.deletion_timestamp
+
+    @property
+    def active(self) -> bool:
+        """Whether it holds what it asked for: it has a node and is not over."""
+        return bool(self.node) and self.status.phase not in ("Succeeded", "Failed")
+
+    def asks_for(self, name: str) -> int:
+        """How much of a countable resource all of its containers ask for."""
+        return sum(int(container.resources.limits.get(name, 0)) for container in self.spec.containers)
+
+    def devices(self, name: str) -> tuple[DeviceHealth, ...]:
+        """The devices of a resource it has; none where the kubelet does not report them."""
+        return tuple(
+            device
+            for container in self.status.container_statuses
+            for status in container.allocated_resources_status
+            if status.name == name
+            for device in status.resources
+        )
+
+
+def _is_true(conditions: tuple[Condition, ...], kind: str) -> bool:
+    return any(condition.type == kind and condition.status == "True" for condition in conditions)
+
+
+Manifest = dict[str, Any]
+"""Any other object, as the API gives it."""
