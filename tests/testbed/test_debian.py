@@ -76,3 +76,23 @@ def test_packages_unpacked_elsewhere_need_no_apt(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("PATH", str(tmp_path))
     assert debian.obstacle() is None
     assert debian.packages() == unpacked
+
+
+def test_prometheus_is_fetched_on_its_own_and_only_when_it_is_asked_for(
+    log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Real nodes do not need its 19 MB, and do not wait for them."""
+    monkeypatch.setenv("FAKE_HAS_LISTS", "1")
+    debian.packages()
+    assert "download prometheus" not in log.read_text()
+    assert debian.prometheus().parts[-2:] == ("usr", "bin")
+    assert log.read_text().splitlines()[-1].endswith("download prometheus")
+
+
+@pytest.mark.usefixtures("log")
+def test_without_apt_there_is_no_prometheus_and_the_reason_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(BedError, match="apt-get and dpkg missing: Prometheus is taken from a Debian package"):
+        debian.prometheus()
