@@ -13,6 +13,8 @@ MAY_IMPORT = {
     "gpuctl/desired": {"gpuctl.settings", "gpuctl.desired"},
     "gpuctl/machine_config": {"gpuctl.settings", "gpuctl.desired", "gpuctl.machine_config"},
     "gpuctl/cluster": {"gpuctl.cluster"},
+    "gpuctl/checks": {"gpuctl.settings", "gpuctl.desired", "gpuctl.cluster", "gpuctl.power", "gpuctl.checks"},
+    "gpuctl/report": {"gpuctl.checks", "gpuctl.report"},
     "gpuctl/cli": {"gpuctl"},
     "components": {"components", "gpuctl.settings", "gpuctl.desired", "gpuctl.cluster"},
     "testbed": {"testbed"},

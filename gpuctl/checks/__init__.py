@@ -1,0 +1,1 @@
+"""Checks as data: statements about a live cluster that are true, or have a remedy."""

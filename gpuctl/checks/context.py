@@ -1,0 +1,83 @@
+"""What checks look at: the stack, and its cluster as it is at the moment."""
+
+from collections.abc import Callable
+from functools import cached_property
+
+from gpuctl.cluster import Cluster, Manifest, Node, Pod
+from gpuctl.cluster.programs import Programs
+from gpuctl.settings import Settings
+
+
+class Context:
+    """One look at one stack's cluster: whatever is asked for twice is read once.
+
+    Reading the stack, connecting and observing happen when a check asks, so that the errors are that check's own.
+    """
+
+    def __init__(
+        self, stack: str, read: Callable[[], Settings], connect: Callable[[Settings], Cluster], programs: Programs
+    ) -> None:
+        self.stack = stack
+        self.programs = programs
+        self._read = read
+        self._connect = connect
+        self._objects: dict[tuple[str, str, str | None], Manifest | None] = {}
+
+    def again(self) -> "Context":
+        """Another look: the same stack and the same connection, observed anew."""
+        settings, cluster = self.__dict__.get("settings"), self.__dict__.get("cluster")
+        return Context(
+            self.stack,
+            self._read if settings is None else lambda: settings,
+            self._connect if cluster is None else lambda _: cluster,
+            self.programs,
+        )
+
+    @cached_property
+    def settings(self) -> Settings:
+        """What the stack file says.
+
+        Raises:
+            SettingsError: it has mistakes.
+        """
+        return self._read()
+
+    @cached_property
+    def cluster(self) -> Cluster:
+        """The connection to the stack's cluster.
+
+        Raises:
+            ClusterError: there is no kubeconfig or no such context.
+        """
+        return self._connect(self.settings)
+
+    @cached_property
+    def nodes(self) -> dict[str, Node]:
+        """All nodes of the cluster by name."""
+        return {node.name: node for node in self.cluster.nodes()}
+
+    @cached_property
+    def pods(self) -> list[Pod]:
+        """All pods of the cluster."""
+        return self.cluster.pods()
+
+    def own_pods(self, component: str, node: str | None = None) -> list[Pod]:
+        """The stack's own pods of a DaemonSet, on one node or on all."""
+        return [
+            pod
+            for pod in self.pods
+            if pod.namespace == self.settings.namespace
+            and pod.labels.get("app.kubernetes.io/name") == component
+            and pod.node == (node or pod.node)
+        ]
+
+    def get(self, kind: str, name: str, namespace: str | None = None) -> Manifest | None:
+        """An object of the cluster; None when there is none."""
+        key = kind, name, namespace
+        if key not in self._objects:
+            self._objects[key] = self.cluster.get(kind, name, namespace)
+        return self._objects[key]
+
+    def kubectl(self, *words: str) -> str:
+        """A kubectl command for a person to type, on the stack's cluster."""
+        return " ".join(["kubectl", "--context", self.settings.context, *words])

@@ -1,0 +1,34 @@
+"""All checks, in the order in which a person would look: what comes first is the likely cause of what comes later."""
+
+from collections.abc import Collection
+
+from gpuctl.checks import kubernetes_api, stack_file
+from gpuctl.checks.model import Check
+
+CHECKS: tuple[Check, ...] = (*stack_file.CHECKS, *kubernetes_api.CHECKS)
+"""Every check of the project."""
+
+
+def selected(only: Collection[str] = (), but: Collection[str] = (), *, deep: bool = False) -> list[Check]:
+    """The checks of a run; those that end a run when they fail are always among them.
+
+    Args:
+        only: ids or categories; none means all.
+        but: ids or categories to leave out.
+        deep: with those that look into pods of others or run long.
+
+    Raises:
+        KeyError: a name is neither an id nor a category.
+    """
+    known = {check.id for check in CHECKS} | {check.category.name for check in CHECKS}
+    for name in (*only, *but):
+        if name not in known:
+            raise KeyError(name)
+    return [check for check in CHECKS if check.fatal or _is_wanted(check, only, but, deep=deep)]
+
+
+def _is_wanted(check: Check, only: Collection[str], but: Collection[str], *, deep: bool) -> bool:
+    names = {check.id, check.category.name}
+    if names & set(but):
+        return False
+    return bool(names & set(only)) if only else deep or not check.deep

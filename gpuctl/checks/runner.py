@@ -1,0 +1,131 @@
+"""Runs checks against one stack, once or until they hold."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from gpuctl.checks.context import Context
+from gpuctl.checks.model import Check, Outcome, Result, skipped
+from gpuctl.checks.report import CapacityRow, Entry, Report
+from gpuctl.cluster import AccessDeniedError, ClusterError, UnreachableError
+from gpuctl.desired.capacity import capacity, resource_name
+from gpuctl.settings import SettingsError
+
+Say = Callable[[str], None]
+"""Takes one line of progress."""
+
+
+@dataclass(frozen=True)
+class Wait:
+    """How long to go on asking, in seconds."""
+
+    deadline: float
+    interval: float
+
+
+def run(checks: Sequence[Check], context: Context, say: Say, wait: Wait | None = None) -> Report:
+    """Runs checks in their order; with `wait`, those that may become true again and again.
+
+    A check that passed is not asked again. A failure that waiting cannot mend ends the wait at once.
+
+    Args:
+        checks: in the order of the registry.
+        context: the stack and its cluster.
+        say: is told what is being looked at, and while waiting what is still missing, when that changes.
+        wait: None asks once.
+    """
+    started, begin = datetime.now(UTC), time.monotonic()
+    attempt, settled, told = context, dict[str, Entry](), ""
+    while True:
+        round_ = _Round(attempt, say)
+        entries = [settled.get(check.id) or round_.judge(check) for check in checks]
+        failing = [entry for entry in entries if entry.is_bad]
+        hopeless = [entry for entry in failing if not entry.check.retry and not round_.unreachable]
+        over = wait is not None and time.monotonic() - begin >= wait.deadline
+        if not failing or wait is None or hopeless or over:
+            seconds = time.monotonic() - begin
+            rows = () if round_.stopped_by else _capacity(attempt)
+            timed_out = bool(failing) and over and not hopeless
+            return Report(
+                context.stack, _name(attempt), started, seconds, tuple(entries), rows, timed_out, round_.unreachable
+            )
+        reason = "; ".join(_first_fact(entry) for entry in failing)
+        if reason != told:
+            say(f"waiting: {reason}")
+            told = reason
+        settled = {entry.check.id: entry for entry in entries if entry.outcome in (Outcome.PASS, Outcome.WARN)}
+        time.sleep(wait.interval)
+        attempt = attempt.again()
+
+
+class _Round:
+    """One pass over the checks."""
+
+    def __init__(self, context: Context, say: Say) -> None:
+        self._context, self._say = context, say
+        self.stopped_by = ""
+        self.unreachable = False
+
+    def judge(self, check: Check) -> Entry:
+        begin = time.monotonic()
+        if self.stopped_by:
+            return Entry(check, (skipped(self.stopped_by),), 0)
+        self._say(f"{check.category.title}: {check.title}")
+        results = tuple(self._results(check))
+        entry = Entry(check, results, time.monotonic() - begin)
+        if check.fatal and entry.is_bad:
+            self.stopped_by = f"cannot be told while {check.id} fails"
+        return entry
+
+    def _results(self, check: Check) -> Iterable[Result]:
+        try:
+            found = list(check.run(self._context))
+        except UnreachableError as error:
+            self.unreachable = True
+            self.stopped_by = "cannot be told without the cluster, which stopped answering"
+            return [Result(Outcome.ERROR, str(error), remedy=self._context.kubectl("version"))]
+        except AccessDeniedError as error:
+            return [skipped(str(error))]
+        except Exception as error:  # whatever it is, the other checks still have something to tell
+            return [Result(Outcome.ERROR, f"the check broke: {type(error).__name__}: {error}")]
+        if not found:
+            return [skipped("there is nothing to look at")]
+        if check.severity == "warning":
+            return [replace(result, outcome=_softened(result.outcome)) for result in found]
+        return found
+
+
+def _softened(outcome: Outcome) -> Outcome:
+    return Outcome.WARN if outcome is Outcome.FAIL else outcome
+
+
+def _first_fact(entry: Entry) -> str:
+    return next(result.fact for result in entry.results if result.outcome in (Outcome.FAIL, Outcome.ERROR))
+
+
+def _name(context: Context) -> str:
+    try:
+        return context.settings.context
+    except SettingsError:
+        return ""
+
+
+def _capacity(context: Context) -> tuple[CapacityRow, ...]:
+    """From what the checks saw; nothing when they saw nothing."""
+    try:
+        settings, nodes = context.settings, context.nodes
+    except (SettingsError, ClusterError):
+        return ()
+    offered, resource = capacity(settings), resource_name(settings)
+    return tuple(
+        CapacityRow(
+            node.name,
+            node.count,
+            settings.slices_of(node),
+            offered.by_node[node.name],
+            nodes[node.name].capacity(resource) if node.name in nodes else None,
+            nodes[node.name].allocatable(resource) if node.name in nodes else None,
+        )
+        for node in settings.nodes
+    )
