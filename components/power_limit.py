@@ -5,12 +5,11 @@ from pulumi_kubernetes.apps import v1 as apps
 from pulumi_kubernetes.core import v1 as core
 
 from gpuctl.desired import power_limit as desired
-from gpuctl.desired.profiles import profiles
 from gpuctl.settings import Settings
 
 
 class PowerLimit(pulumi.ComponentResource):
-    """The agent's script, and one DaemonSet per profile that holds every GPU at its limit.
+    """The agent's script, and the DaemonSet that holds every GPU at its limit.
 
     It does not keep the limit after it is gone: when its pods end, the cards get their default limits back.
     """
@@ -24,12 +23,11 @@ class PowerLimit(pulumi.ComponentResource):
             data=script["data"],
             opts=pulumi.ResourceOptions(parent=self),
         )
-        for profile in profiles(settings):
-            manifest = desired.daemon_set(settings, profile)
-            apps.DaemonSet(
-                manifest["metadata"]["name"],
-                metadata=manifest["metadata"],
-                spec=manifest["spec"],
-                opts=pulumi.ResourceOptions(parent=self, depends_on=[agent]),
-            )
+        manifest = desired.daemon_set(settings)
+        apps.DaemonSet(
+            manifest["metadata"]["name"],
+            metadata=manifest["metadata"],
+            spec=manifest["spec"],
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[agent]),
+        )
         self.register_outputs({})

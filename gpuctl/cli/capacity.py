@@ -58,10 +58,12 @@ def _print_table(stack: str, settings: Settings) -> None:
     for node in settings.nodes:
         rows.add_row(
             node.name,
-            f"{node.count} x {node.gpu}",
+            "\n".join(f"{cards.count} x {cards.gpu}" for cards in node.cards),
             str(settings.slices_of(node)),
             str(offered.by_node[node.name]),
-            str(settings.limit_of(node)) if settings.power_management else "default",
+            "\n".join(str(settings.limit_of(node, cards)) for cards in node.cards)
+            if settings.power_management
+            else "default",
             _or_unknown(budget.by_node[node.name]),
             _gib(memory[node.name]),
         )

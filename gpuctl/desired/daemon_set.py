@@ -1,9 +1,9 @@
-"""What the two DaemonSets have in common: where their pods run, and how little they may do there."""
+"""What the DaemonSets have in common: how their pods run, and how little they may do."""
 
 from typing import Any
 
-from gpuctl.desired.names import CHECKSUM_ANNOTATION, RUNTIME_CLASS, Manifest, labels, node_labels, selector
-from gpuctl.desired.profiles import Profile
+from gpuctl.desired.names import CHECKSUM_ANNOTATION, RUNTIME_CLASS, Manifest, labels, selector
+from gpuctl.desired.profiles import DEFAULT, named
 from gpuctl.settings import Settings
 
 _TOLERATIONS = [
@@ -14,45 +14,50 @@ _TOLERATIONS = [
 
 def daemon_set(
     settings: Settings,
-    profile: Profile,
     component: str,
     checksum: str,
     container: dict[str, Any],
     volumes: list[dict[str, Any]],
+    *,
+    placement: dict[str, Any],
+    rolling_update: dict[str, Any],
+    profile: str = DEFAULT,
 ) -> Manifest:
-    """A DaemonSet on the GPU nodes of one profile.
+    """A DaemonSet on GPU nodes.
 
     A pod counts as available five seconds after its probes succeed: a configuration on which it exits stops at the
     first node instead of taking every node down, which device plugin v0.18.2 did without both.
 
     Args:
         settings: of the cluster.
-        profile: whose nodes it runs on.
         component: its name, without the profile.
         checksum: of what its pods read; another one rolls them.
         container: name, env, probes and mounts; image and the rest come from here.
         volumes: of the pod.
+        placement: which nodes it runs on, as fields of the pod's specification.
+        rolling_update: how a change comes to the nodes.
+        profile: whose nodes these are; its name is part of the DaemonSet's.
     """
     return {
         "apiVersion": "apps/v1",
         "kind": "DaemonSet",
         "metadata": {
-            "name": profile.named(component),
+            "name": named(component, profile),
             "namespace": settings.namespace,
-            "labels": labels(component, profile.name),
+            "labels": labels(component, profile),
         },
         "spec": {
-            "selector": {"matchLabels": selector(component, profile.name)},
-            "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}},
+            "selector": {"matchLabels": selector(component, profile)},
+            "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": rolling_update},
             "minReadySeconds": 5,
             "template": {
                 "metadata": {
-                    "labels": labels(component, profile.name),
+                    "labels": labels(component, profile),
                     "annotations": {CHECKSUM_ANNOTATION: checksum},
                 },
                 "spec": {
                     "runtimeClassName": RUNTIME_CLASS,
-                    "nodeSelector": node_labels(profile.name),
+                    **placement,
                     "tolerations": _TOLERATIONS,
                     "priorityClassName": "system-node-critical",
                     "automountServiceAccountToken": False,

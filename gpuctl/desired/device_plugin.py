@@ -3,7 +3,7 @@
 from typing import Any
 
 from gpuctl.desired import daemon_set as daemon_sets
-from gpuctl.desired.names import Manifest
+from gpuctl.desired.names import Manifest, node_labels
 from gpuctl.desired.profiles import Profile
 from gpuctl.desired.time_slicing import CONFIG_KEY, config_hash, config_map
 from gpuctl.settings import Settings
@@ -45,7 +45,16 @@ def daemon_set(settings: Settings, profile: Profile) -> Manifest:
         {"name": "config", "configMap": {"name": config_map(settings, profile)["metadata"]["name"]}},
         {"name": "device-plugins", "hostPath": {"path": _SOCKETS, "type": "Directory"}},
     ]
-    return daemon_sets.daemon_set(settings, profile, NAME, config_hash(settings, profile), container, volumes)
+    return daemon_sets.daemon_set(
+        settings,
+        NAME,
+        config_hash(settings, profile),
+        container,
+        volumes,
+        placement={"nodeSelector": node_labels(profile.name)},
+        rolling_update={"maxUnavailable": 1},
+        profile=profile.name,
+    )
 
 
 def _serves(settings: Settings, profile: Profile) -> dict[str, Any]:

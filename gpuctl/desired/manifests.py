@@ -20,7 +20,7 @@ def _manifests(settings: Settings) -> Iterator[Manifest]:
     yield runtime_class()
     if settings.power_management:
         yield power_limit.config_map(settings)
-        yield from (power_limit.daemon_set(settings, profile) for profile in profiles(settings))
+        yield power_limit.daemon_set(settings)
     for profile in profiles(settings):
         yield time_slicing.config_map(settings, profile)
         yield device_plugin.daemon_set(settings, profile)

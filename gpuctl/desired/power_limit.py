@@ -1,12 +1,13 @@
 """The power-limit DaemonSet, which holds every GPU at its limit, and the script it runs."""
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from gpuctl.desired import daemon_set as daemon_sets
-from gpuctl.desired.names import Manifest, labels
-from gpuctl.desired.profiles import DEFAULT, Profile
+from gpuctl.desired.names import PRESENT_LABEL, PROFILE_LABEL, Manifest, labels
+from gpuctl.desired.profiles import DEFAULT
 from gpuctl.settings import Settings
 
 NAME = "nvidia-power-limit"
@@ -14,31 +15,39 @@ NAME = "nvidia-power-limit"
 _AGENT = Path(__file__).with_name("power_limit_agent.sh")
 _AGENT_KEY = "agent.sh"
 _STATE = "/run/gpu-power-limit"
+_LABELLED: dict[str, Any] = {"matchExpressions": [{"key": PROFILE_LABEL, "operator": "Exists"}]}
+_LABELLED_BY_THE_STACK = {
+    "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [_LABELLED]}}
+}
 
 
 def config_map(settings: Settings) -> Manifest:
-    """The ConfigMap with the agent's script; every profile runs the same."""
+    """The ConfigMap with the agent's script."""
     metadata = {"name": f"{NAME}-agent", "namespace": settings.namespace, "labels": labels(NAME, DEFAULT)}
     data = {_AGENT_KEY: _AGENT.read_text()}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
 
 
-def daemon_set(settings: Settings, profile: Profile) -> Manifest:
-    """The agent on the nodes of one profile, in the shell of the device plugin's image.
+def daemon_set(settings: Settings) -> Manifest:
+    """The agent on every GPU node, in the shell of the device plugin's image.
+
+    It is one for all profiles and finds the limits of its own node and cards among all, so that nothing that changes in
+    a stack file moves a node from one DaemonSet to another, with a moment without agent in between.
 
     A pod is Ready exactly while every GPU of its node is at its limit, so `pulumi up` waits for the watts. Setting
     a limit takes uid 0 and SYS_ADMIN, the driver's own check, and nothing else; the pod asks for no GPU, because it
     must see all of them and use up no slice.
     """
-    counts = " ".join(f"{node.name}={node.count}" for node in profile.nodes)
+    counts = " ".join(f"{node.name}={node.count}" for node in settings.nodes)
     container: dict[str, Any] = {
         "name": NAME,
         "command": _agent("run"),
         "env": [
             {"name": "NODE_NAME", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
             {"name": "NODE_GPU_COUNTS", "value": counts},
-            {"name": "POWER_LIMIT_WATTS", "value": str(profile.power_limit)},
+            {"name": "POWER_LIMIT_WATTS", "value": str(settings.power_limit)},
             {"name": "POWER_LIMIT_INTERVAL", "value": str(settings.power_interval)},
+            {"name": "POWER_LIMITS", "value": "\n".join(limits(settings))},
             {"name": "NVIDIA_VISIBLE_DEVICES", "value": "all"},
             {"name": "NVIDIA_DRIVER_CAPABILITIES", "value": "utility"},
         ],
@@ -60,7 +69,34 @@ def daemon_set(settings: Settings, profile: Profile) -> Manifest:
         {"name": "state", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
     ]
     checksum = hashlib.sha256(_AGENT.read_bytes()).hexdigest()
-    return daemon_sets.daemon_set(settings, profile, NAME, checksum, container, volumes)
+    return daemon_sets.daemon_set(
+        settings,
+        NAME,
+        checksum,
+        container,
+        volumes,
+        placement={"nodeSelector": {PRESENT_LABEL: "true"}, "affinity": _LABELLED_BY_THE_STACK},
+        rolling_update={"maxSurge": "100%", "maxUnavailable": 0},
+    )
+
+
+def limits(settings: Settings) -> Iterator[str]:
+    """What differs from `powerLimit`, one line each: `UUID WATTS`, `NODE WATTS` or `NODE WATTS NAME-OF-THE-MODEL`.
+
+    A node whose GPUs have one limit gets a line without model: the cards need not be told apart. Among different
+    limits the line without model is for a card whose name the driver writes in another way: the lowest, unless a
+    model without a name in the catalogue makes the stack's own necessary.
+    """
+    for uuid, watts in settings.limits_by_uuid.items():
+        yield f"{uuid} {watts}"
+    for node in settings.nodes:
+        by_cards = {cards: settings.limit_of(node, cards) for cards in node.cards}
+        lowest, highest = min(by_cards.values()), max(by_cards.values())
+        rest = lowest if all(cards.model for cards in by_cards) or lowest == highest else settings.power_limit
+        if rest != settings.power_limit:
+            yield f"{node.name} {rest}"
+        if lowest != highest:
+            yield from (f"{node.name} {watts} {cards.model.name}" for cards, watts in by_cards.items() if cards.model)
 
 
 def _agent(verb: str) -> list[str]:

@@ -1,7 +1,8 @@
 """Profiles: the nodes that share their GPUs in the same way, and so need the same objects.
 
-A node belongs to the profile `default` unless it overrides something; then its profile carries the name of the
-first node with the same overrides, which stays the same when the values change.
+A node belongs to the profile `default` unless it overrides the slices; then its profile carries the name of the first
+node with the same slices, which stays the same when the value changes. Power limits make no profile: a node that moved
+to another would lose its device plugin and its agent for a moment.
 """
 
 import hashlib
@@ -17,28 +18,32 @@ _LONGEST_NAME = 35
 
 @dataclass(frozen=True)
 class Profile:
-    """Nodes with the same slices and power limit."""
+    """Nodes with the same slices."""
 
     name: str
     slices: int
     """Time slices per GPU."""
-    power_limit: int
-    """Watts per GPU."""
     nodes: tuple[GpuNode, ...]
 
     def named(self, base: str) -> str:
         """The name of one of its objects: the plain name in the default profile."""
-        return base if self.name == DEFAULT else f"{base}-{self.name}"
+        return named(base, self.name)
+
+
+def named(base: str, profile: str) -> str:
+    """The name of an object of a profile, by the profile's name."""
+    return base if profile == DEFAULT else f"{base}-{profile}"
 
 
 def profiles(settings: Settings) -> tuple[Profile, ...]:
     """The profiles of a cluster, in the order of its nodes; each node is in exactly one."""
-    groups: dict[tuple[int, int], list[GpuNode]] = {}
+    groups: dict[int, list[GpuNode]] = {}
     for node in settings.nodes:
-        groups.setdefault((settings.slices_of(node), settings.limit_of(node)), []).append(node)
-    usual = next(iter(groups)) if len(groups) == 1 else (settings.slices, settings.power_limit)
+        groups.setdefault(settings.slices_of(node), []).append(node)
+    usual = next(iter(groups)) if len(groups) == 1 else settings.slices
     return tuple(
-        Profile(DEFAULT if key == usual else _name(nodes[0].name), *key, tuple(nodes)) for key, nodes in groups.items()
+        Profile(DEFAULT if slices == usual else _name(nodes[0].name), slices, tuple(nodes))
+        for slices, nodes in groups.items()
     )
 
 

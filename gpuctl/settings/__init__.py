@@ -2,11 +2,13 @@
 
 from gpuctl.settings.catalogue import CATALOGUE, GpuModel
 from gpuctl.settings.mistakes import Mistake, SettingsError
-from gpuctl.settings.model import GpuNode, Settings
+from gpuctl.settings.model import Settings
+from gpuctl.settings.nodes import Cards, GpuNode
 from gpuctl.settings.stack_file import read_config, read_stack, stack_names
 
 __all__ = [
     "CATALOGUE",
+    "Cards",
     "GpuModel",
     "GpuNode",
     "Mistake",

@@ -1,5 +1,6 @@
 """The GPU models the project knows: config/gpus.yaml, typed."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, get_args
 
@@ -45,6 +46,13 @@ class GpuModel(BaseModel):
     generation: Generation
     """NVIDIA's architecture, which decides on drivers and kernel modules."""
     confidence: Literal["captured", "specification", "partial"]
+
+
+def nearest_common(watts: int, ranges: Iterable[PowerRange]) -> int | None:
+    """The limit closest to the one asked for that all of the cards take; None where there is none."""
+    known = list(ranges)
+    nearest = max((span.nearest(watts) for span in known), key=lambda each: abs(each - watts), default=watts)
+    return nearest if all(span.nearest(nearest) == nearest for span in known) else None
 
 
 CATALOGUE = TypeAdapter(dict[str, GpuModel]).validate_python(yaml.load(_FILE.read_text(), yaml.CSafeLoader))

@@ -9,8 +9,9 @@ from typing import Any, cast
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from gpuctl.settings.model import GpuNode, Settings
-from gpuctl.settings.refusal import Refused, Remedy, RemoveKey, SetValue
+from gpuctl.settings.model import Settings
+from gpuctl.settings.nodes import GpuNode
+from gpuctl.settings.refusal import Refused, Remedy, RemoveKey, SetValue, step
 
 _MISSING = object()
 
@@ -81,7 +82,9 @@ def _rule(details: ErrorDetails) -> str:
             return f"must be {context['expected'].replace(chr(39), '')}"
         case "tuple_type":
             return "must be a list of nodes"
-        case "model_type" | "dict_type" | "model_attributes_type":
+        case "dict_type":
+            return "must be a mapping with a number for each GPU model"
+        case "model_type" | "model_attributes_type":
             return "must be a mapping {name, gpu, count}"
         case "string_type":
             return "must be a text"
@@ -99,6 +102,8 @@ def _usual(details: ErrorDetails) -> Sequence[Remedy]:
         return [RemoveKey(), *_example_node()]
     if details["loc"] == ("nodes",):
         return _example_node()
+    if details["type"] == "dict_type":
+        return [RemoveKey()]
     return [RemoveKey()] if _is_entry(details["loc"]) else [_example(details)]
 
 
@@ -117,8 +122,8 @@ def _is_entry(loc: tuple[int | str, ...]) -> bool:
 
 
 def _example_node() -> list[Remedy]:
-    examples = {name: field.examples for name, field in GpuNode.model_fields.items() if field.examples}
-    return [SetValue(str(example[0]), f"nodes[0].{name}") for name, example in examples.items()]
+    examples = {field.alias: field.examples for field in GpuNode.model_fields.values() if field.examples}
+    return [SetValue(str(example[0]), f"nodes[0].{key}") for key, example in examples.items()]
 
 
 def _unknown_key(details: ErrorDetails) -> tuple[str, Sequence[Remedy]]:
@@ -169,14 +174,14 @@ def _path(details: ErrorDetails) -> str:
     """Such as `nodes[0].powerLimit`; pydantic names the field and not the key when a default is at fault."""
     *above, last = details["loc"]
     field = None if details["type"] == "extra_forbidden" else _field(details["loc"])
-    words = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in (*above, field.alias if field else last))
-    return "".join(words).removeprefix(".")
+    words = [*above, field.alias if field else last]
+    return "".join(map(step, words)).removeprefix(".")
 
 
 def _command(stack: str, remedy: Remedy, path: str) -> str:
     key = f"gpu:{remedy.key or path}"
     verb = "rm" if isinstance(remedy, RemoveKey) else "set"
-    structured = ["--path"] if "[" in key else []
+    structured = ["--path"] if set(key) & set("[.") else []
     value = [remedy.value] if isinstance(remedy, SetValue) else []
     return shlex.join(["pulumi", "config", verb, "--stack", stack, *structured, key, *value])
 

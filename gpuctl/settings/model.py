@@ -89,10 +89,11 @@ class Settings(Sharing):
     def warnings(self) -> list[str]:
         """What is accepted although it cannot be vouched for, one sentence each."""
         unknown = [
-            f"node {node.name}: GPU {node.gpu!r} is not in the catalogue{_meant(node.gpu)}; its power range "
+            f"node {node.name}: GPU {cards.gpu!r} is not in the catalogue{_meant(cards.gpu)}; its power range "
             "and memory are unknown here, so only the card itself will say whether the limit is legal"
             for node in self.nodes
-            if node.model is None
+            for cards in node.cards
+            if cards.model is None
         ]
         return unknown + self._talos_warnings()
 

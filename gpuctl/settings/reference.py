@@ -12,7 +12,8 @@ import yaml
 from pydantic import BaseModel
 
 from gpuctl.settings.catalogue import CATALOGUE
-from gpuctl.settings.model import GpuNode, Settings
+from gpuctl.settings.model import Settings
+from gpuctl.settings.nodes import GpuNode
 
 _ROOT = Path(__file__).parents[2]
 
@@ -117,8 +118,12 @@ Each entry of `gpu:nodes`:
 
 Rules that compare keys:
 
-- A power limit must lie within the range of every catalogued GPU it applies to; `gpu:powerLimit` is not compared while
-  `gpu:powerManagement` is false.
+- A node has either `gpu` and `count` or `gpus`.
+- The power limit of a GPU is what `gpu:powerLimits` says about its UUID, else the `powerLimit` of its node, else what
+  `gpu:powerLimits` says about its model, else `gpu:powerLimit`.
+- A power limit must lie within the range of every catalogued GPU it applies to; `gpu:powerLimit` and `gpu:powerLimits`
+  are not compared while `gpu:powerManagement` is false.
+- A model in `gpu:powerLimits` must be one that a node has and the catalogue names: by that name its cards are known.
 - `gpu:allocationPolicy` needs a device plugin of line v0.20: older ones ignore it without a word.
 - `gpu:renameByDefault` needs at least two slices on every node: a GPU that is not shared keeps its name.
 - `gpu:talosContract`, also of a node, is never newer than `gpu:talosVersion`.
@@ -157,7 +162,7 @@ def _allowed(rule: Mapping[str, Any]) -> str:
         return " or ".join(f"`{value}`" for value in option["enum"])
     if "minimum" in option:
         return f"{option['minimum']} to {option['maximum']}"
-    return {"string": "text", "boolean": "true or false", "array": "list"}[option["type"]]
+    return {"string": "text", "boolean": "true or false", "array": "list", "object": "mapping"}[option["type"]]
 
 
 def _default(rule: Mapping[str, Any], *, required: bool) -> str:

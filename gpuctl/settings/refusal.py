@@ -1,5 +1,7 @@
 """How a rule of the settings says no: with the reason, and with the value or command that mends it."""
 
+import json
+import re
 from dataclasses import dataclass
 
 
@@ -20,6 +22,12 @@ class RemoveKey:
 
 
 Remedy = SetValue | RemoveKey
+
+
+def step(part: int | str) -> str:
+    """One step in a property path, as Pulumi reads it: `[0]`, `.name` or `["any text"]`."""
+    plain = isinstance(part, str) and re.fullmatch(r"[-\w]+", part)
+    return f".{part}" if plain else f"[{json.dumps(part)}]"
 
 
 class Refused(ValueError):  # noqa: N818 (pydantic turns a ValueError into one of its own, and keeps this one in it)

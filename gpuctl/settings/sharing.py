@@ -3,15 +3,17 @@
 The order of the fields matters: a rule that compares keys stands at the last of them and sees the others.
 """
 
+import difflib
 from collections import Counter
-from collections.abc import Sequence
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from gpuctl.settings.catalogue import CATALOGUE, PowerRange, nearest_common
 from gpuctl.settings.lines import line
-from gpuctl.settings.nodes import GpuNode, Model
-from gpuctl.settings.refusal import Refused, RemoveKey, SetValue
+from gpuctl.settings.nodes import Cards, GpuNode, Model
+from gpuctl.settings.refusal import Refused, Remedy, RemoveKey, SetValue, step
 from gpuctl.settings.values import (
     IntervalSeconds,
     NamespaceName,
@@ -22,6 +24,7 @@ from gpuctl.settings.values import (
     Slices,
     Text,
     Watts,
+    is_a_gpu_uuid,
 )
 
 
@@ -33,11 +36,13 @@ class Sharing(Model):
     kubeconfig: OptionalText = None
     """Path of the kubeconfig; unset: what KUBECONFIG says, else ~/.kube/config."""
     nodes: Annotated[tuple[GpuNode, ...], Field(json_schema_extra={"minItems": 1})]
-    """The cluster's GPU nodes: list of {name, gpu, count, slices?, powerLimit?}."""
+    """The cluster's GPU nodes: list of {name, gpu, count, slices?, powerLimit?}; {name, gpus} with mixed cards."""
     slices: Slices = 4
     """Time slices per GPU: how many pods can share each one. 1 means whole GPUs."""
     power_management: bool = True
     """Whether the power-limit DaemonSet is deployed."""
+    power_limits: dict[str, Watts] = {}  # noqa: RUF012 (pydantic copies it)
+    """Watts instead of `powerLimit`, by GPU model (key of config/gpus.yaml) or by GPU UUID (as in `nvidia-smi -L`)."""
     power_limit: Watts = 300
     """Power limit in watts, for each GPU."""
     power_interval: IntervalSeconds = 60
@@ -61,9 +66,17 @@ class Sharing(Model):
         """Time slices per GPU of a node."""
         return node.slices or self.slices
 
-    def limit_of(self, node: GpuNode) -> int:
-        """Power limit per GPU of a node, in watts."""
-        return node.power_limit or self.power_limit
+    def limit_of(self, node: GpuNode, cards: Cards) -> int:
+        """Power limit of each of these cards of a node, in watts, unless `powerLimits` has the UUID of one.
+
+        The more a key says about a card, the more it counts: its UUID, its node, its model, all of them.
+        """
+        return node.power_limit or self.power_limits.get(cards.gpu) or self.power_limit
+
+    @property
+    def limits_by_uuid(self) -> dict[str, int]:
+        """GPU UUID -> its power limit in watts. Which node a GPU is in is not known here."""
+        return {key: watts for key, watts in self.power_limits.items() if is_a_gpu_uuid(key)}
 
     @property
     def image(self) -> str:
@@ -85,23 +98,30 @@ class Sharing(Model):
                 )
         return nodes
 
+    @field_validator("power_limits")
+    @classmethod
+    def _limits_are_of_cards_that_are_there(cls, limits: dict[str, int], info: ValidationInfo) -> dict[str, int]:
+        declared = {cards.gpu for node in info.data.get("nodes", ()) for cards in node.cards}
+        managed = info.data.get("power_management", True)
+        wrong = [_wrong_limit(key, watts, declared, managed) for key, watts in limits.items()] if declared else []
+        reasons = [reason for reason, _ in filter(None, wrong)]
+        if reasons:
+            raise Refused("; ".join(reasons), *(remedy for _, remedies in filter(None, wrong) for remedy in remedies))
+        return limits
+
     @field_validator("power_limit")
     @classmethod
     def _limit_is_within_every_range(cls, watts: int, info: ValidationInfo) -> int:
         nodes: Sequence[GpuNode] = info.data.get("nodes", ())
-        if not info.data.get("power_management", True):
+        by_model: Mapping[str, int] | None = info.data.get("power_limits")
+        if by_model is None or not info.data.get("power_management", True):
             return watts
-        affected = [
-            (index, node, node.model.watts)
-            for index, node in enumerate(nodes)
-            if node.power_limit is None and node.model and node.model.watts.nearest(watts) != watts
-        ]
-        if affected:
-            takes = {f"{node.gpu} takes {span}" for _, node, span in affected}
-            raise Refused(
-                f"is no limit for every card: {', '.join(sorted(takes))}",
-                *_legal_limits(watts, nodes, affected),
-            )
+        concerned = [cards for node in nodes if node.power_limit is None for cards in node.cards]
+        ranges = {cards.gpu: cards.model.watts for cards in concerned if cards.model and cards.gpu not in by_model}
+        unfit = {gpu: span for gpu, span in ranges.items() if span.nearest(watts) != watts}
+        if unfit:
+            takes = ", ".join(sorted(f"{gpu} takes {span}" for gpu, span in unfit.items()))
+            raise Refused(f"is no limit for every card: {takes}", *_legal_limits(watts, ranges, unfit))
         return watts
 
     @field_validator("allocation_policy")
@@ -130,10 +150,31 @@ class Sharing(Model):
         return rename
 
 
-def _legal_limits(watts: int, nodes: Sequence[GpuNode], affected: Sequence[tuple[int, GpuNode, Any]]) -> list[SetValue]:
-    """One limit for all where there is one, else a limit of its own for each node concerned."""
-    nearest = affected[0][2].nearest(watts)
-    ranges = [node.model.watts for node in nodes if node.power_limit is None and node.model]
-    if all(span.nearest(nearest) == nearest for span in ranges):
+def _legal_limits(watts: int, ranges: Mapping[str, PowerRange], unfit: Mapping[str, PowerRange]) -> list[SetValue]:
+    """One limit for all where there is one, else a limit of its own for each model concerned."""
+    nearest = nearest_common(watts, ranges.values())
+    if nearest is not None:
         return [SetValue(str(nearest))]
-    return [SetValue(str(span.nearest(watts)), f"nodes[{index}].powerLimit") for index, _, span in affected]
+    return [SetValue(str(span.nearest(watts)), f"powerLimits{step(gpu)}") for gpu, span in unfit.items()]
+
+
+def _wrong_limit(key: str, watts: int, declared: set[str], managed: bool) -> tuple[str, list[Remedy]] | None:
+    """What is wrong with one entry of `powerLimits`, and what mends it.
+
+    A GPU's UUID says nothing about its model: such a limit must be one that some declared card takes.
+    """
+    here = RemoveKey(f"powerLimits{step(key)}")
+    known = sorted(declared & CATALOGUE.keys())
+    by_uuid = is_a_gpu_uuid(key)
+    if not by_uuid and key not in known:
+        close = difflib.get_close_matches(key.lower().replace(" ", "-"), known, n=1)
+        what = "a model that no node has" if key in CATALOGUE else "neither a model of the catalogue nor a GPU's UUID"
+        meant = f" (did you mean {close[0]}?)" if close else ""
+        moved = [SetValue(str(watts), f"powerLimits{step(close[0])}")] if close else []
+        return f"names {key}, {what}{meant}", [*moved, here]
+    ranges = {gpu: CATALOGUE[gpu].watts for gpu in (known if by_uuid else [key])}
+    nearest = min((span.nearest(watts) for span in ranges.values()), key=lambda each: abs(each - watts), default=watts)
+    if not managed or nearest == watts or (by_uuid and not declared <= CATALOGUE.keys()):
+        return None
+    takes = ", ".join(f"{gpu} takes {span}" for gpu, span in ranges.items())
+    return f"gives {key} {watts} W, and {takes}", [SetValue(str(nearest), f"powerLimits{step(key)}")]

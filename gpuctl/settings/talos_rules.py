@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from gpuctl.settings.catalogue import GENERATIONS, Generation
 from gpuctl.settings.lines import Line, line, written
-from gpuctl.settings.nodes import GpuNode
+from gpuctl.settings.nodes import Cards, GpuNode
 from gpuctl.settings.refusal import Refused, Remedy, RemoveKey, SetValue
 from gpuctl.settings.talos_tables import KUBERNETES_LINES, RELEASES, TALOS_LINES, newest_release
 
@@ -49,18 +49,19 @@ def kubernetes_runs_on_talos(kubernetes: str, talos_version: str) -> None:
 def modules_fit_every_gpu(flavour: str, nodes: Sequence[GpuNode]) -> None:
     """Each GPU of known generation must be one that the flavour of the kernel modules drives."""
     other = "proprietary" if flavour == "open" else "open"
-    unfit = [index for index, node in enumerate(nodes) if not _drives(flavour, node)]
+    unfit = [(index, cards) for index, node in enumerate(nodes) for cards in node.cards if not _drives(flavour, cards)]
     if not unfit:
         return
-    cards = ", ".join(sorted({f"{nodes[index].gpu} ({_generation(nodes[index])})" for index in unfit}))
+    cards = ", ".join(sorted({f"{each.gpu} ({_generation(each)})" for _, each in unfit}))
     reason = (
         f"do not drive {cards}: open kernel modules need Turing or newer"
         if flavour == "open"
         else f"do not drive {cards}: from Blackwell on a GPU needs the open kernel modules"
     )
-    if all(_drives(other, node) for node in nodes):
+    if all(_drives(other, each) for node in nodes for each in node.cards):
         raise Refused(reason, SetValue(other))
-    raise Refused(f"{reason}. Other nodes need {flavour}: give these a stack of their own", *_removed(unfit))
+    nodes_concerned = [index for index, _ in unfit]
+    raise Refused(f"{reason}. Other GPUs need {flavour}: give these a stack of their own", *_removed(nodes_concerned))
 
 
 def driver_knows_every_gpu(channel: str, talos_version: str, nodes: Sequence[GpuNode]) -> None:
@@ -68,11 +69,11 @@ def driver_knows_every_gpu(channel: str, talos_version: str, nodes: Sequence[Gpu
     unfit = _unfit(channel, talos_version, nodes)
     if not unfit:
         return
-    index, wanted = unfit[0]
-    node, driver = nodes[index], RELEASES[talos_version].driver(channel)
+    _, cards, wanted = unfit[0]
+    driver = RELEASES[talos_version].driver(channel)
     raise Refused(
-        f"is driver {driver} on Talos {talos_version}, and {node.gpu} ({_generation(node)}) needs {wanted}",
-        *_other_driver(talos_version, nodes, [index for index, _ in unfit]),
+        f"is driver {driver} on Talos {talos_version}, and {cards.gpu} ({_generation(cards)}) needs {wanted}",
+        *_other_driver(talos_version, nodes, [index for index, _, _ in unfit]),
     )
 
 
@@ -86,33 +87,33 @@ def _other_driver(talos_version: str, nodes: Sequence[GpuNode], unfit: Sequence[
     return _removed(unfit)
 
 
-def _unfit(channel: str, talos_version: str, nodes: Sequence[GpuNode]) -> list[tuple[int, str]]:
-    """Index of each node whose GPU the driver does not know, and the driver it needs."""
+def _unfit(channel: str, talos_version: str, nodes: Sequence[GpuNode]) -> list[tuple[int, Cards, str]]:
+    """Cards that the driver does not know, with the index of their node and the driver they need."""
     if talos_version not in RELEASES:
         return []
     branch = int(RELEASES[talos_version].driver(channel).split(".")[0])
-    found: list[tuple[int, str]] = []
-    for index, node in enumerate(nodes):
-        generation = _generation(node) or ""
+    found: list[tuple[int, Cards, str]] = []
+    for index, cards in ((index, cards) for index, node in enumerate(nodes) for cards in node.cards):
+        generation = _generation(cards) or ""
         if branch < _FIRST_DRIVER.get(generation, branch):
-            found.append((index, f"{_FIRST_DRIVER[generation]} or newer"))
+            found.append((index, cards, f"{_FIRST_DRIVER[generation]} or newer"))
         if branch > _LAST_DRIVER.get(generation, branch):
-            found.append((index, f"{_LAST_DRIVER[generation]} or older"))
+            found.append((index, cards, f"{_LAST_DRIVER[generation]} or older"))
     return found
 
 
-def _drives(flavour: str, node: GpuNode) -> bool:
-    generation = _generation(node)
+def _drives(flavour: str, cards: Cards) -> bool:
+    generation = _generation(cards)
     if generation is None:
         return True
     age = GENERATIONS.index(generation)
     return age >= GENERATIONS.index(_OPEN_FROM) if flavour == "open" else age < GENERATIONS.index(_OPEN_ONLY_FROM)
 
 
-def _generation(node: GpuNode) -> Generation | None:
-    return node.model.generation if node.model else None
+def _generation(cards: Cards) -> Generation | None:
+    return cards.model.generation if cards.model else None
 
 
 def _removed(indices: Sequence[int]) -> list[RemoveKey]:
     """From the last to the first, because each removal moves those behind it."""
-    return [RemoveKey(f"nodes[{index}]") for index in sorted(indices, reverse=True)]
+    return [RemoveKey(f"nodes[{index}]") for index in sorted(set(indices), reverse=True)]

@@ -16,6 +16,13 @@ _IMAGE = r"[a-z0-9][-a-z0-9._/]*(:\d+/[-a-z0-9._/]+)?(?=[:@])(:\w[\w.-]{0,127})?
 _PLUGIN_LINES = ((0, 17), (0, 20))
 _HOST = rf"{_DNS_LABEL}(\.{_DNS_LABEL})*(:\d+)?"
 _USUAL_TALOS = "v1.13.9"
+MOST_GPUS = 16
+"""Physical GPUs in one node."""
+
+
+def is_a_gpu_uuid(text: str) -> bool:
+    """Whether a text is the UUID of a whole GPU, as `nvidia-smi -L` prints it."""
+    return re.fullmatch(r"GPU-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text) is not None
 
 
 def _is_a_node_name(name: str) -> str:
@@ -138,7 +145,7 @@ _Number = BeforeValidator(_is_no_truth_value)
 Slices = Annotated[int, Field(ge=1, le=64), _Number]
 Watts = Annotated[int, Field(ge=1, le=2000), _Number]
 IntervalSeconds = Annotated[int, Field(ge=5, le=3600), _Number]
-GpuCount = Annotated[int, Field(ge=1, le=16), _Number]
+GpuCount = Annotated[int, Field(ge=1, le=MOST_GPUS), _Number]
 NodeName = Annotated[str, AfterValidator(_is_a_node_name)]
 NamespaceName = Annotated[str, AfterValidator(_is_a_namespace_of_its_own)]
 Text = Annotated[str, AfterValidator(_is_not_empty)]

@@ -76,7 +76,6 @@ def test_every_object_belongs_to_the_component_that_is_about_it() -> None:
         ("Node", "gpu-2"): "node-labels",
         ("ConfigMap", "nvidia-power-limit-agent"): "power-limit",
         ("DaemonSet", "nvidia-power-limit"): "power-limit",
-        ("DaemonSet", "nvidia-power-limit-gpu-2"): "power-limit",
         ("ConfigMap", "nvidia-device-plugin-config"): "time-slicing",
         ("ConfigMap", "nvidia-device-plugin-config-gpu-2"): "time-slicing",
         ("DaemonSet", "nvidia-device-plugin"): "device-plugin",

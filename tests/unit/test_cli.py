@@ -150,6 +150,16 @@ def test_a_stack_that_does_not_exist_is_a_mistake_and_no_traceback() -> None:
     ]
 
 
+def test_a_node_with_mixed_cards_has_a_line_for_each_model(tmp_path: Path) -> None:
+    path = next(path for path in VALID if path.stem == "mixed-cards-with-limits-by-model-and-by-uuid")
+    result = _gpuctl("capacity", "--stack", STACK, project=_project_with(path.read_text(), tmp_path))
+    lines = [line.split() for line in result.stdout.splitlines() if "rtx-" in line]
+    assert lines[:2] == [
+        ["gpu-1", "1", "x", "rtx-3090", "4", "8", "300", "620", "6.0"],
+        ["1", "x", "rtx-4090", "320"],
+    ]
+
+
 @pytest.mark.parametrize("verb", ["capacity", "render"])
 def test_a_stack_with_mistakes_prints_nothing_but_them(verb: str, tmp_path: Path) -> None:
     """Half a list of objects piped into kubectl would be worse than none."""

@@ -2,6 +2,7 @@
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from gpuctl.desired.capacity import capacity, memory_per_slice, power_budget
 from gpuctl.settings import Settings, read_stack
@@ -19,7 +20,7 @@ def test_capacity_is_gpus_times_slices_on_every_node(cluster: Settings) -> None:
 def test_nodes_and_models_add_up_to_the_same_total(cluster: Settings) -> None:
     offered = capacity(cluster)
     assert offered.total == sum(offered.by_node.values()) == sum(offered.by_model.values())
-    assert set(offered.by_model) == {node.gpu for node in cluster.nodes}
+    assert set(offered.by_model) == {cards.gpu for node in cluster.nodes for cards in node.cards}
 
 
 @pytest.mark.parametrize(("stack", "total"), [("demo", 8), ("homelab", 8), ("lab", 22)])
@@ -40,8 +41,57 @@ def test_renamed_slices_have_a_resource_of_their_own(renamed: bool, resource: st
 @given(clusters(powerManagement=True))
 def test_the_power_budget_is_the_sum_of_the_limits(cluster: Settings) -> None:
     budget = power_budget(cluster)
-    assert budget.by_node == {node.name: node.count * cluster.limit_of(node) for node in cluster.nodes}
-    assert budget.total == sum(node.count * cluster.limit_of(node) for node in cluster.nodes)
+    by_node = {
+        node.name: sum(cards.count * cluster.limit_of(node, cards) for cards in node.cards) for node in cluster.nodes
+    }
+    assert budget.by_node == by_node
+    assert budget.total == sum(by_node.values())
+
+
+MIXED = {"name": "gpu-1", "gpus": {"rtx-3090": 1, "rtx-4090": 2}}
+
+
+def test_a_node_with_mixed_cards_counts_each_by_its_own_model() -> None:
+    cluster = settings(slices=4, powerLimit=300, powerLimits={"rtx-4090": 320}, nodes=[MIXED])
+    assert capacity(cluster).by_node == {"gpu-1": 12}
+    assert capacity(cluster).by_model == {"rtx-3090": 4, "rtx-4090": 8}
+    assert power_budget(cluster).by_node == {"gpu-1": 940}
+    assert power_budget(settings(powerManagement=False, nodes=[MIXED])).total == 1250
+
+
+def test_memory_per_slice_is_that_of_the_smallest_gpu_of_the_node() -> None:
+    nodes = [MIXED, {"name": "gpu-2", "gpus": {"l4": 1, "a-model-of-tomorrow": 1}, "powerLimit": 72}]
+    assert memory_per_slice(settings(slices=4, nodes=nodes)) == {"gpu-1": 24564 // 4, "gpu-2": None}
+
+
+UUIDS = [f"GPU-8eb0778b-d464-b2c2-c1ff-53da4ffb64c{digit}" for digit in range(3)]
+
+
+def test_a_higher_limit_of_a_single_gpu_counts_on_every_node_where_it_may_be_and_once_in_all() -> None:
+    """Nobody knows here which node it is in. A budget that is too low would blow the fuse."""
+    nodes = [
+        {"name": "gpu-1", "gpu": "rtx-3090", "count": 2},
+        {"name": "gpu-2", "gpu": "rtx-3090", "count": 1, "powerLimit": 250},
+        {"name": "gpu-3", "gpu": "l4", "count": 1, "powerLimit": 72},
+    ]
+    budget = power_budget(settings(powerLimit=300, powerLimits={UUIDS[0]: 350}, nodes=nodes))
+    assert budget.by_node == {"gpu-1": 650, "gpu-2": 350, "gpu-3": 72}
+    assert budget.total == 600 + 250 + 72 + 100
+
+
+def test_a_lower_limit_of_a_single_gpu_lowers_no_budget() -> None:
+    """It may be of a card that is not there any more."""
+    nodes = [{"name": "gpu-1", "gpu": "rtx-3090", "count": 2}]
+    assert power_budget(settings(powerLimits={UUIDS[0]: 200, UUIDS[1]: 250}, nodes=nodes)).total == 600
+
+
+@given(st.dictionaries(st.sampled_from(UUIDS), st.integers(150, 375)), st.permutations([300, 250, 320]))
+def test_the_budget_is_never_less_than_what_the_cards_may_draw(by_uuid: dict[str, int], plain: list[int]) -> None:
+    nodes = [{"name": f"gpu-{watts}", "gpu": "rtx-4090", "count": 1, "powerLimit": watts} for watts in plain]
+    allowed = sum(by_uuid.get(uuid, watts) for uuid, watts in zip(UUIDS, plain, strict=True))
+    total = power_budget(settings(powerLimits=by_uuid, nodes=nodes)).total
+    assert total is not None
+    assert total >= allowed
 
 
 def test_without_power_management_the_cards_defaults_count() -> None:

@@ -105,9 +105,15 @@ def test_a_pod_survives_full_nodes_taints_and_control_planes(pod: Any, manifest:
 
 @every_pod
 def test_a_bad_configuration_stops_at_the_first_node(pod: Any, manifest: Manifest) -> None:
-    """A pod that is available the moment it starts and then exits lets the rollout take every node down."""
+    """A pod that is available the moment it starts and then exits lets the rollout take every node down.
+
+    Of the power limit the old pod stays until the new one is ready, so that a bad one takes down nothing at all.
+    """
+    is_plugin = manifest["metadata"]["name"].startswith("nvidia-device-plugin")
     assert manifest["spec"]["minReadySeconds"] == 5, pod
-    assert manifest["spec"]["updateStrategy"]["rollingUpdate"] == {"maxUnavailable": 1}
+    assert manifest["spec"]["updateStrategy"]["rollingUpdate"] == (
+        {"maxUnavailable": 1} if is_plugin else {"maxSurge": "100%", "maxUnavailable": 0}
+    )
 
 
 @pytest.mark.parametrize(
@@ -140,6 +146,51 @@ def test_the_power_limit_is_told_watts_period_and_the_gpus_of_its_nodes() -> Non
     assert values["POWER_LIMIT_WATTS"] == "280"
     assert values["POWER_LIMIT_INTERVAL"] == "30"
     assert values["NODE_GPU_COUNTS"] == "gpu-1=1 gpu-2=2"
+
+
+MIXED = {"gpus": {"rtx-3090": 1, "rtx-4090": 2}}
+UUID = "GPU-8eb0778b-d464-b2c2-c1ff-53da4ffb64cd"
+
+
+@pytest.mark.parametrize(
+    ("keys", "lines"),
+    [
+        ({}, []),
+        ({"nodes": [{"name": "gpu-1", "gpu": "rtx-3090", "count": 2, "powerLimit": 280}]}, ["gpu-1 280"]),
+        ({"powerLimits": {"rtx-3090": 250}}, ["gpu-1 250"]),
+        ({"powerLimits": {UUID: 250}}, [f"{UUID} 250"]),
+        ({"nodes": [MIXED | {"name": "gpu-1"}]}, []),
+        ({"nodes": [MIXED | {"name": "gpu-1"}], "powerLimits": {"rtx-3090": 250, "rtx-4090": 250}}, ["gpu-1 250"]),
+        (
+            {"nodes": [MIXED | {"name": "gpu-1"}], "powerLimits": {"rtx-4090": 320}},
+            ["gpu-1 300 NVIDIA GeForce RTX 3090", "gpu-1 320 NVIDIA GeForce RTX 4090"],
+        ),
+        (
+            {"nodes": [MIXED | {"name": "gpu-1"}], "powerLimits": {"rtx-4090": 250}},
+            ["gpu-1 250", "gpu-1 300 NVIDIA GeForce RTX 3090", "gpu-1 250 NVIDIA GeForce RTX 4090"],
+        ),
+        (
+            {"nodes": [{"name": "gpu-1", "gpus": {"matrox": 1, "rtx-4090": 1}}], "powerLimits": {"rtx-4090": 250}},
+            ["gpu-1 250 NVIDIA GeForce RTX 4090"],
+        ),
+    ],
+    ids=[
+        "one limit for all",
+        "a node's own",
+        "a model's own, on a node of that model alone",
+        "a card's own",
+        "mixed cards with one limit",
+        "mixed cards with one limit of their own",
+        "mixed cards with two limits",
+        "mixed cards, and the lowest for a card of no known name",
+        "a card without a name in the catalogue",
+    ],
+)
+def test_the_power_limit_is_told_which_limits_differ(keys: dict[str, Any], lines: list[str]) -> None:
+    """By the name that the driver prints only where it must be: boards of partners may have another."""
+    container = _container("nvidia-power-limit", **keys)
+    values = {variable["name"]: variable.get("value") for variable in container["env"]}
+    assert values["POWER_LIMITS"].splitlines() == lines
 
 
 def test_the_power_limits_pods_run_the_script_in_the_config_map() -> None:

@@ -37,14 +37,13 @@ def _name_of(node: GpuNode) -> str:
 @given(clusters())
 def test_a_profiles_values_are_those_of_all_its_nodes(cluster: Settings) -> None:
     for profile in profiles(cluster):
-        values = {(cluster.slices_of(node), cluster.limit_of(node)) for node in profile.nodes}
-        assert values == {(profile.slices, profile.power_limit)}
+        assert {cluster.slices_of(node) for node in profile.nodes} == {profile.slices}
 
 
 @given(clusters())
 def test_no_two_profiles_have_the_same_values_or_the_same_name(cluster: Settings) -> None:
     found = profiles(cluster)
-    assert len({(profile.slices, profile.power_limit) for profile in found}) == len(found)
+    assert len({profile.slices for profile in found}) == len(found)
     assert len({profile.name for profile in found}) == len(found)
 
 
@@ -63,7 +62,7 @@ def test_the_profile_default_is_the_one_with_the_stacks_values(cluster: Settings
     if len(found) == 1:
         assert found == tuple(usual)
     else:
-        assert all((each.slices, each.power_limit) == (cluster.slices, cluster.power_limit) for each in usual)
+        assert all(each.slices == cluster.slices for each in usual)
 
 
 @given(clusters(min_nodes=2), st.data())
@@ -91,6 +90,14 @@ def test_names_are_plain_where_there_is_one_profile() -> None:
 def test_a_profile_is_named_after_its_first_node() -> None:
     nodes = [_node("gpu-1"), _node("gpu-2", slices=6), _node("gpu-3", slices=6)]
     assert _names(settings(nodes=nodes)) == {"gpu-1": DEFAULT, "gpu-2": "gpu-2", "gpu-3": "gpu-2"}
+
+
+def test_a_power_limit_of_its_own_gives_a_node_no_profile_of_its_own() -> None:
+    """Else its device plugin would restart for a matter of watts, and its agent would go and come again."""
+    assert _names(settings(nodes=[_node("gpu-1"), _node("gpu-2", powerLimit=250)])) == {
+        "gpu-1": DEFAULT,
+        "gpu-2": DEFAULT,
+    }
 
 
 def test_a_node_called_default_does_not_lend_its_profile_that_name() -> None:

@@ -29,10 +29,27 @@ def test_a_selector_is_the_objects_name_and_its_profile_and_nothing_that_changes
         assert spec["selector"] == {"matchLabels": selected}
         assert selected.items() <= spec["template"]["metadata"]["labels"].items()
         assert manifest["metadata"]["name"] == (plain if profile == "default" else f"{plain}-{profile}")
-        assert spec["template"]["spec"]["nodeSelector"] == {
-            "nvidia.com/gpu.present": "true",
-            "nvidia.com/device-plugin.config": profile,
-        }
+
+
+@given(clusters(powerManagement=True))
+def test_a_plugin_is_on_the_nodes_of_its_profile_and_the_power_limit_on_all(cluster: Settings) -> None:
+    for (kind, _), manifest in _by_name(cluster).items():
+        if kind != "DaemonSet":
+            continue
+        labels, pod = manifest["metadata"]["labels"], manifest["spec"]["template"]["spec"]
+        if labels["app.kubernetes.io/name"] == "nvidia-power-limit":
+            (term,) = pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"][
+                "nodeSelectorTerms"
+            ]
+            assert term == {"matchExpressions": [{"key": "nvidia.com/device-plugin.config", "operator": "Exists"}]}
+            assert pod["nodeSelector"] == {"nvidia.com/gpu.present": "true"}
+        else:
+            profile = labels["app.kubernetes.io/instance"]
+            assert "affinity" not in pod
+            assert pod["nodeSelector"] == {
+                "nvidia.com/gpu.present": "true",
+                "nvidia.com/device-plugin.config": profile,
+            }
 
 
 @pytest.mark.parametrize(
@@ -44,13 +61,14 @@ def test_a_selector_is_the_objects_name_and_its_profile_and_nothing_that_changes
         ),
         ({"powerLimit": 250}, {("nvidia-power-limit", f"{ENVIRONMENT}.2.value")}),
         ({"powerInterval": 30}, {("nvidia-power-limit", f"{ENVIRONMENT}.3.value")}),
+        ({"powerLimits": {"rtx-3090": 250}}, {("nvidia-power-limit", f"{ENVIRONMENT}.4.value")}),
         (
             {"devicePluginVersion": "v0.17.4"},
             {(name, f"{TEMPLATE}.spec.containers.0.image") for name in ("nvidia-device-plugin", "nvidia-power-limit")},
         ),
         ({"labelNodes": False, "talosVersion": "v1.12.4", "driverChannel": "lts"}, set[tuple[str, str]]()),
     ],
-    ids=["slices", "powerLimit", "powerInterval", "devicePluginVersion", "what only Talos reads"],
+    ids=["slices", "powerLimit", "powerInterval", "powerLimits", "devicePluginVersion", "what only Talos reads"],
 )
 def test_a_changed_setting_changes_this_and_nothing_else(change: Any, expected: set[tuple[str, str]]) -> None:
     """Of all objects; so that a change takes away as few GPUs as it can."""

@@ -7,7 +7,7 @@ import pytest
 from inline_snapshot import snapshot
 from pydantic import ValidationError
 
-from gpuctl.settings import SettingsError, read_config, read_stack, stack_names
+from gpuctl.settings import Settings, SettingsError, read_config, read_stack, stack_names
 from tests.fixtures.stack_files import VALID, config_of, each_shipped, each_valid, read_as_stack, settings
 
 NODE = {"name": "gpu-1", "gpu": "rtx-3090", "count": 2}
@@ -145,7 +145,48 @@ def test_settings_cannot_be_changed_once_they_are_read() -> None:
 
 def test_a_nodes_own_value_counts_before_the_stacks() -> None:
     read = settings(slices=4, powerLimit=300, nodes=[NODE, NODE | {"name": "gpu-2", "slices": 6, "powerLimit": 280}])
-    assert [(read.slices_of(node), read.limit_of(node)) for node in read.nodes] == [(4, 300), (6, 280)]
+    assert [read.slices_of(node) for node in read.nodes] == [4, 6]
+    assert _limits(read) == {"gpu-1": {"rtx-3090": 300}, "gpu-2": {"rtx-3090": 280}}
+
+
+def _limits(read: Settings) -> dict[str, dict[str, int]]:
+    """Node -> model -> watts."""
+    return {node.name: {cards.gpu: read.limit_of(node, cards) for cards in node.cards} for node in read.nodes}
+
+
+def test_a_limit_counts_the_more_the_fewer_cards_it_names() -> None:
+    """All cards, one model, one node, one card: the card's own comes from the agent, which alone knows where it is."""
+    mixed = {"name": "gpu-2", "gpus": {"rtx-3090": 1, "rtx-4090": 2}}
+    nodes = [NODE, mixed, mixed | {"name": "gpu-3", "powerLimit": 260}]
+    uuid = "GPU-8eb0778b-d464-b2c2-c1ff-53da4ffb64cd"
+    read = settings(powerLimit=300, powerLimits={"rtx-4090": 320, uuid: 200}, nodes=nodes)
+    assert _limits(read) == {
+        "gpu-1": {"rtx-3090": 300},
+        "gpu-2": {"rtx-3090": 300, "rtx-4090": 320},
+        "gpu-3": {"rtx-3090": 260, "rtx-4090": 260},
+    }
+    assert read.limits_by_uuid == {uuid: 200}
+
+
+def test_a_node_with_mixed_cards_says_how_many_there_are_of_each() -> None:
+    (node,) = settings(nodes=[{"name": "gpu-1", "gpus": {"rtx-3090": 1, "matrox-millennium": 2}}]).nodes
+    assert [(cards.gpu, cards.count, cards.model is None) for cards in node.cards] == [
+        ("rtx-3090", 1, False),
+        ("matrox-millennium", 2, True),
+    ]
+    assert node.count == 3
+
+
+def test_a_node_whose_cards_are_alike_may_say_so_in_either_way() -> None:
+    other = settings(nodes=[{"name": "gpu-1", "gpus": {"rtx-3090": 2}}])
+    assert settings(nodes=[NODE]).nodes[0].cards == other.nodes[0].cards
+
+
+def test_a_limit_for_one_gpu_may_be_any_where_a_model_is_unknown() -> None:
+    """The UUID may be that of the card nobody knows."""
+    nodes = [NODE, {"name": "gpu-2", "gpu": "matrox-millennium", "count": 1}]
+    uuid = "GPU-8eb0778b-d464-b2c2-c1ff-53da4ffb64cd"
+    assert settings(nodes=nodes, powerLimits={uuid: 30}).limits_by_uuid == {uuid: 30}
 
 
 def test_the_image_is_the_published_one_unless_another_is_named() -> None:

@@ -23,12 +23,21 @@ BEYOND_A_SCHEMA = {
     "a-limit-above-one-cards-range",
     "a-limit-above-the-cards-range",
     "a-limit-below-the-cards-range",
+    "a-limit-for-a-card-that-none-takes",
+    "a-limit-for-a-model-outside-its-range",
+    "a-limit-for-a-model-that-is-misspelt",
+    "a-limit-for-a-model-that-no-node-has",
     "a-limit-for-cards-without-a-common-one",
     "a-namespace-in-capitals",
     "a-namespace-of-64-letters",
     "a-node-name-in-capitals",
+    "a-node-whose-gpus-have-no-name",
+    "a-node-with-an-empty-list-of-gpus",
+    "a-node-with-more-gpus-of-several-models-than-it-holds",
     "a-nodes-limit-above-its-cards-range",
+    "a-nodes-limit-above-the-range-of-one-of-its-cards",
     "a-nodes-limit-below-its-cards-range",
+    "a-nodes-limit-for-cards-without-a-common-one",
     "a-plugin-after-v0.20",
     "a-plugin-before-v0.17",
     "a-plugin-version-without-its-v",
@@ -106,7 +115,7 @@ def test_pulumi_declares_the_models_default(name: str) -> None:
 
 
 def test_pulumi_declares_types_it_checks_itself() -> None:
-    kinds = {str: "string", int: "integer", bool: "boolean", list: "array"}
+    kinds = {str: "string", int: "integer", bool: "boolean", list: "array", dict: "object"}
     for rule in _declared().values():
         assert rule["type"] == kinds[type(rule["default"])]
 
