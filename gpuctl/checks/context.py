@@ -5,6 +5,7 @@ from functools import cached_property
 
 from gpuctl.cluster import Cluster, Manifest, Node, Pod
 from gpuctl.cluster.programs import Programs
+from gpuctl.desired.capacity import resource_name
 from gpuctl.settings import Settings
 
 
@@ -63,13 +64,27 @@ class Context:
 
     def own_pods(self, component: str, node: str | None = None) -> list[Pod]:
         """The stack's own pods of a DaemonSet, on one node or on all."""
-        return [
-            pod
-            for pod in self.pods
-            if pod.namespace == self.settings.namespace
-            and pod.labels.get("app.kubernetes.io/name") == component
-            and pod.node == (node or pod.node)
-        ]
+        by_node = self._own_pods.get(component, {})
+        return by_node.get(node, []) if node else [pod for pods in by_node.values() for pod in pods]
+
+    @cached_property
+    def _own_pods(self) -> dict[str, dict[str, list[Pod]]]:
+        """Component -> node -> pods."""
+        found: dict[str, dict[str, list[Pod]]] = {}
+        for pod in self.pods:
+            if pod.namespace == self.settings.namespace:
+                component = pod.labels.get("app.kubernetes.io/name", "")
+                found.setdefault(component, {}).setdefault(pod.node, []).append(pod)
+        return found
+
+    @cached_property
+    def users(self) -> dict[str, list[Pod]]:
+        """Node -> its pods that hold slices of GPUs."""
+        found: dict[str, list[Pod]] = {}
+        for pod in self.pods:
+            if pod.active and pod.asks_for(resource_name(self.settings)):
+                found.setdefault(pod.node, []).append(pod)
+        return found
 
     def get(self, kind: str, name: str, namespace: str | None = None) -> Manifest | None:
         """An object of the cluster; None when there is none."""
