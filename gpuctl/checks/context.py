@@ -3,10 +3,14 @@
 from collections.abc import Callable
 from functools import cached_property
 
-from gpuctl.cluster import Cluster, Manifest, Node, Pod
+from gpuctl.cluster import Cluster, ClusterError, Manifest, Node, Pod
 from gpuctl.cluster.programs import Programs
 from gpuctl.desired.capacity import resource_name
 from gpuctl.settings import Settings
+from gpuctl.sharing.record import Record
+
+Prove = Callable[[Cluster, Settings], Record]
+"""Runs the coexistence proof."""
 
 
 class Context:
@@ -16,12 +20,18 @@ class Context:
     """
 
     def __init__(
-        self, stack: str, read: Callable[[], Settings], connect: Callable[[Settings], Cluster], programs: Programs
+        self,
+        stack: str,
+        read: Callable[[], Settings],
+        connect: Callable[[Settings], Cluster],
+        programs: Programs,
+        prove: Prove | None = None,
     ) -> None:
         self.stack = stack
         self.programs = programs
         self._read = read
         self._connect = connect
+        self._prove = prove
         self._objects: dict[tuple[str, str, str | None], Manifest | None] = {}
 
     def again(self) -> "Context":
@@ -32,6 +42,7 @@ class Context:
             self._read if settings is None else lambda: settings,
             self._connect if cluster is None else lambda _: cluster,
             self.programs,
+            self._prove,
         )
 
     @cached_property
@@ -61,6 +72,26 @@ class Context:
     def pods(self) -> list[Pod]:
         """All pods of the cluster."""
         return self.cluster.pods()
+
+    @cached_property
+    def sharing(self) -> Record:
+        """What the coexistence proof saw; it runs when this is asked for first.
+
+        Raises:
+            ClusterError: it could not be run. Whoever asks next gets the same answer.
+        """
+        if isinstance(self._proven, ClusterError):
+            raise self._proven
+        return self._proven
+
+    @cached_property
+    def _proven(self) -> Record | ClusterError:
+        if self._prove is None:
+            raise ValueError("the coexistence proof is not part of this run")
+        try:
+            return self._prove(self.cluster, self.settings)
+        except ClusterError as error:
+            return error
 
     def own_pods(self, component: str, node: str | None = None) -> list[Pod]:
         """The stack's own pods of a DaemonSet, on one node or on all."""

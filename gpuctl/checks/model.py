@@ -94,6 +94,8 @@ class Check:
     """Whether it may become true by waiting."""
     deep: bool = False
     """Whether only `gpuctl doctor` asks, because it looks into pods of others or runs long."""
+    makes_pods: bool = False
+    """Whether only `gpuctl verify --sharing` asks, once and after all others."""
 
     @property
     def anchor(self) -> str:
@@ -111,10 +113,11 @@ def check(
     fatal: bool = False,
     retry: bool = False,
     deep: bool = False,
+    makes_pods: bool = False,
 ) -> Callable[[Callable[[Context], Iterable[Result]]], Check]:
     """Makes a check of the function that judges it; what each part means stands at Check."""
 
     def make(run: Callable[[Context], Iterable[Result]]) -> Check:
-        return Check(id_, category, title, run, guide, severity, fatal, retry, deep)
+        return Check(id_, category, title, run, guide, severity, fatal, retry, deep, makes_pods)
 
     return make

@@ -9,13 +9,16 @@ CHECKS: tuple[Check, ...] = (*stack_file.CHECKS, *kubernetes_api.CHECKS)
 """Every check of the project."""
 
 
-def selected(only: Collection[str] = (), but: Collection[str] = (), *, deep: bool = False) -> list[Check]:
+def selected(
+    only: Collection[str] = (), but: Collection[str] = (), *, deep: bool = False, sharing: bool = False
+) -> list[Check]:
     """The checks of a run; those that end a run when they fail are always among them.
 
     Args:
         only: ids or categories; none means all.
         but: ids or categories to leave out.
         deep: with those that look into pods of others or run long.
+        sharing: with those that make pods; without it, naming one selects nothing.
 
     Raises:
         KeyError: a name is neither an id nor a category.
@@ -24,7 +27,11 @@ def selected(only: Collection[str] = (), but: Collection[str] = (), *, deep: boo
     for name in (*only, *but):
         if name not in known:
             raise KeyError(name)
-    return [check for check in CHECKS if check.fatal or _is_wanted(check, only, but, deep=deep)]
+    return [
+        check
+        for check in CHECKS
+        if check.fatal or ((sharing or not check.makes_pods) and _is_wanted(check, only, but, deep=deep))
+    ]
 
 
 def _is_wanted(check: Check, only: Collection[str], but: Collection[str], *, deep: bool) -> bool:

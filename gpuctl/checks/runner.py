@@ -14,6 +14,8 @@ from gpuctl.settings import SettingsError
 
 Say = Callable[[str], None]
 """Takes one line of progress."""
+WAITING = "waiting: "
+"""What a line about a wait begins with."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class Wait:
 def run(checks: Sequence[Check], context: Context, say: Say, wait: Wait | None = None) -> Report:
     """Runs checks in their order; with `wait`, those that may become true again and again.
 
-    A check that passed is not asked again. A failure that waiting cannot mend ends the wait at once.
+    A check that passed is not asked again. A failure that waiting cannot mend ends the wait at once. Checks that make
+    pods are asked once, when all others have been settled.
 
     Args:
         checks: in the order of the registry.
@@ -35,6 +38,8 @@ def run(checks: Sequence[Check], context: Context, say: Say, wait: Wait | None =
         say: is told what is being looked at, and while waiting what is still missing, when that changes.
         wait: None asks once.
     """
+    last = [check for check in checks if check.makes_pods]
+    checks = [check for check in checks if not check.makes_pods]
     started, begin = datetime.now(UTC), time.monotonic()
     attempt, settled, told = context, dict[str, Entry](), ""
     while True:
@@ -44,6 +49,7 @@ def run(checks: Sequence[Check], context: Context, say: Say, wait: Wait | None =
         hopeless = [entry for entry in failing if not entry.check.retry and not round_.unreachable]
         over = wait is not None and time.monotonic() - begin >= wait.deadline
         if not failing or wait is None or hopeless or over:
+            entries += [round_.judge(check) for check in last]
             seconds = time.monotonic() - begin
             rows = () if round_.stopped_by else _capacity(attempt)
             timed_out = bool(failing) and over and not hopeless
@@ -52,7 +58,7 @@ def run(checks: Sequence[Check], context: Context, say: Say, wait: Wait | None =
             )
         reason = "; ".join(_first_fact(entry) for entry in failing)
         if reason != told:
-            say(f"waiting: {reason}")
+            say(f"{WAITING}{reason}")
             told = reason
         settled = {entry.check.id: entry for entry in entries if entry.outcome in (Outcome.PASS, Outcome.WARN)}
         time.sleep(wait.interval)

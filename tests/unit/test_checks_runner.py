@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -12,7 +13,8 @@ from gpuctl.checks.registry import CHECKS
 from gpuctl.checks.report import Report
 from gpuctl.checks.runner import Wait, run
 from gpuctl.cluster import AccessDeniedError, UnreachableError
-from tests.fixtures.checks import context_of
+from gpuctl.sharing.record import Record
+from tests.fixtures.checks import FakePrograms, context_of, settings_of
 from tests.fixtures.fake_cluster import FakeCluster
 
 _CATEGORY = Category("test", "tests")
@@ -143,3 +145,29 @@ def test_each_look_is_a_fresh_one() -> None:
 def test_ids_are_used_once() -> None:
     ids = [check.id for check in CHECKS]
     assert len(ids) == len(set(ids))
+
+
+def test_a_check_that_makes_pods_is_asked_once_and_after_all_others() -> None:
+    proof = replace(_check("P", GOOD, BAD), makes_pods=True)
+    report, said = _run(_check("A", BAD, BAD, GOOD, retry=True), proof, wait=Wait(60, 5))
+    assert (_outcomes(report), said[-1]) == (["pass", "pass"], "tests: P")
+    assert said.count("tests: P") == 1
+
+
+def test_nothing_makes_pods_after_a_fatal_failure() -> None:
+    report, said = _run(_check("A", BAD, fatal=True), replace(_check("P", GOOD), makes_pods=True))
+    assert (_outcomes(report), "tests: P" in said) == (["fail", "skip"], False)
+
+
+def test_the_proof_is_run_once_whether_it_could_be_run_or_not() -> None:
+    calls: list[int] = []
+
+    def prove(*_: object) -> Record:
+        calls.append(1)
+        raise AccessDeniedError("namespaces is forbidden")
+
+    context = Context("lab", settings_of, lambda _: FakeCluster(), FakePrograms(), prove)
+    for _ in range(2):
+        with pytest.raises(AccessDeniedError):
+            _ = context.sharing
+    assert calls == [1]

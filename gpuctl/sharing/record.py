@@ -1,0 +1,144 @@
+"""What a run of the proof saw: observations only, which the checks SHR judge.
+
+Times are those of the Kubernetes API, in UTC and whole seconds, so that their texts sort as they do.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """A GPU as a pod sees it through nvidia-smi."""
+
+    uuid: str
+    model: str
+    driver: str
+
+
+@dataclass(frozen=True, slots=True)
+class PodRun:
+    """A pod of the proof, from its start to its end."""
+
+    name: str
+    node: str
+    device: str = ""
+    """What the kubelet says it gave, `GPU-UUID::SLICE`; empty where it does not say."""
+    visible: str = ""
+    """NVIDIA_VISIBLE_DEVICES in the pod."""
+    sees: tuple[Gpu, ...] = ()
+    device_files: tuple[str, ...] = ()
+    """GPUs under /dev in the pod."""
+    started: str = ""
+    finished: str = ""
+    """Empty when it did not come to its end."""
+    problem: str = ""
+    """Why it did not run, or not to its end."""
+
+    @property
+    def uuid(self) -> str:
+        """The GPU it has: as the kubelet says, else as the device plugin wrote it, else the only one it sees."""
+        if self.device:
+            return self.device.partition("::")[0]
+        if self.visible.startswith("GPU-"):
+            return self.visible
+        return self.sees[0].uuid if len(self.sees) == 1 else ""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRun:
+    """A node, and what was free on it when the proof began."""
+
+    name: str
+    gpus: int
+    """Physical GPUs, by the stack."""
+    slices: int
+    """Per GPU, by the stack."""
+    config_hash: str
+    """SHA-256 of the device plugin's configuration that the stack asks for."""
+    allocatable: int = 0
+    busy: int = 0
+    """Slices of pods that are not the proof's."""
+    others: Mapping[str, int] | None = None
+    """UUID -> slices of those pods; None where the kubelet does not say."""
+    busy_after: int = 0
+    kubelet: str = ""
+    operating_system: str = ""
+    kernel: str = ""
+    runtime: str = ""
+    problem: str = ""
+    """Why no pod can run there at all."""
+
+    @property
+    def free(self) -> int:
+        """Slices that the proof takes."""
+        return 0 if self.problem else max(0, self.allocatable - self.busy)
+
+
+@dataclass(frozen=True, slots=True)
+class ExtraPod:
+    """The pod that comes after every slice is taken."""
+
+    name: str
+    phase: str
+    """At the end of the watch."""
+    message: str
+    """The scheduler's, from the pod's condition."""
+    seconds: float
+    """How long it was watched."""
+    events: tuple[str, ...] = ()
+    """Word by word."""
+
+
+@dataclass(frozen=True, slots=True)
+class CudaRun:
+    """A pod that ran the CUDA program."""
+
+    name: str
+    node: str
+    passed: bool
+    said: str
+    """The end of its output."""
+    started: str = ""
+    finished: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One run of the proof on one cluster."""
+
+    id: str
+    namespace: str
+    context: str
+    kubernetes: str
+    """Version of the API server."""
+    resource: str
+    started: str
+    finished: str
+    nodes: tuple[NodeRun, ...]
+    pods: tuple[PodRun, ...] = ()
+    together: str = ""
+    """When one answer of the API server said that all of them were running; empty when none did."""
+    extra: ExtraPod | None = None
+    without: tuple[PodRun, ...] = ()
+    """Pods that ask for no GPU."""
+    cuda_image: str = ""
+    """Empty when none was to be run."""
+    cuda: tuple[CudaRun, ...] = ()
+    cuda_skipped: str = ""
+    """Why there was no CUDA run."""
+    refused: str = ""
+    """What the cluster answered when it would not take the proof's objects."""
+    left: tuple[str, ...] = ()
+    """Objects that could not be removed."""
+
+    def pods_on(self, node: str) -> list[PodRun]:
+        """The pods of a node that got a slice."""
+        return [pod for pod in self.pods if pod.node == node]
+
+    def tally(self, node: NodeRun) -> dict[str, int]:
+        """UUID -> slices in use at once on a node, those of others included where they are known."""
+        own = Counter(pod.uuid for pod in self.pods_on(node.name) if pod.started)
+        return dict(own + Counter(node.others or {}))
