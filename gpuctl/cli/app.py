@@ -7,6 +7,7 @@ import typer
 from gpuctl.cli.capacity import capacity
 from gpuctl.cli.render import render
 from gpuctl.cli.talos import talos
+from gpuctl.cli.verify import verify
 from gpuctl.settings import SettingsError
 
 MISTAKE = 2
@@ -27,6 +28,7 @@ gpuctl render --stack lab | kubectl apply --server-side --dry-run=server -f -
 app = typer.Typer(help=_HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command()(capacity)
 app.command()(render)
+app.command()(verify)
 app.add_typer(talos, name="talos")
 
 

@@ -1,16 +1,46 @@
 """Options that several verbs have."""
 
+import os
+import re
 import sys
+from datetime import timedelta
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from gpuctl.settings import Settings, read_stack, stack_names
+from gpuctl.settings import Settings, read_stack, read_stack_file, stack_names
+
+STACK_FILE = "PULUMI_OPTION_CONFIG_FILE"
+"""Pulumi's own variable: the stack file that `pulumi up` reads instead of the one in config/."""
 
 Stack = Annotated[
     str,
     typer.Option(metavar="NAME", help=f"The stack, which is config/Pulumi.NAME.yaml: {', '.join(stack_names())}."),
 ]
+Stacks = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--stack",
+        metavar="NAME",
+        help=f"A stack, as often as there are clusters to look at: {', '.join(stack_names())}.",
+    ),
+]
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def duration(text: str | timedelta) -> timedelta:
+    """A length of time as people write it, such as `90s`, `5m` or `1h30m`; the parser of an option.
+
+    Raises:
+        typer.BadParameter: it is none.
+    """
+    if isinstance(text, timedelta):  # an option's default
+        return text
+    if not re.fullmatch(r"(\d+[smhd])+", text):
+        raise typer.BadParameter(f"{text!r} is no length of time: write 90s, 5m, 1h30m or 2d")
+    return timedelta(seconds=sum(int(count) * _UNITS[unit] for count, unit in re.findall(r"(\d+)([smhd])", text)))
 
 
 def settings_of(stack: str) -> Settings:
@@ -19,7 +49,17 @@ def settings_of(stack: str) -> Settings:
     Raises:
         SettingsError: they have mistakes.
     """
-    settings = read_stack(stack)
+    settings = silent_settings_of(stack)
     for warning in settings.warnings:
         print(f"gpuctl: warning: {warning}", file=sys.stderr)
     return settings
+
+
+def silent_settings_of(stack: str) -> Settings:
+    """A stack's settings, from the same file that `pulumi up --stack` would read here.
+
+    Raises:
+        SettingsError: they have mistakes.
+    """
+    elsewhere = os.environ.get(STACK_FILE)
+    return read_stack_file(stack, Path(elsewhere)) if elsewhere else read_stack(stack)

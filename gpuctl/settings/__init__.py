@@ -4,7 +4,7 @@ from gpuctl.settings.catalogue import CATALOGUE, GpuModel
 from gpuctl.settings.mistakes import Mistake, SettingsError
 from gpuctl.settings.model import Settings
 from gpuctl.settings.nodes import Cards, GpuNode
-from gpuctl.settings.stack_file import read_config, read_stack, stack_names
+from gpuctl.settings.stack_file import read_config, read_stack, read_stack_file, stack_names
 
 __all__ = [
     "CATALOGUE",
@@ -16,5 +16,6 @@ __all__ = [
     "SettingsError",
     "read_config",
     "read_stack",
+    "read_stack_file",
     "stack_names",
 ]

@@ -27,17 +27,34 @@ def read_stack(stack: str, folder: Path = CONFIG) -> Settings:
     Raises:
         SettingsError: there is no such file, it is no stack file, or its settings have mistakes.
     """
-    path = folder / f"Pulumi.{stack}.yaml"
-    try:
-        document: object = yaml.load(path.read_text(), yaml.CSafeLoader)
-    except FileNotFoundError:
+    name = f"Pulumi.{stack}.yaml"
+    if not (folder / name).exists():
         known = stack_names(folder)
         close = difflib.get_close_matches(stack, known, n=1)
         meant = f" (did you mean {close[0]}?)" if close else ""
         reason = f"does not exist{meant}; there are: {', '.join(known) or 'none'}"
-        raise _unreadable(stack, path, reason, f"pulumi stack init {stack}") from None
+        raise _unreadable(stack, f"config/{name}", reason, f"pulumi stack init {stack}")
+    return read_stack_file(stack, folder / name, f"config/{name}")
+
+
+def read_stack_file(stack: str, path: Path, name: str | None = None) -> Settings:
+    """The settings in a stack file that lies anywhere.
+
+    Args:
+        stack: named in messages.
+        path: of the file.
+        name: how messages call the file; None is its path.
+
+    Raises:
+        SettingsError: it cannot be read, it is no stack file, or its settings have mistakes.
+    """
+    name = name or str(path)
+    try:
+        document: object = yaml.load(path.read_text(), yaml.CSafeLoader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(stack, name, f"cannot be read: {error}") from error
     except yaml.YAMLError as error:
-        raise _unreadable(stack, path, f"is not YAML: {' '.join(str(error).split())}") from error
+        raise _unreadable(stack, name, f"is not YAML: {' '.join(str(error).split())}") from error
     match document:
         case {"config": dict()}:
             return read_config(stack, cast(dict[str, dict[str, object]], document)["config"])
@@ -46,7 +63,7 @@ def read_stack(stack: str, folder: Path = CONFIG) -> Settings:
         case dict() if "config" not in document:  # all that `pulumi stack init` writes is the stack's own salt
             return read_config(stack, {})
         case _:
-            raise _unreadable(stack, path, "is not a mapping with a mapping `config:` in it")
+            raise _unreadable(stack, name, "is not a mapping with a mapping `config:` in it")
 
 
 def read_config(stack: str, config: Mapping[str, object]) -> Settings:
@@ -80,6 +97,5 @@ def _parsed(value: object) -> object:
     return value
 
 
-def _unreadable(stack: str, path: Path, reason: str, command: str = "") -> SettingsError:
-    name = f"config/{path.name}"
+def _unreadable(stack: str, name: str, reason: str, command: str = "") -> SettingsError:
     return SettingsError(stack, [Mistake(name, "stack file", reason, command or f"${{EDITOR:-vi}} {name}")])

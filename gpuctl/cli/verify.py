@@ -1,0 +1,83 @@
+"""gpuctl verify: whether a stack's cluster is what the stack says."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gpuctl.cli.options import Stacks, duration
+
+if TYPE_CHECKING:
+    from gpuctl.checks.model import Check
+    from gpuctl.checks.report import Report
+
+
+class Output(StrEnum):
+    """Forms of a report."""
+
+    table = "table"
+    short = "short"
+    json = "json"
+
+
+_EXIT_CODES = """\
+Exit codes: 0 everything holds, 1 something does not, 2 usage or stack file, 3 the cluster does not answer,
+124 something still does not hold when the wait is over.
+"""
+_WAIT_HELP = "Go on until everything holds, for at most this long, such as 90s, 5m or 1h."
+_Names = list[str]
+
+
+def verify(
+    stack: Stacks = None,
+    wait: Annotated[timedelta | None, typer.Option(parser=duration, metavar="DURATION", help=_WAIT_HELP)] = None,
+    interval: Annotated[
+        timedelta,
+        typer.Option(parser=duration, metavar="DURATION", show_default="5s", help="Between two looks of --wait."),
+    ] = timedelta(seconds=5),
+    output: Annotated[
+        Output, typer.Option("--output", "-o", help="For people, only what is wrong, or for machines.")
+    ] = Output.table,
+    check: Annotated[_Names | None, typer.Option(metavar="NAME", help="Only this check or category.")] = None,
+    skip: Annotated[_Names | None, typer.Option(metavar="NAME", help="Not this check or category.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="A warning is a failure.")] = False,
+    list_: Annotated[bool, typer.Option("--list", help="List the checks, and run none.")] = False,
+) -> None:
+    """Compare the cluster of a stack with what the stack says, and say what does not fit; nothing is changed."""
+    from gpuctl.checks.report import worst
+    from gpuctl.checks.runner import Wait
+    from gpuctl.cli.running import chosen, reports
+
+    checks = chosen(check or (), skip or ())
+    if list_:
+        _print_list(checks, output)
+        return
+    if not stack:
+        raise typer.BadParameter("name one, as in: gpuctl verify --stack lab", param_hint="--stack")
+    found = reports(stack, checks, Wait(wait.total_seconds(), interval.total_seconds()) if wait else None)
+    _print_reports(found, output)
+    raise typer.Exit(worst({report.exit_code(strict=strict) for report in found}))
+
+
+def _print_reports(reports: "Sequence[Report]", output: Output) -> None:
+    from gpuctl.cli.printing import print_for_machines, print_for_people
+
+    if output is Output.json:
+        print_for_machines(reports)
+    else:
+        print_for_people(reports, only_bad=output is Output.short)
+
+
+def _print_list(checks: "Sequence[Check]", output: Output) -> None:
+    from gpuctl.cli.printing import print_json, print_lines
+    from gpuctl.report.catalogue import catalogue, catalogue_table
+
+    if output is Output.json:
+        print_json(catalogue(checks))
+    else:
+        print_lines(catalogue_table(checks))
+
+
+verify.__doc__ = f"{verify.__doc__}\n\n{_EXIT_CODES}"

@@ -1,0 +1,36 @@
+"""Which checks there are."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rich.text import Text
+
+from gpuctl.checks.model import Check
+from gpuctl.report.table import columns
+
+_HEADINGS = ("ID", "CATEGORY", "SEVERITY", "WAIT", "TITLE")
+
+
+def catalogue(checks: Sequence[Check]) -> list[dict[str, Any]]:
+    """As plain data."""
+    return [
+        {
+            "id": check.id,
+            "category": check.category.name,
+            "severity": check.severity,
+            "fatal": check.fatal,
+            "retry": check.retry,
+            "deep": check.deep,
+            "title": check.title,
+            "docs": check.anchor,
+        }
+        for check in checks
+    ]
+
+
+def catalogue_table(checks: Sequence[Check]) -> Iterator[Text]:
+    """One line each."""
+    rows = [
+        (check.id, check.category.name, check.severity, "yes" if check.retry else "no", check.title) for check in checks
+    ]
+    yield from (Text(line.rstrip()) for line in columns([_HEADINGS, *rows]))
