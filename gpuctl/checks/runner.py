@@ -16,8 +16,6 @@ Say = Callable[[str], None]
 """Takes one line of progress."""
 WAITING = "waiting: "
 """What a line about a wait begins with."""
-WAITING = "waiting: "
-"""What a line about a wait begins with."""
 
 
 @dataclass(frozen=True)
