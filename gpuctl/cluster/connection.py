@@ -13,7 +13,7 @@ from lightkube.config.kubeconfig import SingleConfig
 from lightkube.core.exceptions import ApiError, ConfigError
 
 from gpuctl.cluster.errors import AccessDeniedError, RejectedError, UnreachableError
-from gpuctl.cluster.kinds import is_namespaced, resource_of
+from gpuctl.cluster.kinds import api_of, is_namespaced, resource_of
 from gpuctl.cluster.kubeconfig import access
 from gpuctl.cluster.objects import Manifest, Node, Pod
 
@@ -76,6 +76,10 @@ class Cluster(Protocol):
 
     def delete(self, kind: str, name: str, namespace: str | None = None, grace_seconds: int | None = None) -> None:
         """Deletes an object; nothing happens when there is none."""
+        ...
+
+    def may(self, verb: str, kind: str, subresource: str = "") -> bool:
+        """Whether the user may do that in every namespace, as the server judges."""
         ...
 
     def log(
@@ -161,6 +165,13 @@ class _LightkubeCluster:
             except ApiError as error:
                 if error.status.code != _NOT_FOUND:
                     raise
+
+    def may(self, verb: str, kind: str, subresource: str = "") -> bool:
+        group, _, plural = api_of(kind)
+        asked = {"verb": verb, "group": group, "resource": plural, "subresource": subresource}
+        review = {"kind": "SelfSubjectAccessReview", "spec": {"resourceAttributes": asked}}
+        with self._answering():
+            return bool(dict(self._client.create(_loaded(review)))["status"]["allowed"])
 
     def log(
         self, pod: str, namespace: str, since_seconds: int | None = None, tail_lines: int | None = None

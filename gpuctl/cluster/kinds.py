@@ -11,10 +11,13 @@ _NAMESPACED = {
     "DaemonSet": ("apps", "v1", "daemonsets"),
     "Event": ("", "v1", "events"),
     "Pod": ("", "v1", "pods"),
+    "ServiceAccount": ("", "v1", "serviceaccounts"),
 }
 _GLOBAL = {
     "Namespace": ("", "v1", "namespaces"),
+    "PriorityClass": ("scheduling.k8s.io", "v1", "priorityclasses"),
     "RuntimeClass": ("node.k8s.io", "v1", "runtimeclasses"),
+    "SelfSubjectAccessReview": ("authorization.k8s.io", "v1", "selfsubjectaccessreviews"),
 }
 
 
@@ -27,13 +30,22 @@ def resource_of(kind: str) -> Any:
     return _CLASSES[kind]
 
 
+def api_of(kind: str) -> tuple[str, str, str]:
+    """API group, version and plural of a kind.
+
+    Raises:
+        KeyError: the project does not handle the kind.
+    """
+    return (_NAMESPACED | _GLOBAL)[kind]
+
+
 def is_namespaced(kind: str) -> bool:
     """Whether objects of the kind live in a namespace."""
     return kind in _NAMESPACED
 
 
 def _class(kind: str, base: type) -> type:
-    group, version, plural = (_NAMESPACED | _GLOBAL)[kind]
+    group, version, plural = api_of(kind)
     return type(kind, (base,), {"_api_info": _lightkube.create_api_info(group, version, kind, plural)})
 
 

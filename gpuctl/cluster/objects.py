@@ -59,6 +59,7 @@ class NodeInfo(msgspec.Struct, frozen=True, rename="camel"):
     kubelet_version: str = ""
     os_image: str = ""
     kernel_version: str = ""
+    container_runtime_version: str = ""
 
 
 class _NodeStatus(msgspec.Struct, frozen=True, rename="camel"):
