@@ -11,7 +11,7 @@ from components.power_limit import PowerLimit
 from components.runtime_class import RuntimeClass
 from components.talos_patches import TalosPatches
 from components.time_slicing import TimeSlicing
-from gpuctl.desired.capacity import capacity, memory_per_slice, power_budget
+from gpuctl.desired.capacity import capacity, circuit_budgets, memory_per_slice, power_budget
 from gpuctl.settings import Settings
 
 
@@ -40,6 +40,7 @@ class GpuStack(pulumi.ComponentResource):
         self.outputs: dict[str, Any] = {
             "gpuCapacity": {"resource": offered.resource, "total": offered.total, "byNode": offered.by_node},
             "powerBudgetWatts": {"total": budget.total, "byNode": budget.by_node},
+            "circuits": circuit_budgets(settings),
             "memoryPerSliceMiB": memory_per_slice(settings),
             "namespace": settings.namespace,
             "devicePluginImage": plugin.image,

@@ -41,6 +41,7 @@ def _document(stack: str, settings: Settings) -> dict[str, object]:
             "byModel": dict(offered.by_model),
         },
         "powerBudgetWatts": {"total": budget.total, "byNode": dict(budget.by_node)},
+        "circuits": desired.circuit_budgets(settings),
         "memoryPerSliceMiB": desired.memory_per_slice(settings),
     }
 
@@ -71,6 +72,14 @@ def _print_table(stack: str, settings: Settings) -> None:
     rows.add_row("all", "", "", str(offered.total), "", _or_unknown(budget.total), "")
     console = Console()
     console.print(rows)
+    if settings.circuits:
+        circuits = Table("CIRCUIT OF", box=SIMPLE_HEAD, pad_edge=False)
+        for heading in ("GPUS W", "BASE W", "USED W", "ALLOWED W"):
+            circuits.add_column(heading, justify="right")
+        for circuit in settings.circuits:
+            watts = (_or_unknown(circuit.gpu_watts), str(circuit.base_watts), _or_unknown(circuit.used_watts))
+            circuits.add_row(circuit.name, *watts, str(circuit.allowed_watts))
+        console.print(circuits)
     console.print(
         f"stack {stack}, context {settings.context}: {offered.total} {offered.resource}. "
         "GiB per slice is an average: time slicing does not isolate memory.",

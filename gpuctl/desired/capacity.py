@@ -1,10 +1,10 @@
 """The figures a cluster must show: schedulable slices, watts, memory per slice."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gpuctl.settings import Cards, GpuNode, Settings
+from gpuctl.settings import GpuNode, Settings
 
 RESOURCE = "nvidia.com/gpu"
 RENAMED_RESOURCE = "nvidia.com/gpu.shared"
@@ -47,12 +47,22 @@ def capacity(settings: Settings) -> Capacity:
 def power_budget(settings: Settings) -> PowerBudget:
     """The sum of the limits; without power management, of the cards' default limits.
 
-    Which card has a UUID is not known here, so a limit by UUID counts only where it is higher: as if the card with the
-    lowest limit, of those that take it, were meant. The total counts each such limit once, and every node's figure as
-    if the card were there. A budget is therefore never less than what the cards may draw.
+    The total counts a limit by UUID once, and every node's figure as if the card were there.
     """
-    by_node = {node.name: _watts(settings, [node]) for node in settings.nodes}
-    return PowerBudget(_watts(settings, settings.nodes), by_node)
+    by_node = {node.name: settings.most_watts([node]) for node in settings.nodes}
+    return PowerBudget(settings.most_watts(settings.nodes), by_node)
+
+
+def circuit_budgets(settings: Settings) -> list[dict[str, object]]:
+    """What each known circuit may deliver, and what it must when every GPU is at its limit, as it is shown to others."""
+    return [
+        {
+            "nodes": [node.name for node in circuit.nodes],
+            "usedWatts": circuit.used_watts,
+            "allowedWatts": circuit.allowed_watts,
+        }
+        for circuit in settings.circuits
+    ]
 
 
 def memory_per_slice(settings: Settings) -> dict[str, int | None]:
@@ -67,20 +77,3 @@ def _memory_per_slice(settings: Settings, node: GpuNode) -> int | None:
     models = [cards.model for cards in node.cards]
     known = [model.memory_mib for model in models if model]
     return min(known) // settings.slices_of(node) if len(known) == len(models) else None
-
-
-def _watts(settings: Settings, nodes: Sequence[GpuNode]) -> int | None:
-    """What the GPUs of some nodes may draw together."""
-    cards = [(node, each) for node in nodes for each in node.cards]
-    if not settings.power_management:
-        defaults = [each.count * each.model.watts.default for _, each in cards if each.model]
-        return sum(defaults) if len(defaults) == len(cards) else None
-    limits = [(settings.limit_of(node, each), each) for node, each in cards]
-    return sum(watts * each.count for watts, each in limits) + sum(
-        max(0, watts - min((limit for limit, each in limits if _takes(each, watts)), default=watts))
-        for watts in settings.limits_by_uuid.values()
-    )
-
-
-def _takes(cards: Cards, watts: int) -> bool:
-    return cards.model is None or cards.model.watts.nearest(watts) == watts

@@ -11,11 +11,11 @@ from pydantic import ValidationInfo, field_validator
 
 from gpuctl.settings import talos_rules
 from gpuctl.settings.catalogue import CATALOGUE
+from gpuctl.settings.circuits import Circuits
 from gpuctl.settings.cri_fragment import check_fragment
 from gpuctl.settings.lines import Line, line
 from gpuctl.settings.nodes import GpuNode
 from gpuctl.settings.refusal import Refused, SetValue
-from gpuctl.settings.sharing import Sharing
 from gpuctl.settings.talos_rules import CDI_FROM, DOCUMENTS_FROM
 from gpuctl.settings.talos_tables import RELEASES, Release
 from gpuctl.settings.values import (
@@ -29,7 +29,7 @@ from gpuctl.settings.values import (
 )
 
 
-class Settings(Sharing):
+class Settings(Circuits):
     """Everything one stack file says."""
 
     talos_version: TalosVersion = "v1.13.9"
@@ -95,7 +95,13 @@ class Settings(Sharing):
             for cards in node.cards
             if cards.model is None
         ]
-        return unknown + self._talos_warnings()
+        unchecked = [
+            f"the circuit of {circuit.name} is not checked: without gpu:powerManagement its cards draw up to their own "
+            "default limits, which are not all known here"
+            for circuit in self.circuits
+            if circuit.used_watts is None
+        ]
+        return unknown + unchecked + self._talos_warnings()
 
     def _talos_warnings(self) -> list[str]:
         warnings: list[str] = []

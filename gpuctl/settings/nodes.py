@@ -12,6 +12,8 @@ from gpuctl.settings.catalogue import CATALOGUE, GpuModel, PowerRange, nearest_c
 from gpuctl.settings.refusal import Refused, RemoveKey, SetValue
 from gpuctl.settings.values import (
     MOST_GPUS,
+    BaseWatts,
+    CircuitWatts,
     GpuCount,
     NodeName,
     OptionalAddress,
@@ -68,6 +70,10 @@ class GpuNode(Model):
     """Time slices per GPU of this node, instead of `slices`."""
     power_limit: Watts | None = None
     """Watts per GPU of this node, instead of `powerLimit` and of what `powerLimits` says about its models."""
+    base_watts: BaseWatts | None = None
+    """Watts that this node draws besides its GPUs, instead of `nodeBaseWatts`."""
+    circuit_watts: CircuitWatts | None = None
+    """Watts of a circuit that feeds this node alone, 0 if not known; unset: it hangs on that of `gpu:circuitWatts`."""
     address: OptionalAddress = None
     """Where Talos reaches the node, as talosctl takes it; unset: its name."""
     talos_contract: OptionalTalosLine = None

@@ -124,6 +124,9 @@ Rules that compare keys:
 - A power limit must lie within the range of every catalogued GPU it applies to; `gpu:powerLimit` and `gpu:powerLimits`
   are not compared while `gpu:powerManagement` is false.
 - A model in `gpu:powerLimits` must be one that a node has and the catalogue names: by that name its cards are known.
+- What a circuit feeds must fit it with every GPU at its limit: the limits of its nodes and what each node draws besides
+  add up to at most `gpu:circuitWatts`, or the `circuitWatts` of a node that has a circuit of its own. Without
+  `gpu:powerManagement` the cards' default limits count, where the catalogue has them.
 - `gpu:allocationPolicy` needs a device plugin of line v0.20: older ones ignore it without a word.
 - `gpu:renameByDefault` needs at least two slices on every node: a GPU that is not shared keeps its name.
 - `gpu:talosContract`, also of a node, is never newer than `gpu:talosVersion`.

@@ -18,6 +18,8 @@ _HOST = rf"{_DNS_LABEL}(\.{_DNS_LABEL})*(:\d+)?"
 _USUAL_TALOS = "v1.13.9"
 MOST_GPUS = 16
 """Physical GPUs in one node."""
+MOST_WATTS = 2000
+"""Of one GPU's limit."""
 
 
 def is_a_gpu_uuid(text: str) -> bool:
@@ -143,7 +145,9 @@ def _unset(value: Any) -> Any:
 _Number = BeforeValidator(_is_no_truth_value)
 
 Slices = Annotated[int, Field(ge=1, le=64), _Number]
-Watts = Annotated[int, Field(ge=1, le=2000), _Number]
+Watts = Annotated[int, Field(ge=1, le=MOST_WATTS), _Number]
+BaseWatts = Annotated[int, Field(ge=0, le=10_000), _Number]
+CircuitWatts = Annotated[int, Field(ge=0, le=100_000), _Number]
 IntervalSeconds = Annotated[int, Field(ge=5, le=3600), _Number]
 GpuCount = Annotated[int, Field(ge=1, le=MOST_GPUS), _Number]
 NodeName = Annotated[str, AfterValidator(_is_a_node_name)]

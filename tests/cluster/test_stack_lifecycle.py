@@ -230,13 +230,13 @@ class TestUp:
         monkeypatch.setattr(options, "read_stack", functools.partial(read_stack, folder=stack.file.parent))
         printed = CliRunner().invoke(app.app, ["capacity", "--stack", stack.name, "-o", "json"]).stdout
         figures = {key: value for key, value in json.loads(printed).items() if key in outputs}
-        assert figures.keys() == {"gpuCapacity", "powerBudgetWatts", "memoryPerSliceMiB"}
+        assert figures.keys() == {"gpuCapacity", "powerBudgetWatts", "circuits", "memoryPerSliceMiB"}
         assert is_subset({key: outputs[key] for key in figures}, figures)
         assert outputs["gpuCapacity"]["total"] == 2 * deployed.stack.settings.slices
 
     def test_its_other_outputs_tell_what_was_deployed(self, deployed: Deployed) -> None:
         outputs = json.loads(deployed.stack.pulumi("stack", "output", "--json"))
-        figures = {"gpuCapacity", "powerBudgetWatts", "memoryPerSliceMiB"}
+        figures = {"gpuCapacity", "powerBudgetWatts", "circuits", "memoryPerSliceMiB"}
         assert outputs.keys() - figures == {"namespace", "devicePluginImage", "configHash", "talos"}
         template = deployed.after.objects[PLUGIN]["spec"]["template"]
         assert outputs["configHash"] == {"default": template["metadata"]["annotations"][CHECKSUM_ANNOTATION]}

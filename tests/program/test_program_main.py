@@ -82,6 +82,7 @@ def test_the_outputs_have_these_keys() -> None:
     assert set(outputs) >= {
         "gpuCapacity",
         "powerBudgetWatts",
+        "circuits",
         "memoryPerSliceMiB",
         "namespace",
         "devicePluginImage",

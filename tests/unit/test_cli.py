@@ -96,6 +96,7 @@ def test_capacity_for_machines() -> None:
       "gpu-3": 288
     }
   },
+  "circuits": [],
   "memoryPerSliceMiB": {
     "gpu-1": 6144,
     "gpu-2": 4094,
@@ -158,6 +159,19 @@ def test_a_node_with_mixed_cards_has_a_line_for_each_model(tmp_path: Path) -> No
         ["gpu-1", "1", "x", "rtx-3090", "4", "8", "300", "620", "6.0"],
         ["1", "x", "rtx-4090", "320"],
     ]
+
+
+def test_known_circuits_have_a_table_of_their_own(tmp_path: Path) -> None:
+    path = next(path for path in VALID if path.stem == "circuits-that-are-used-up-to-the-last-watt")
+    project = _project_with(path.read_text(), tmp_path)
+    lines = [line.rstrip() for line in _gpuctl("capacity", "--stack", STACK, project=project).stdout.splitlines()]
+    start = next(index for index, line in enumerate(lines) if "CIRCUIT" in line)
+    assert "\n".join(lines[start : start + 4]) == snapshot("""\
+ CIRCUIT OF     GPUS W   BASE W   USED W   ALLOWED W
+ ───────────────────────────────────────────────────
+ gpu-1, gpu-3      900      300     1200        1200
+ gpu-2             320      100      420         420\
+""")
 
 
 @pytest.mark.parametrize("verb", ["capacity", "render"])

@@ -14,6 +14,7 @@ from gpuctl.settings.reference import files
 from tests.fixtures.stack_files import INVALID, ROOT, SHIPPED, VALID, document_of
 
 BEYOND_A_SCHEMA = {
+    "a-circuit-that-no-limit-fits",
     "a-contract-newer-than-talos",
     "a-contract-of-a-node-newer-than-talos",
     "a-contract-that-is-a-release",
@@ -50,10 +51,14 @@ BEYOND_A_SCHEMA = {
     "an-image-without-a-tag",
     "containerd-configuration-of-containerd-1",
     "containerd-configuration-that-is-not-toml",
+    "default-limits-that-the-circuit-does-not-allow",
     "gpus-that-no-modules-drive-together",
     "kubernetes-older-than-talos-runs",
     "kubernetes-that-talos-does-not-run",
     "kubernetes-without-its-v",
+    "more-watts-than-the-circuit-allows",
+    "more-watts-than-the-circuit-allows-by-model-and-uuid",
+    "more-watts-than-two-circuits-allow",
     "no-driver-of-the-line-knows-a-gpu-yet",
     "open-modules-for-a-gpu-older-than-turing",
     "packed-slices-before-v0.20",
