@@ -7,7 +7,7 @@ from components.program import consult_cluster, stack_settings
 from components.stack import GpuStack
 
 settings = stack_settings()
-consult_cluster(settings)
+seen = consult_cluster(settings)
 
 cluster = pulumi_kubernetes.Provider(
     "cluster",
@@ -17,5 +17,5 @@ cluster = pulumi_kubernetes.Provider(
 )
 stack = GpuStack("gpu", settings, pulumi.ResourceOptions(providers=[cluster]))
 
-for name, value in stack.outputs.items():
+for name, value in (seen | stack.outputs).items():
     pulumi.export(name, value)

@@ -1,11 +1,13 @@
 """What the program does before it declares anything: read the settings, and ask the cluster whether they fit it."""
 
+import asyncio
+
 import pulumi
 from pulumi.runtime import config, is_dry_run
 
-from gpuctl.cluster import Cluster, ClusterError, connect
-from gpuctl.desired.manifests import manifests
-from gpuctl.desired.names import PART_OF
+from gpuctl.cluster import ClusterError, cluster_uid, connect
+from gpuctl.desired.names import CLUSTER_UID
+from gpuctl.desired.ownership import foreign
 from gpuctl.settings import Settings, SettingsError, read_config
 
 SECRETS = ("gpu:talosClientConfiguration", "gpu:talosMachineConfiguration")
@@ -33,11 +35,14 @@ def stack_settings() -> Settings:
     return settings
 
 
-def consult_cluster(settings: Settings) -> None:
+def consult_cluster(settings: Settings) -> dict[str, pulumi.Input[str]]:
     """Makes sure that the cluster is the one the settings mean, and has nothing of others in the stack's way.
 
     Pulumi itself previews against a cluster that does not exist without a word, would make a phantom of a node
     that does not, and takes over a namespace that does, so that `pulumi destroy` deletes what others have in it.
+
+    Returns:
+        The stack output that tells which cluster this is; not known in a preview that does not reach it.
 
     Raises:
         pulumi.RunError: a declared node is not there, or an object of others is; or, outside a preview, the cluster
@@ -45,12 +50,13 @@ def consult_cluster(settings: Settings) -> None:
     """
     try:
         cluster = connect(settings.context, settings.kubeconfig)
-        present, foreign = {node.name for node in cluster.nodes()}, _foreign(cluster, settings)
+        present, in_the_way = {node.name for node in cluster.nodes()}, foreign(settings, cluster.get)
+        uid = cluster_uid(cluster)
     except ClusterError as error:
         if not is_dry_run():
             raise pulumi.RunError(f"{error}; nothing was changed") from None
         pulumi.log.warn(f"{error}; this preview compares with Pulumi's own records and has not seen the cluster")
-        return
+        return {CLUSTER_UID: _unknown()}
     missing = [node.name for node in settings.nodes if node.name not in present]
     if missing:
         raise pulumi.RunError(
@@ -58,23 +64,14 @@ def consult_cluster(settings: Settings) -> None:
             "Mend gpu:nodes, or gpu:context when this is another cluster; "
             f"see: kubectl --context {settings.context} get nodes"
         )
-    if foreign:
-        raise pulumi.RunError("\n".join(foreign))
+    if in_the_way:
+        raise pulumi.RunError("\n".join(f"{each.fact}. {each.advice}" for each in in_the_way))
+    return {CLUSTER_UID: uid}
 
 
-def _foreign(cluster: Cluster, settings: Settings) -> list[str]:
-    """One sentence for each object that exists and is not the project's; what is in the namespace goes with it."""
-    label, value = PART_OF
-    found: list[str] = []
-    for manifest in manifests(settings):
-        kind, name = manifest["kind"], manifest["metadata"]["name"]
-        existing = None if "namespace" in manifest["metadata"] else cluster.get(kind, name)
-        if existing is None or existing["metadata"].get("labels", {}).get(label) == value:
-            continue
-        found.append(
-            f"{kind} {name} exists already and was not made by this project: it would be taken over, and deleted by "
-            "`pulumi destroy` with all that it holds. Hand it over: "
-            f"kubectl --context {settings.context} label {kind.lower()} {name} {label}={value}"
-            + (", or choose another gpu:namespace" if kind == "Namespace" else "")
-        )
-    return found
+def _unknown() -> pulumi.Output[str]:
+    """A value that only an update will know."""
+    value, is_known = asyncio.Future[str](), asyncio.Future[bool]()
+    value.set_result("")
+    is_known.set_result(False)
+    return pulumi.Output(set(), value, is_known)

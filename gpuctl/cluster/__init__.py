@@ -2,6 +2,7 @@
 
 from gpuctl.cluster.connection import Cluster, Executed, connect
 from gpuctl.cluster.errors import AccessDeniedError, ClusterError, RejectedError, UnreachableError
+from gpuctl.cluster.identity import cluster_uid
 from gpuctl.cluster.objects import Manifest, Node, Pod
 
 __all__ = [
@@ -14,5 +15,6 @@ __all__ = [
     "Pod",
     "RejectedError",
     "UnreachableError",
+    "cluster_uid",
     "connect",
 ]

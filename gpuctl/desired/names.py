@@ -15,6 +15,8 @@ PROFILE_LABEL = "nvidia.com/device-plugin.config"
 """The label by which NVIDIA's own charts give a node its device-plugin configuration."""
 PART_OF = ("app.kubernetes.io/part-of", "gpu-sharing")
 """The label by which the project knows its own objects."""
+CLUSTER_UID = "clusterUid"
+"""The stack output with the UID of the cluster that the stack was deployed to."""
 CHECKSUM_ANNOTATION = "checksum/config"
 """Changes with the configuration a pod reads, so that the pod is rolled; Helm's usual name for it."""
 
