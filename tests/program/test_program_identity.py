@@ -20,13 +20,20 @@ def _run(*, preview: bool) -> Deployment:
     return deploy(lambda: runpy.run_path(str(ROOT / "__main__.py")), texts, preview=preview)
 
 
+def _connect(monkeypatch: pytest.MonkeyPatch, cluster: FakeCluster) -> None:
+    def connect(*_: object) -> FakeCluster:
+        return cluster
+
+    monkeypatch.setattr(program, "connect", connect)
+
+
 @pytest.mark.parametrize("preview", [True, False])
 def test_the_cluster_is_named_by_the_uid_of_its_oldest_namespace(
     monkeypatch: pytest.MonkeyPatch, preview: bool
 ) -> None:
     cluster = FakeCluster()
     cluster.add_node("gpu-1")
-    monkeypatch.setattr(program, "connect", lambda *_: cluster)
+    _connect(monkeypatch, cluster)
     assert _run(preview=preview).outputs["clusterUid"] == UID
 
 
@@ -44,7 +51,7 @@ def test_what_is_no_kubernetes_cluster_is_refused(monkeypatch: pytest.MonkeyPatc
     cluster = FakeCluster()
     cluster.add_node("gpu-1")
     del cluster.objects["Namespace", None, "kube-system"]
-    monkeypatch.setattr(program, "connect", lambda *_: cluster)
+    _connect(monkeypatch, cluster)
     deployment = _run(preview=False)
     assert deployment.refusal == (
         "there is no namespace kube-system, so this is no Kubernetes cluster; nothing was changed"
