@@ -54,7 +54,7 @@ def power_budget(settings: Settings) -> PowerBudget:
 
 
 def circuit_budgets(settings: Settings) -> list[dict[str, object]]:
-    """What each known circuit may deliver, and what it must when every GPU is at its limit, as it is shown to others."""
+    """What each known circuit may deliver, and what it must when every GPU is at its limit."""
     return [
         {
             "nodes": [node.name for node in circuit.nodes],
