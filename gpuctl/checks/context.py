@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import cached_property
 
-from gpuctl.cluster import Cluster, ClusterError, Manifest, Node, Pod
+from gpuctl.cluster import AccessDeniedError, Cluster, ClusterError, Manifest, Node, Pod
 from gpuctl.cluster.programs import Programs
 from gpuctl.desired.capacity import resource_name
 from gpuctl.settings import Settings
@@ -92,6 +92,15 @@ class Context:
             return self._prove(self.cluster, self.settings)
         except ClusterError as error:
             return error
+
+    @cached_property
+    def sees_pods(self) -> bool:
+        """Whether the user may read pods; what is wrong with a node is told without that, only less of why."""
+        try:
+            _ = self.pods
+        except AccessDeniedError:
+            return False
+        return True
 
     def own_pods(self, component: str, node: str | None = None) -> list[Pod]:
         """The stack's own pods of a DaemonSet, on one node or on all."""

@@ -2,10 +2,10 @@
 
 from collections.abc import Collection
 
-from gpuctl.checks import kubernetes_api, stack_file
+from gpuctl.checks import capacity, kubernetes_api, stack_file
 from gpuctl.checks.model import Check
 
-CHECKS: tuple[Check, ...] = (*stack_file.CHECKS, *kubernetes_api.CHECKS)
+CHECKS: tuple[Check, ...] = (*stack_file.CHECKS, *kubernetes_api.CHECKS, *capacity.CHECKS)
 """Every check of the project."""
 
 

@@ -1,0 +1,297 @@
+"""What nodes have and offer, and what is said of a node that falls short."""
+
+from typing import Any
+
+import pytest
+
+from gpuctl.checks import capacity
+from gpuctl.checks.model import Check, Outcome, Result
+from gpuctl.cluster import AccessDeniedError
+from tests.fixtures.checks import context_of, results_of, settings_of
+from tests.fixtures.fake_cluster import FakeCluster, healthy
+
+GPU, SHARED = "nvidia.com/gpu", "nvidia.com/gpu.shared"
+FIRST, SECOND = "GPU-dc0c82b9-9f8d-5ade-9c8d-46216b68816b", "GPU-69e0eefb-7fa6-58a3-9547-4b2f2738e885"
+PLUGIN = "nvidia-device-plugin-gpu-1"
+STARTED = "I1125 03:00:00.000000       1 main.go:189] Starting Plugins."
+XID = "I1125 03:10:00.000000 1 health.go:169] XidCriticalError: Xid={} on Device={}::3; marking device as unhealthy."
+
+
+def cluster() -> FakeCluster:
+    return healthy(settings_of())
+
+
+def status(fake: FakeCluster, has: int | None = None, offers: int | None = None, resource: str = GPU) -> None:
+    """What the kubelet of gpu-1 reports."""
+    for key, amount in (("capacity", has), ("allocatable", offers)):
+        if amount is not None:
+            fake.node_objects["gpu-1"]["status"][key][resource] = str(amount)
+
+
+def user(fake: FakeCluster, name: str, device: str = "", health: str = "Healthy") -> None:
+    """A pod on gpu-1 with a slice; without a device it is on a kubelet that reports none."""
+    pod = fake.add_pod(name, "gpu-1", "default", **{GPU: 1})
+    if device:
+        resources = [{"resourceID": device, "health": health}]
+        reported = [{"name": GPU, "resources": resources}]
+        pod["status"]["containerStatuses"][0]["allocatedResourcesStatus"] = reported
+
+
+def waiting(fake: FakeCluster, reason: str, message: str, **more: Any) -> None:
+    """The device plugin's container on gpu-1 does not run."""
+    state = {"waiting": {"reason": reason, "message": message}}
+    fake.pod_objects[PLUGIN]["status"] |= {
+        "phase": "Pending",
+        "conditions": [{"type": "Ready", "status": "False"}],
+        "containerStatuses": [{"name": "main", "state": state} | more],
+    }
+
+
+def result_of(check: Check, fake: FakeCluster, node: str = "gpu-1", **config: object) -> Result:
+    """What a check finds about a node."""
+    (found,) = (found for found in results_of(check, context_of(fake, settings_of(**config))) if found.subject == node)
+    return found
+
+
+@pytest.mark.parametrize("check", capacity.CHECKS, ids=lambda check: check.id)
+def test_a_healthy_cluster_passes_on_every_node(check: Check) -> None:
+    found = results_of(check, context_of(cluster()))
+    assert [(result.outcome, result.subject) for result in found] == [
+        (Outcome.PASS, "gpu-1"),
+        (Outcome.PASS, "gpu-2"),
+    ]
+
+
+def test_the_product_is_told_with_its_factors() -> None:
+    assert result_of(capacity.capacity_is_complete, cluster()).fact == (
+        "gpu-1 has 8 nvidia.com/gpu (2 GPUs with 4 slices each)"
+    )
+
+
+def test_a_node_that_is_not_there_cannot_be_judged() -> None:
+    fake = cluster()
+    del fake.node_objects["gpu-1"]
+    assert result_of(capacity.capacity_is_complete, fake).outcome is Outcome.SKIP
+    assert [result.subject for result in results_of(capacity.capacity_is_allocatable, context_of(fake))] == ["gpu-2"]
+
+
+def test_fewer_gpus_than_declared_are_a_lost_gpu_or_a_wrong_count() -> None:
+    fake = cluster()
+    status(fake, has=4, offers=4)
+    found = result_of(capacity.capacity_is_complete, fake)
+    assert found.outcome is Outcome.FAIL
+    assert found.fact == "gpu-1 has 4 nvidia.com/gpu instead of 8 (2 GPUs with 4 slices each), as if 1 GPU were there"
+    assert found.cause == "a GPU is lost, or the stack file's count is too high"
+    assert found.remedy == (
+        "kubectl --context admin@lab exec -n gpu-device-plugin nvidia-power-limit-gpu-1 -- nvidia-smi -L"
+    )
+
+
+def test_more_gpus_than_declared_are_a_wrong_count() -> None:
+    fake = cluster()
+    status(fake, has=12, offers=12)
+    found = result_of(capacity.capacity_is_complete, fake)
+    assert (found.outcome, found.cause) == (Outcome.FAIL, "the stack file's count is too low")
+
+
+def test_whole_gpus_where_slices_are_wanted_are_another_configuration() -> None:
+    fake = cluster()
+    status(fake, has=2, offers=2)
+    found = result_of(capacity.capacity_is_complete, fake)
+    assert found.fact.endswith(", as if each GPU had 1 slice")
+    assert found.cause == "the device plugin runs with another configuration than the stack's"
+    assert found.remedy == (
+        "kubectl --context admin@lab rollout restart -n gpu-device-plugin daemonset/nvidia-device-plugin"
+    )
+
+
+def test_the_plugin_of_another_profile_is_restarted_by_its_name() -> None:
+    nodes = [
+        {"name": "gpu-1", "gpu": "rtx-3090", "count": 2, "slices": 8},
+        {"name": "gpu-2", "gpu": "rtx-4090", "count": 1},
+    ]
+    fake = healthy(settings_of(nodes=nodes))
+    status(fake, has=2, offers=2)
+    found = result_of(capacity.capacity_is_complete, fake, nodes=nodes)
+    assert found.remedy.endswith("daemonset/nvidia-device-plugin-gpu-1")
+
+
+def test_an_image_that_cannot_be_pulled_is_why_a_node_has_nothing() -> None:
+    fake = cluster()
+    status(fake, has=0, offers=0)
+    waiting(fake, "ImagePullBackOff", 'Back-off pulling image "nvcr.io/nowhere"')
+    found = result_of(capacity.capacity_is_complete, fake)
+    assert found.fact == "gpu-1 has 0 nvidia.com/gpu instead of 8 (2 GPUs with 4 slices each)"
+    assert found.cause == (
+        'nvidia-device-plugin on gpu-1 does not start: ImagePullBackOff: Back-off pulling image "nvcr.io/nowhere"'
+    )
+    assert found.remedy == f"kubectl --context admin@lab describe pod -n gpu-device-plugin {PLUGIN}"
+
+
+def test_the_last_words_of_a_plugin_that_crashes_are_told() -> None:
+    fake = cluster()
+    status(fake, offers=0)
+    waiting(fake, "CrashLoopBackOff", "back-off 5m0s", restartCount=7, lastState={"terminated": {"exitCode": 1}})
+    fake.logs[PLUGIN] = [STARTED, "E1125 main.go:173] error starting plugins: no NVML", ""]
+    found = result_of(capacity.capacity_is_allocatable, fake)
+    assert found.fact == "gpu-1 offers 0 of its 8 nvidia.com/gpu"
+    assert found.cause == (
+        "nvidia-device-plugin on gpu-1 exits again and again: E1125 main.go:173] error starting plugins: no NVML"
+    )
+    assert found.remedy == f"kubectl --context admin@lab logs -n gpu-device-plugin {PLUGIN}"
+
+
+def test_a_plugin_without_a_log_that_may_be_read_is_told_by_the_kubelets_words() -> None:
+    fake = cluster()
+    status(fake, offers=0)
+    waiting(fake, "CrashLoopBackOff", "back-off 5m0s", restartCount=7)
+    fake.failures["log"] = AccessDeniedError("pods/log is forbidden")
+    found = result_of(capacity.capacity_is_allocatable, fake)
+    assert found.cause == "nvidia-device-plugin on gpu-1 exits again and again: back-off 5m0s"
+
+
+def test_a_plugin_pod_that_is_gone_is_why_a_node_offers_nothing() -> None:
+    fake = cluster()
+    status(fake, offers=0)
+    fake.pod_objects[PLUGIN]["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    assert result_of(capacity.capacity_is_allocatable, fake).cause == "no pod of nvidia-device-plugin is on gpu-1"
+
+
+def test_a_plugin_pod_that_no_node_takes_tells_the_schedulers_reason() -> None:
+    fake = cluster()
+    status(fake, has=0, offers=0)
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "untolerated taint"}
+    fake.pod_objects[PLUGIN]["status"] = {"phase": "Pending", "conditions": [condition]}
+    found = result_of(capacity.capacity_is_complete, fake)
+    assert found.cause == f"pod {PLUGIN} on gpu-1 has not started: Unschedulable: untolerated taint"
+
+
+def test_a_plugin_that_waits_without_a_gpu_is_ready_and_useless() -> None:
+    fake = cluster()
+    status(fake, has=0, offers=0)
+    fake.logs[PLUGIN] = [STARTED, "I1125 03:00:01 1 main.go:394] No devices found. Waiting indefinitely."]
+    found = result_of(capacity.capacity_is_complete, fake)
+    assert found.cause == "the device plugin on gpu-1 found no GPU when it started, and will not look again"
+
+
+def test_a_plugin_that_the_kubelet_does_not_know_is_told() -> None:
+    fake = cluster()
+    status(fake, has=0, offers=0)
+    found = result_of(capacity.capacity_is_complete, fake)
+    assert found.cause == "the device plugin on gpu-1 is ready, and the kubelet does not know it"
+
+
+def test_what_is_wrong_with_a_node_is_told_without_the_right_to_read_pods() -> None:
+    fake = cluster()
+    status(fake, has=8, offers=7)
+    fake.failures["pods"] = AccessDeniedError("pods is forbidden")
+    for check in (capacity.capacity_is_allocatable, capacity.sick_gpus_are_not_handed_out):
+        assert result_of(check, fake).outcome is Outcome.FAIL
+
+
+def test_a_node_without_any_slice_has_none_to_offer() -> None:
+    fake = cluster()
+    status(fake, has=0, offers=0)
+    assert result_of(capacity.capacity_is_allocatable, fake).outcome is Outcome.SKIP
+
+
+def test_a_gpu_out_of_service_in_part_is_sick_as_a_whole_and_named_with_xid_and_pods() -> None:
+    fake = cluster()
+    status(fake, offers=7)
+    fake.logs[PLUGIN] = [STARTED, XID.format(31, SECOND), STARTED, XID.format(79, FIRST), XID.format(46, FIRST)]
+    user(fake, "mine", f"{FIRST}::0")
+    user(fake, "other", f"{SECOND}::3")
+    found = result_of(capacity.sick_gpus_are_not_handed_out, fake)
+    assert found.fact == "gpu-1 offers 7 of its 8 nvidia.com/gpu: new pods still get slices of a sick GPU"
+    assert found.cause == (
+        f"the device plugin took a GPU out of service ({FIRST}: Xid 79 (the GPU has fallen off the bus)); "
+        "1 pod on it: default/mine"
+    )
+    assert found.remedy == (
+        "kubectl --context admin@lab drain gpu-1 --ignore-daemonsets --delete-emptydir-data && talosctl -n gpu-1 reboot"
+    )
+
+
+def test_an_xid_that_needs_no_reset_is_mended_by_a_restart_of_the_plugin() -> None:
+    fake = cluster()
+    status(fake, offers=7)
+    fake.logs[PLUGIN] = [STARTED, XID.format(46, FIRST)]
+    found = result_of(capacity.capacity_is_allocatable, fake)
+    assert found.cause == f"the device plugin took a GPU out of service ({FIRST}: Xid 46); no pod is on it"
+    assert found.remedy == (
+        "kubectl --context admin@lab delete pod -n gpu-device-plugin -l app.kubernetes.io/name=nvidia-device-plugin "
+        "--field-selector spec.nodeName=gpu-1"
+    )
+
+
+def test_the_kubelet_names_a_sick_gpu_whose_xid_is_no_longer_in_the_log() -> None:
+    fake = cluster()
+    status(fake, offers=7)
+    user(fake, "mine", f"{FIRST}::3", "Unhealthy")
+    user(fake, "beside", f"{FIRST}::0")
+    found = result_of(capacity.sick_gpus_are_not_handed_out, fake)
+    assert f"({FIRST}: the kubelet calls it unhealthy); 2 pods on it: default/mine, default/beside" in found.cause
+
+
+def test_a_kubelet_that_reports_no_devices_is_said_to_be_one() -> None:
+    fake = cluster()
+    status(fake, offers=7)
+    fake.logs[PLUGIN] = [STARTED, XID.format(46, FIRST)]
+    user(fake, "mine")
+    found = result_of(capacity.sick_gpus_are_not_handed_out, fake)
+    assert found.cause.endswith(
+        "which pods are on it is not reported by the kubelet (feature gate ResourceHealthStatus)"
+    )
+
+
+def test_a_lost_gpu_takes_all_of_its_node_out_of_service() -> None:
+    fake = cluster()
+    status(fake, offers=0)
+    line = "I1125 03:10:00 1 health.go:126] Error waiting for event: GPU is lost; Marking all devices as unhealthy"
+    fake.logs[PLUGIN] = [STARTED, line, line]
+    user(fake, "mine", f"{FIRST}::0", "Unhealthy")
+    found = result_of(capacity.capacity_is_allocatable, fake)
+    assert found.cause == (
+        "the device plugin took a GPU out of service "
+        "(every GPU of the node: Error waiting for event: GPU is lost); 1 pod on it: default/mine"
+    )
+    assert result_of(capacity.sick_gpus_are_not_handed_out, fake).outcome is Outcome.PASS
+
+
+def test_a_whole_gpu_out_of_service_is_not_handed_out() -> None:
+    fake = cluster()
+    status(fake, offers=4)
+    assert result_of(capacity.sick_gpus_are_not_handed_out, fake).outcome is Outcome.PASS
+    assert result_of(capacity.capacity_is_allocatable, fake).outcome is Outcome.FAIL
+
+
+def test_gpus_under_two_names_count_twice() -> None:
+    fake = cluster()
+    status(fake, 8, 8, SHARED)
+    found = result_of(capacity.gpus_have_one_name, fake)
+    assert (found.outcome, found.fact) == (
+        Outcome.FAIL,
+        "gpu-1 offers 8 nvidia.com/gpu.shared beside nvidia.com/gpu: its GPUs count twice",
+    )
+    assert result_of(capacity.no_name_is_left_over, fake).outcome is Outcome.PASS
+
+
+def test_a_name_that_nobody_serves_any_more_is_pointed_out() -> None:
+    fake = healthy(settings_of(renameByDefault=True))
+    status(fake, 0, 0, GPU)
+    found = result_of(capacity.no_name_is_left_over, fake, renameByDefault=True)
+    assert (found.outcome, found.fact) == (Outcome.FAIL, "gpu-1 still shows nvidia.com/gpu, which nobody serves")
+    assert result_of(capacity.gpus_have_one_name, fake, renameByDefault=True).outcome is Outcome.PASS
+
+
+def test_slices_that_are_too_small_for_a_cuda_program_are_pointed_out() -> None:
+    found = result_of(capacity.slices_have_memory, cluster(), slices=64)
+    assert (found.outcome, found.fact) == (
+        Outcome.FAIL,
+        "gpu-1 has 384 MiB of GPU memory per slice on average",
+    )
+
+
+def test_the_memory_of_a_model_that_nobody_knows_is_not_guessed() -> None:
+    nodes = [{"name": "gpu-1", "gpu": "a-model-of-tomorrow", "count": 1}]
+    assert result_of(capacity.slices_have_memory, cluster(), nodes=nodes).outcome is Outcome.SKIP
