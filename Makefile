@@ -50,8 +50,9 @@ format: venv  ## let ruff mend what it can
 	.venv/bin/ruff format .
 
 .PHONY: generate
-generate: venv  ## write Pulumi.yaml, config/schema.json and docs/configuration.md from the settings model
+generate: venv  ## write Pulumi.yaml, config/schema.json, docs/configuration.md and docs/checks.md from the code
 	$(PYTHON) -m gpuctl.settings.reference
+	$(PYTHON) -m gpuctl.checks.reference
 
 .PHONY: requirements
 requirements:  ## compile requirements*.txt from requirements*.in (needs uv)

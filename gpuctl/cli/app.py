@@ -1,10 +1,14 @@
 """gpuctl: what a stack file asks of a cluster's GPUs. `gpuctl --help` starts it."""
 
 import sys
+from io import TextIOWrapper
+from typing import Annotated, cast
 
 import typer
 
+from gpuctl import __version__
 from gpuctl.cli.capacity import capacity
+from gpuctl.cli.plan import plan
 from gpuctl.cli.render import render
 from gpuctl.cli.talos import talos
 from gpuctl.cli.verify import verify
@@ -14,26 +18,43 @@ MISTAKE = 2
 """Exit code of a usage or configuration error."""
 
 _HELP = """\
-What a stack file asks of a cluster's GPUs, computed without Pulumi and without the cluster.
+Shares the NVIDIA GPUs of a Talos cluster, at a power limit, and proves it.
 
-The figures are those that `pulumi up` puts into the stack's outputs: they come from the same functions.
+`pulumi up` makes a cluster what its stack file says; gpuctl says what that will be, and whether it is.
 
-gpuctl capacity --stack lab
+gpuctl capacity --stack lab           the figures that the cluster must show
+gpuctl talos patch --stack lab        what its nodes' Talos configuration needs
+gpuctl verify --stack lab --wait 5m   whether the cluster is what it must be
 
-gpuctl talos patch --stack lab
-
-gpuctl render --stack lab | kubectl apply --server-side --dry-run=server -f -
+A stack is config/Pulumi.NAME.yaml, or the file that PULUMI_OPTION_CONFIG_FILE names, as for pulumi itself.
 """
+_BEFORE, _AFTER = "What a cluster must be (from the stack file alone)", "What a cluster is (asks the cluster)"
 
 app = typer.Typer(help=_HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-app.command()(capacity)
-app.command()(render)
-app.command()(verify)
-app.add_typer(talos, name="talos")
+app.command(rich_help_panel=_BEFORE)(capacity)
+app.command(rich_help_panel=_BEFORE)(plan)
+app.command(rich_help_panel=_BEFORE)(render)
+app.add_typer(talos, name="talos", rich_help_panel=_BEFORE)
+app.command(rich_help_panel=_AFTER)(verify)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"gpuctl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(  # pyright: ignore[reportUnusedFunction] (typer calls it)
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None: ...
 
 
 def main() -> None:
     """Runs the command line; what a user can mend is told without a traceback."""
+    cast("TextIOWrapper", sys.stdout).reconfigure(errors="replace")  # a log line it cannot print is no reason to fail
     try:
         app()
     except SettingsError as error:

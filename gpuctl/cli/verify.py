@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import timedelta
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,6 +21,7 @@ class Output(StrEnum):
     table = "table"
     short = "short"
     json = "json"
+    markdown = "markdown"
 
 
 _EXIT_CODES = """\
@@ -38,8 +40,9 @@ def verify(
         typer.Option(parser=duration, metavar="DURATION", show_default="5s", help="Between two looks of --wait."),
     ] = timedelta(seconds=5),
     output: Annotated[
-        Output, typer.Option("--output", "-o", help="For people, only what is wrong, or for machines.")
+        Output, typer.Option("--output", "-o", help="All, only what is wrong, for machines, for a CI job's summary.")
     ] = Output.table,
+    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write a JUnit report for CI.")] = None,
     check: Annotated[_Names | None, typer.Option(metavar="NAME", help="Only this check or category.")] = None,
     skip: Annotated[_Names | None, typer.Option(metavar="NAME", help="Not this check or category.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="A warning is a failure.")] = False,
@@ -57,15 +60,21 @@ def verify(
     if not stack:
         raise typer.BadParameter("name one, as in: gpuctl verify --stack lab", param_hint="--stack")
     found = reports(stack, checks, Wait(wait.total_seconds(), interval.total_seconds()) if wait else None)
-    _print_reports(found, output)
+    print_reports(found, output)
+    if junit:
+        _write_junit(junit, found)
     raise typer.Exit(worst({report.exit_code(strict=strict) for report in found}))
 
 
-def _print_reports(reports: "Sequence[Report]", output: Output) -> None:
+def print_reports(reports: "Sequence[Report]", output: Output) -> None:
+    """Prints reports in one of the forms."""
     from gpuctl.cli.printing import print_for_machines, print_for_people
+    from gpuctl.report.markdown import markdown
 
     if output is Output.json:
         print_for_machines(reports)
+    elif output is Output.markdown:
+        print(markdown(reports), end="")
     else:
         print_for_people(reports, only_bad=output is Output.short)
 
@@ -78,6 +87,15 @@ def _print_list(checks: "Sequence[Check]", output: Output) -> None:
         print_json(catalogue(checks))
     else:
         print_lines(catalogue_table(checks))
+
+
+def _write_junit(file: Path, reports: "Sequence[Report]") -> None:
+    from gpuctl.report.junit import junit
+
+    try:
+        file.write_text(junit(reports), encoding="utf-8")
+    except OSError as error:
+        raise typer.BadParameter(f"cannot be written: {error}", param_hint="--junit") from error
 
 
 verify.__doc__ = f"{verify.__doc__}\n\n{_EXIT_CODES}"

@@ -44,7 +44,7 @@ def headline(entry: Entry) -> str:
     """A check in one line: what was observed where that is one thing, else the statement and what it is about."""
     first = entry.results[0]
     if entry.outcome is Outcome.SKIP:
-        return f"{entry.check.title}: {first.fact}"
+        return f"{entry.check.title}: {said(first)}"
     if entry.outcome is not Outcome.PASS:
         return entry.check.title
     if len(entry.results) == 1:
@@ -63,13 +63,18 @@ def findings(entry: Entry) -> list[Result]:
 def said(result: Result) -> str:
     """The fact, with its subject where it does not name it itself."""
     named = not result.subject or result.subject in result.fact
-    return result.fact if named else f"{result.subject}: {result.fact}"
+    return plain(result.fact if named else f"{result.subject}: {result.fact}")
+
+
+def plain(text: str) -> str:
+    """Text without control characters: logs and names of others must not steer a terminal or break XML."""
+    return "".join(character if character.isprintable() or character == "\n" else " " for character in text)
 
 
 def with_remedies(results: Sequence[Result]) -> Iterator[tuple[list[str], str, str]]:
     """Facts, cause and remedy: neighbours with the same cause and remedy stand together."""
     for (cause, remedy), alike in groupby(results, key=lambda result: (result.cause, result.remedy)):
-        yield [said(result) for result in alike], cause, remedy
+        yield [said(result) for result in alike], plain(cause), plain(remedy)
 
 
 def capacity_cells(row: CapacityRow) -> tuple[str, ...]:

@@ -135,10 +135,10 @@ def test_help_for_capacity() -> None:
 
 def test_help_tells_what_it_is_for_and_how_it_is_called() -> None:
     screen = _screen("--help")
-    assert "What a stack file asks of a cluster's GPUs, computed without Pulumi and without the cluster." in screen
+    assert "Shares the NVIDIA GPUs of a Talos cluster, at a power limit, and proves it." in screen
     assert "gpuctl capacity --stack lab" in screen
-    assert "gpuctl render --stack lab | kubectl apply --server-side --dry-run=server -f -" in screen
-    assert {"capacity", "render"} <= set(screen.replace("│", " ").split())
+    assert "gpuctl verify --stack lab --wait 5m" in screen
+    assert {"capacity", "render", "talos", "verify"} <= set(screen.replace("│", " ").split())
 
 
 def test_a_stack_that_does_not_exist_is_a_mistake_and_no_traceback() -> None:

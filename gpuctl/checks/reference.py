@@ -1,0 +1,78 @@
+"""The check reference, docs/checks.md, written from the registry.
+
+`python -m gpuctl.checks.reference` writes it (`make generate`); a test fails when it is not up to date.
+"""
+
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+
+from gpuctl.checks.model import DOCS, Check
+from gpuctl.checks.registry import CHECKS
+
+_ROOT = Path(__file__).parents[2]
+
+_INTRODUCTION = """\
+# Check reference
+
+<!-- Generated from gpuctl/checks by `make generate`. -->
+
+What `gpuctl verify` and `gpuctl doctor` ask, in the order in which they ask it: what stands first is the likely cause
+of what comes later. [verify.md](verify.md) tells how the commands are used. The examples are of a stack `lab` with the
+context `admin@lab`; the commands print theirs for the cluster at hand.
+
+An id never changes its meaning. A failing check of severity `warning` is advice and fails a run only with `--strict`.
+"""
+
+
+def reference() -> str:
+    """The whole page."""
+    return "\n".join([_INTRODUCTION, *_overview(), *_chapters()])
+
+
+def _overview() -> Iterator[str]:
+    yield "| id | category | severity | statement |"
+    yield "|---|---|---|---|"
+    for check in CHECKS:
+        yield f"| [{check.id}](#{check.id.lower()}) | {check.category.name} | {check.severity} | {check.title} |"
+    yield ""
+
+
+def _chapters() -> Iterator[str]:
+    for category, checks in groupby(CHECKS, key=lambda check: check.category):
+        yield f"## {category.name}: {category.title}\n"
+        for check in checks:
+            yield from _section(check)
+
+
+def _section(check: Check) -> Iterator[str]:
+    guide, mark = check.guide, "\N{MULTIPLICATION SIGN}" if check.severity == "error" else "‼"
+    yield f"### {check.id}\n"
+    yield f"**{check.title}**{_traits(check)}\n"
+    yield f"{guide.cause}.\n"
+    yield f"```text\n{mark} {check.title}\n    {guide.example}\n```\n"
+    if guide.confirm:
+        yield "What shows more:\n"
+        yield "```sh\n" + "\n".join(guide.confirm) + "\n```\n"
+    yield "What mends it:\n"
+    yield "\n".join(f"- {step}" for step in guide.mend) + "\n"
+
+
+def _traits(check: Check) -> str:
+    traits = {
+        "nothing after it can be told while it fails": check.fatal,
+        "`--wait` waits for it": check.retry,
+        "asked by `gpuctl doctor` only": check.deep,
+        "advice": check.severity == "warning",
+    }
+    told = [trait for trait, holds in traits.items() if holds]
+    return f" ({'; '.join(told)})" if told else ""
+
+
+def main() -> None:
+    """Writes the page."""
+    (_ROOT / DOCS).write_text(reference())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""A report for the summary of a CI job, in GitHub's Markdown: the verdict first, what passed folded away."""
+
+import html
+import re
+from collections.abc import Iterator, Sequence
+
+from gpuctl.checks.model import Outcome
+from gpuctl.checks.report import CapacityRow, Entry, Report
+from gpuctl.report.words import (
+    ALL,
+    CAPACITY_HEADINGS,
+    SHOWN,
+    capacity_cells,
+    findings,
+    headline,
+    seen,
+    shown_capacity,
+    verdict,
+    with_remedies,
+)
+
+_GOOD, _BAD, _ADVICE = ":white_check_mark:", ":x:", ":warning:"
+
+
+def markdown(reports: Sequence[Report]) -> str:
+    """One section for each stack."""
+    return "\n".join(line for report in reports for line in _section(report))
+
+
+def _section(report: Report) -> Iterator[str]:
+    yield f"### {_GOOD if report.ready else _BAD} {_escaped(verdict(report))}"
+    yield f"\n{_escaped(seen(report))}\n"
+    yield from _capacity(report.capacity)
+    told = [entry for entry in report.entries if entry.is_bad or entry.outcome is Outcome.WARN]
+    for entry in told:
+        yield from _finding(entry)
+    yield from _folded([entry for entry in report.entries if entry not in told])
+
+
+def _capacity(capacity: Sequence[CapacityRow]) -> Iterator[str]:
+    if not capacity:
+        return
+    rows, left = shown_capacity(capacity)
+    yield f"| {' | '.join(CAPACITY_HEADINGS)} | |"
+    yield "|---" + "|--:" * (len(CAPACITY_HEADINGS) - 1) + "|---|"
+    for row in rows:
+        yield f"| {' | '.join(capacity_cells(row))} | {_GOOD if row.allocatable == row.expected else _BAD} |"
+    if left:
+        yield f"\nand {left} more nodes: `{ALL}`"
+    yield ""
+
+
+def _finding(entry: Entry) -> Iterator[str]:
+    check = entry.check
+    yield f"#### {_BAD if entry.is_bad else _ADVICE} {check.id}: {_escaped(check.title)}\n"
+    found = findings(entry)
+    for facts, cause, remedy in with_remedies(found[:SHOWN]):
+        yield from (f"- {_escaped(fact)}" for fact in facts)
+        if cause:
+            yield f"\n{_escaped(cause)}"
+        if remedy:
+            yield f"\n```sh\n{remedy}\n```"
+    if len(found) > SHOWN:
+        yield f"\nand {len(found) - SHOWN} more: `{ALL}`"
+    yield f"\nSee `{check.anchor}`.\n"
+
+
+def _folded(entries: Sequence[Entry]) -> Iterator[str]:
+    if not entries:
+        return
+    yield f"<details><summary>{len(entries)} checks passed or skipped</summary>\n"
+    for entry in entries:
+        told = "skipped, " if entry.outcome is Outcome.SKIP else ""
+        yield f"- {entry.check.id}: {told}{_escaped(headline(entry))}"
+    yield "\n</details>\n"
+
+
+def _escaped(text: str) -> str:
+    """Text that shows as it is, in one paragraph."""
+    return re.sub(r"([\\`*\[|])", r"\\\1", html.escape(text, quote=False)).replace("\n", "<br>")
