@@ -1,4 +1,4 @@
-"""The power-limit DaemonSet, which holds every GPU at its limit, and the script it runs."""
+"""The power-limit DaemonSet, which holds every GPU at its limit, and the scripts it runs."""
 
 import hashlib
 from collections.abc import Iterator
@@ -12,9 +12,12 @@ from gpuctl.settings import Settings
 
 NAME = "nvidia-power-limit"
 
-_AGENT = Path(__file__).with_name("power_limit_agent.sh")
-_AGENT_KEY = "agent.sh"
+AGENT = Path(__file__).with_name("power_limit_agent")
+"""The folder of the scripts; `agent.sh` is the one that is run."""
+
 _STATE = "/run/gpu-power-limit"
+_NODE_STATE = "/var/lib/kubelet/plugins/gpu-power-limit"
+"""On Talos too the kubelet, which must make it, sees this folder; it outlives pods and reboots."""
 _LABELLED: dict[str, Any] = {"matchExpressions": [{"key": PROFILE_LABEL, "operator": "Exists"}]}
 _LABELLED_BY_THE_STACK = {
     "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [_LABELLED]}}
@@ -22,9 +25,9 @@ _LABELLED_BY_THE_STACK = {
 
 
 def config_map(settings: Settings) -> Manifest:
-    """The ConfigMap with the agent's script."""
+    """The ConfigMap with the agent's scripts."""
     metadata = {"name": f"{NAME}-agent", "namespace": settings.namespace, "labels": labels(NAME, DEFAULT)}
-    data = {_AGENT_KEY: _AGENT.read_text()}
+    data = {script.name: script.read_text() for script in sorted(AGENT.glob("*.sh"))}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
 
 
@@ -32,7 +35,9 @@ def daemon_set(settings: Settings) -> Manifest:
     """The agent on every GPU node, in the shell of the device plugin's image.
 
     It is one for all profiles and finds the limits of its own node and cards among all, so that nothing that changes in
-    a stack file moves a node from one DaemonSet to another, with a moment without agent in between.
+    a stack file moves a node from one DaemonSet to another, with a moment without agent in between. In a rolling update
+    the old pod stays until the new one is ready, and hands over to it; all nodes at once, because none depends on
+    another and a limit that a card refuses changes nothing.
 
     A pod is Ready exactly while every GPU of its node is at its limit, so `pulumi up` waits for the watts. Setting
     a limit takes uid 0 and SYS_ADMIN, the driver's own check, and nothing else; the pod asks for no GPU, because it
@@ -44,6 +49,7 @@ def daemon_set(settings: Settings) -> Manifest:
         "command": _agent("run"),
         "env": [
             {"name": "NODE_NAME", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+            {"name": "POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
             {"name": "NODE_GPU_COUNTS", "value": counts},
             {"name": "POWER_LIMIT_WATTS", "value": str(settings.power_limit)},
             {"name": "POWER_LIMIT_INTERVAL", "value": str(settings.power_interval)},
@@ -62,13 +68,15 @@ def daemon_set(settings: Settings) -> Manifest:
         "volumeMounts": [
             {"name": "agent", "mountPath": "/agent", "readOnly": True},
             {"name": "state", "mountPath": _STATE},
+            {"name": "node-state", "mountPath": _NODE_STATE},
         ],
     }
     volumes: list[dict[str, Any]] = [
         {"name": "agent", "configMap": {"name": config_map(settings)["metadata"]["name"]}},
         {"name": "state", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
+        {"name": "node-state", "hostPath": {"path": _NODE_STATE, "type": "DirectoryOrCreate"}},
     ]
-    checksum = hashlib.sha256(_AGENT.read_bytes()).hexdigest()
+    checksum = hashlib.sha256("".join(config_map(settings)["data"].values()).encode()).hexdigest()
     return daemon_sets.daemon_set(
         settings,
         NAME,
@@ -100,7 +108,7 @@ def limits(settings: Settings) -> Iterator[str]:
 
 
 def _agent(verb: str) -> list[str]:
-    return ["/busybox/sh", f"/agent/{_AGENT_KEY}", verb]
+    return ["/busybox/sh", "/agent/agent.sh", verb]
 
 
 def _probe(verb: str) -> dict[str, Any]:

@@ -87,6 +87,16 @@ static result_t read_sw_power_cap(const struct board *b, char *out, size_t size)
   return r;
 }
 
+/* Bits of nvmlClocksEventReasons: 1 GPU idle, 4 software power cap. */
+static result_t read_event_reasons(const struct board *b, char *out, size_t size) {
+  char cap[16] = "";
+  utilization_t u = {0, 0};
+  result_t r = read_sw_power_cap(b, cap, sizeof cap);
+  if (!r) r = nvmlDeviceGetUtilizationRates(b->device, &u);
+  snprintf(out, size, "0x%016x", (strcmp(cap, "Active") ? 0 : 4) | (u.gpu ? 0 : 1));
+  return r;
+}
+
 static result_t read_utilization(const struct board *b, char *out, size_t size) {
   utilization_t u = {0, 0};
   result_t r = nvmlDeviceGetUtilizationRates(b->device, &u);
@@ -128,6 +138,8 @@ static const struct field { const char *name, *unit; reader_t *read; } fields[] 
   {"power.max_limit", "W", read_max_limit},
   {"clocks_event_reasons.sw_power_cap", "", read_sw_power_cap},
   {"clocks_throttle_reasons.sw_power_cap", "", read_sw_power_cap},
+  {"clocks_event_reasons.active", "", read_event_reasons},
+  {"clocks_throttle_reasons.active", "", read_event_reasons},
   {"utilization.gpu", "%", read_utilization},
   {"temperature.gpu", "", read_temperature},
   {"memory.total", "MiB", read_memory_total},

@@ -58,9 +58,9 @@ def test_every_field_of_the_power_loop_answers_in_the_form_of_driver_580(smi: Sm
     fields = (
         "index,name,power.management,power.limit,enforced.power.limit,power.default_limit,power.min_limit,"
         "power.max_limit,power.draw,persistence_mode,clocks_event_reasons.sw_power_cap,"
-        "clocks_throttle_reasons.sw_power_cap,utilization.gpu,temperature.gpu"
+        "clocks_throttle_reasons.sw_power_cap,clocks_event_reasons.active,utilization.gpu,temperature.gpu"
     )
-    idle = ["25.00", "Disabled", "Not Active", "Not Active", "0", "34"]
+    idle = ["25.00", "Disabled", "Not Active", "Not Active", "0x0000000000000001", "0", "34"]
     assert query(smi, fields)[0] == [
         *["0", "NVIDIA GeForce RTX 3090", "Enabled", "350.00", "350.00", "350.00", "100.00", "375.00"],
         *idle,

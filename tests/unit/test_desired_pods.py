@@ -11,7 +11,7 @@ from gpuctl.settings import Settings, read_config
 from tests.fixtures.stack_files import ROOT, VALID, config_of, settings
 
 SOCKETS = "/var/lib/kubelet/device-plugins"
-AGENT = ROOT / "gpuctl" / "desired" / "power_limit_agent.sh"
+AGENT = ROOT / "gpuctl" / "desired" / "power_limit_agent"
 
 _STACKS = [read_config("fixture", config_of(path)) for path in VALID]
 EVERY_POD = [
@@ -63,10 +63,13 @@ def test_the_power_limit_has_the_one_capability_that_setting_it_takes() -> None:
 
 
 @every_pod
-def test_no_pod_shares_anything_with_its_host_but_the_kubelets_folder(pod: Any, manifest: Manifest) -> None:
+def test_no_pod_shares_anything_with_its_host_but_a_folder_of_the_kubelets(pod: Any, manifest: Manifest) -> None:
     host_paths = [volume["hostPath"] for volume in pod["volumes"] if "hostPath" in volume]
     is_plugin = manifest["metadata"]["name"].startswith("nvidia-device-plugin")
-    assert host_paths == ([{"path": SOCKETS, "type": "Directory"}] if is_plugin else [])
+    shared = "/var/lib/kubelet/plugins/gpu-power-limit"
+    assert host_paths == [
+        {"path": SOCKETS, "type": "Directory"} if is_plugin else {"path": shared, "type": "DirectoryOrCreate"}
+    ]
     assert not {"hostPID", "hostNetwork", "hostIPC", "hostUsers", "serviceAccountName"} & set(pod)
     assert "privileged" not in str(pod)
 
@@ -197,6 +200,9 @@ def test_the_power_limits_pods_run_the_script_in_the_config_map() -> None:
     (agent,) = (each for each in manifests(settings()) if each["metadata"]["name"] == "nvidia-power-limit-agent")
     (daemon_set,) = (each for each in _daemon_sets(settings()) if each["metadata"]["name"] == "nvidia-power-limit")
     template = daemon_set["spec"]["template"]
-    assert agent["data"] == {"agent.sh": AGENT.read_text()}
-    assert template["metadata"]["annotations"] == {"checksum/config": hashlib.sha256(AGENT.read_bytes()).hexdigest()}
+    scripts = [(AGENT / name).read_text() for name in ("agent.sh", "handover.sh")]
+    assert agent["data"] == {"agent.sh": scripts[0], "handover.sh": scripts[1]}
+    assert template["metadata"]["annotations"] == {
+        "checksum/config": hashlib.sha256("".join(scripts).encode()).hexdigest()
+    }
     assert template["spec"]["containers"][0]["command"] == ["/busybox/sh", "/agent/agent.sh", "run"]

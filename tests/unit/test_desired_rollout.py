@@ -59,9 +59,9 @@ def test_a_plugin_is_on_the_nodes_of_its_profile_and_the_power_limit_on_all(clus
             {"slices": 8},
             {("nvidia-device-plugin-config", "data.config.yaml"), ("nvidia-device-plugin", CHECKSUM)},
         ),
-        ({"powerLimit": 250}, {("nvidia-power-limit", f"{ENVIRONMENT}.2.value")}),
-        ({"powerInterval": 30}, {("nvidia-power-limit", f"{ENVIRONMENT}.3.value")}),
-        ({"powerLimits": {"rtx-3090": 250}}, {("nvidia-power-limit", f"{ENVIRONMENT}.4.value")}),
+        ({"powerLimit": 250}, {("nvidia-power-limit", f"{ENVIRONMENT}.3.value")}),
+        ({"powerInterval": 30}, {("nvidia-power-limit", f"{ENVIRONMENT}.4.value")}),
+        ({"powerLimits": {"rtx-3090": 250}}, {("nvidia-power-limit", f"{ENVIRONMENT}.5.value")}),
         (
             {"devicePluginVersion": "v0.17.4"},
             {(name, f"{TEMPLATE}.spec.containers.0.image") for name in ("nvidia-device-plugin", "nvidia-power-limit")},

@@ -13,24 +13,27 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "gpuctl" / "desired" / "power_limit_agent.sh"
+SCRIPT = Path(__file__).parents[2] / "gpuctl" / "desired" / "power_limit_agent" / "agent.sh"
 SHELL = ["busybox", "sh"] if shutil.which("busybox") else ["sh"]
 ALWAYS_SEARCHED = ("/busybox", "/usr/local/nvidia/bin", "/usr/local/bin", "/usr/bin")
 
 NVIDIA_SMI = r"""#!/bin/sh
 # One folder per GPU, named by index, one file per field; a field without a file is [N/A].
+# stubborn: -pm is refused.
 # refuse: set calls fail with exit 4; deaf: they answer 0 and change nothing; lost: as a card off the bus.
 cd "$FAKE_GPUS" || exit 255
-id='' watts='' fields='' selected=''
+id='' watts='' mode='' fields='' selected=''
 while [ $# -gt 0 ]; do
   case $1 in
     -i) id=$2 && shift ;;
     -pl) watts=$2 && shift ;;
+    -pm) mode=$2 && shift ;;
     --query-gpu=*) fields=${1#*=} ;;
   esac
   shift
 done
 [ -z "$watts" ] || echo "$id $watts" >>set_calls
+[ -z "$mode" ] || echo "$id -pm $mode" >>set_calls
 [ ! -e no_driver ] || { echo "NVIDIA-SMI has failed: no communication with the driver."; exit 9; }
 for gpu in [0-9]*; do
   read -r uuid 2>/dev/null <"$gpu/uuid" || continue
@@ -40,6 +43,11 @@ done
 for gpu in $selected; do
   [ ! -e "$gpu/lost" ] || { echo "Unable to determine the device handle for GPU$gpu: GPU is lost."; exit 15; }
 done
+if [ "$mode" ]; then
+  [ ! -e "$selected/stubborn" ] || { echo "Unable to set persistence mode for GPU $id"; exit 3; }
+  echo Enabled >"${selected# }/persistence_mode"
+  exit 0
+fi
 if [ "$watts" ]; then
   for gpu in $selected; do
     [ ! -e "$gpu/refuse" ] || { printf 'Failed to set "limit":\nInsufficient Permissions\n'; exit 4; }
@@ -75,8 +83,11 @@ RTX_3090 = {
     "power.draw": "81.46",
     "utilization.gpu": "12",
     "temperature.gpu": "37",
-    "clocks_event_reasons.sw_power_cap": "Not Active",
-    "clocks_throttle_reasons.sw_power_cap": "Not Active",
+    "memory.used": "2048",
+    "memory.total": "24576",
+    "persistence_mode": "Enabled",
+    "clocks_event_reasons.active": "0x0000000000000000",
+    "clocks_throttle_reasons.active": "0x0000000000000000",
 }
 
 
@@ -109,6 +120,10 @@ class Agent:
     process: subprocess.Popen[bytes] | None = None
 
     @property
+    def uid(self) -> str:
+        return self.environment["POD_UID"]
+
+    @property
     def log(self) -> Path:
         return self.folder / "log"
 
@@ -117,14 +132,15 @@ class Agent:
         return self.folder / "state" / "heartbeat"
 
     def start(self) -> "Agent":
-        with self.log.open("wb") as log:
+        self.folder.mkdir(exist_ok=True)
+        with self.log.open("ab") as log:
             self.process = subprocess.Popen([*SHELL, str(SCRIPT), "run"], env=self.environment, stdout=log, stderr=log)
         return self
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         assert self.process is not None
         self.process.send_signal(number)
-        return self.process.wait(timeout=5)
+        return self.process.wait(timeout=20)
 
     def probe(self, verb: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -198,17 +214,35 @@ class Node:
         calls = self.folder / "gpus" / "set_calls"
         return calls.read_text().splitlines() if calls.exists() else []
 
-    def agent(self, watts: str = "300", interval: str = "0.1", gpu_count: str = "") -> Agent:
+    @property
+    def owner(self) -> str:
+        """The pod whose agent may set limits."""
+        path = self.folder / "node" / "owner"
+        return path.read_text().split()[0] if path.exists() else ""
+
+    def agent(
+        self,
+        watts: str = "300",
+        interval: str = "0.1",
+        gpu_count: str = "",
+        limits: str = "",
+        patience: str = "0",
+    ) -> Agent:
+        uid = f"pod-{len(self.agents) + 1}"
         environment = {
             "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
             "FAKE_GPUS": str(self.folder / "gpus"),
             "POWER_LIMIT_WATTS": watts,
             "POWER_LIMIT_INTERVAL": interval,
-            "POWER_LIMIT_STATE": str(self.folder / "state"),
+            "POWER_LIMITS": limits,
+            "POWER_LIMIT_STATE": str(self.folder / uid / "state"),
+            "POWER_LIMIT_NODE": str(self.folder / "node"),
+            "POWER_LIMIT_PATIENCE": patience,
+            "POD_UID": uid,
             "NODE_NAME": "gpu-1",
             "NODE_GPU_COUNTS": f"gpu-11=9 gpu-1={gpu_count}" if gpu_count else "gpu-11=9",
         }
-        self.agents.append(Agent(self.folder, environment))
+        self.agents.append(Agent(self.folder / uid, environment))
         return self.agents[-1]
 
 
@@ -477,12 +511,12 @@ def test_a_restarted_container_does_not_inherit_readiness(node: Node) -> None:
     assert not agent.ready
 
 
-def test_the_older_name_of_the_power_cap_field_is_used_where_the_newer_is_refused(node: Node) -> None:
-    gpu = node.add_gpu(clocks_throttle_reasons__sw_power_cap="Active")
-    node.put("invalid_field", "clocks_event_reasons.sw_power_cap")
+def test_the_older_name_of_the_field_with_the_throttle_reasons_is_used_where_the_newer_is_refused(node: Node) -> None:
+    gpu = node.add_gpu(clocks_throttle_reasons__active="0x0000000000000004")
+    node.put("invalid_field", "clocks_event_reasons.active")
     agent = node.agent().start()
     agent.wait(lambda: agent.ready)
-    assert agent.wait_for("look", gpu=gpu.uuid)["sw_power_cap"] == "Active"
+    assert agent.wait_for("look", gpu=gpu.uuid)["throttle"] == "sw_power_cap"
     assert agent.events("query_failed") == []
 
 
@@ -515,11 +549,12 @@ def test_the_answer_of_a_real_h200_is_understood(node: Node) -> None:
     """Recorded with driver 580.159.04."""
     names = (
         "index,uuid,name,power.management,power.limit,enforced.power.limit,power.default_limit,power.min_limit,"
-        "power.max_limit,power.draw,persistence_mode,clocks_event_reasons.sw_power_cap,utilization.gpu,temperature.gpu"
+        "power.max_limit,power.draw,persistence_mode,clocks_event_reasons.sw_power_cap,utilization.gpu,temperature.gpu,"
+        "clocks_event_reasons.active,memory.used,memory.total"
     )
     answer = (
         "0, GPU-8eb0778b-d464-b2c2-c1ff-53da4ffb64cd, NVIDIA H200, Enabled, 700.00, 700.00, 700.00, 200.00, "
-        "700.00, 81.46, Enabled, Not Active, 0, 37"
+        "700.00, 81.46, Enabled, Not Active, 0, 37, 0x0000000000000001, 0, 143771"
     )
     gpu = node.add_gpu(dict(zip(names.split(","), answer.split(", "), strict=True)))
     agent = node.agent("700").start()
@@ -529,12 +564,21 @@ def test_the_answer_of_a_real_h200_is_understood(node: Node) -> None:
     assert found.items() >= found_fields.items()
     assert {key: look[key] for key in look if key not in ("time", "level", "msg")} == {
         "gpu": gpu.uuid,
+        "index": "0",
+        "name": "NVIDIA H200",
+        "desired_w": "700",
         "limit_w": "700",
         "enforced_w": "700",
         "draw_w": "81.46",
+        "default_w": "700",
+        "min_w": "200",
+        "max_w": "700",
         "util_pct": "0",
         "temp_c": "37",
-        "sw_power_cap": "Not Active",
+        "mem_used_mib": "0",
+        "mem_total_mib": "143771",
+        "throttle": "gpu_idle",
+        "persistence": "Enabled",
         "at_limit": "true",
     }
     assert node.set_calls == []
