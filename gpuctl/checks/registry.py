@@ -2,10 +2,16 @@
 
 from collections.abc import Collection
 
-from gpuctl.checks import capacity, kubernetes_api, stack_file
+from gpuctl.checks import capacity, identity, kubernetes_api, nodes, stack_file
 from gpuctl.checks.model import Check
 
-CHECKS: tuple[Check, ...] = (*stack_file.CHECKS, *kubernetes_api.CHECKS, *capacity.CHECKS)
+CHECKS: tuple[Check, ...] = (
+    *stack_file.CHECKS,
+    *kubernetes_api.CHECKS,
+    *identity.CHECKS,
+    *nodes.CHECKS,
+    *capacity.CHECKS,
+)
 """Every check of the project."""
 
 

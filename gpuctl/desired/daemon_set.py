@@ -6,7 +6,7 @@ from gpuctl.desired.names import CHECKSUM_ANNOTATION, RUNTIME_CLASS, Manifest, l
 from gpuctl.desired.profiles import DEFAULT, named
 from gpuctl.settings import Settings
 
-_TOLERATIONS = [
+TOLERATIONS = [
     {"key": "nvidia.com/gpu", "operator": "Exists"},
     {"key": "node-role.kubernetes.io/control-plane", "operator": "Exists", "effect": "NoSchedule"},
 ]
@@ -58,7 +58,7 @@ def daemon_set(
                 "spec": {
                     "runtimeClassName": RUNTIME_CLASS,
                     **placement,
-                    "tolerations": _TOLERATIONS,
+                    "tolerations": TOLERATIONS,
                     "priorityClassName": "system-node-critical",
                     "automountServiceAccountToken": False,
                     "enableServiceLinks": False,

@@ -1,0 +1,200 @@
+"""Whether the GPU nodes are those of the stack file, and can run pods."""
+
+from collections.abc import Iterator
+
+from gpuctl.checks.context import Context
+from gpuctl.checks.model import Category, Guide, Result, check, failed, passed
+from gpuctl.checks.wording import listed
+from gpuctl.cluster import Node
+from gpuctl.cluster.objects import Taint
+from gpuctl.desired.daemon_set import TOLERATIONS
+from gpuctl.desired.names import PRESENT_LABEL, PROFILE_LABEL, node_labels
+from gpuctl.desired.profiles import profiles
+from gpuctl.settings import GpuNode
+
+NODES = Category("nodes", "the GPU nodes")
+
+_RESOURCES = "nvidia.com/gpu", "nvidia.com/mig-"
+"""What the names of a GPU's resources begin with."""
+_DISCOVERED = tuple(f"feature.node.kubernetes.io/pci-{device}.present" for device in ("10de", "0300_10de", "0302_10de"))
+"""Labels of Node Feature Discovery for a PCI device of NVIDIA: of any class, a graphics card, a 3D controller."""
+_KUBERNETES = "node.kubernetes.io/"
+"""What the keys of taints begin with that the pods of every DaemonSet tolerate."""
+
+
+@check(
+    "NOD001",
+    NODES,
+    "every node of the stack file is in the cluster",
+    Guide(
+        cause="The node left the cluster, never joined it, or has another name",
+        example="context admin@lab has no node gpu-2; it has cp-1, gpu-1",
+        confirm=("kubectl --context admin@lab get nodes", "talosctl -n ADDRESS get nodename"),
+        mend=(
+            "Bring the node back; on Talos its name is `talosctl -n ADDRESS get nodename`.",
+            "Or mend its name in gpu:nodes of config/Pulumi.lab.yaml and run `pulumi up --stack lab`.",
+        ),
+    ),
+    retry=True,
+)
+def nodes_exist(context: Context) -> Iterator[Result]:
+    """A node that is not there is named; the others can still be told about."""
+    present = listed(sorted(context.nodes))
+    for node in context.settings.nodes:
+        if node.name in context.nodes:
+            yield passed(f"node {node.name} is in the cluster", node.name)
+        else:
+            yield failed(
+                f"context {context.settings.context} has no node {node.name}; it has {present or 'none'}",
+                context.kubectl("get", "nodes"),
+                node.name,
+            )
+
+
+@check(
+    "NOD002",
+    NODES,
+    "every GPU node is Ready and takes pods",
+    Guide(
+        cause="The node is down, cordoned, or has a taint that the stack's pods do not tolerate",
+        example="node gpu-1 is not Ready: Kubelet stopped posting node status.",
+        confirm=("kubectl --context admin@lab describe node gpu-1",),
+        mend=(
+            "Not Ready: look at the node itself, `talosctl -n ADDRESS services` and `talosctl -n ADDRESS dmesg`.",
+            "Cordoned, once its maintenance is over: `kubectl --context admin@lab uncordon gpu-1`.",
+            "A taint: remove it, or use `nvidia.com/gpu`, which the stack's pods tolerate.",
+        ),
+    ),
+    retry=True,
+)
+def nodes_take_pods(context: Context) -> Iterator[Result]:
+    """By the kubelet's own condition, the cordon, and the taints."""
+    for _, node in _present(context):
+        taints = [taint for taint in node.spec.taints if _keeps_off(taint)]
+        if not node.ready:
+            said = next((each for each in node.status.conditions if each.type == "Ready"), None)
+            reason = (said.message or said.reason) if said else "its kubelet has reported nothing"
+            yield failed(
+                f"node {node.name} is not Ready: {reason}", context.kubectl("describe", "node", node.name), node.name
+            )
+        elif node.spec.unschedulable:
+            yield failed(
+                f"node {node.name} is cordoned, so no new pod comes to its GPUs",
+                context.kubectl("uncordon", node.name),
+                node.name,
+            )
+        elif taints:
+            yield failed(
+                f"node {node.name} has the taint {taints[0].key}:{taints[0].effect}, which the stack's pods do not "
+                "tolerate",
+                context.kubectl("taint", "node", node.name, f"{taints[0].key}:{taints[0].effect}-"),
+                node.name,
+            )
+        else:
+            yield passed(f"node {node.name} is Ready and takes pods", node.name)
+
+
+@check(
+    "NOD003",
+    NODES,
+    "every GPU node has the labels of its profile",
+    Guide(
+        cause="Something besides the stack labels the node, or the label was removed by hand",
+        example="node gpu-1: label nvidia.com/device-plugin.config is theirs and not default",
+        confirm=("kubectl --context admin@lab get node gpu-1 --show-labels --show-managed-fields -o yaml",),
+        mend=(
+            "Missing: `pulumi up --refresh --stack lab` labels the node again.",
+            "Another value: whoever set it stands in the node's managed fields; end that, remove the label, and run "
+            "`pulumi up --refresh --stack lab`. A label of the Talos configuration: apply `gpuctl talos patch` again.",
+        ),
+    ),
+    retry=True,
+)
+def nodes_are_labelled(context: Context) -> Iterator[Result]:
+    """Without its labels a node gets no pod of the stack's DaemonSets, and so offers no GPU."""
+    for profile in profiles(context.settings):
+        for declared in profile.nodes:
+            if node := context.nodes.get(declared.name):
+                yield _labelled(context, node, node_labels(profile.name))
+
+
+@check(
+    "NOD004",
+    NODES,
+    "no node outside the stack file has GPUs",
+    Guide(
+        cause="A GPU node joined the cluster and nobody told the stack, which then neither shares nor limits its GPUs",
+        example="node gpu-3 is not in the stack file and offers 4 nvidia.com/gpu",
+        confirm=("kubectl --context admin@lab describe node gpu-3",),
+        mend=(
+            "Add it to gpu:nodes: `{name: gpu-3, gpu: MODEL, count: NUMBER}`, and run `pulumi up --stack lab`.",
+            "It has no GPU any more: remove the label that says so.",
+        ),
+    ),
+)
+def no_other_node_has_gpus(context: Context) -> Iterator[Result]:
+    """By what a node offers, and by the labels of NVIDIA's charts and of Node Feature Discovery."""
+    declared = {node.name for node in context.settings.nodes}
+    others = [node for name, node in context.nodes.items() if name not in declared]
+    found = [result for node in others if (result := _undeclared(context, node))]
+    yield from found or [passed(f"none of the {len(others)} nodes outside the stack file has a GPU")]
+
+
+def _present(context: Context) -> Iterator[tuple[GpuNode, Node]]:
+    for node in context.settings.nodes:
+        if node.name in context.nodes:
+            yield node, context.nodes[node.name]
+
+
+def _keeps_off(taint: Taint) -> bool:
+    tolerated = taint.key.startswith(_KUBERNETES) or any(
+        taint.key == each["key"] and taint.effect == each.get("effect", taint.effect) for each in TOLERATIONS
+    )
+    return taint.effect != "PreferNoSchedule" and not tolerated
+
+
+def _labelled(context: Context, node: Node, expected: dict[str, str]) -> Result:
+    missing = [key for key in expected if key not in node.labels]
+    other = {key: node.labels[key] for key in expected if node.labels.get(key, expected[key]) != expected[key]}
+    up = f"pulumi up --refresh --stack {context.stack}"
+    own = context.settings.label_nodes
+    if other:
+        facts = [f"label {key} is {value} and not {expected[key]}" for key, value in other.items()]
+        if own:
+            words, after = [f"{key}-" for key in other], f" && {up}"
+        else:
+            words, after = [*(f"{key}={expected[key]}" for key in other), "--overwrite"], ""
+        remedy = context.kubectl("label", "node", node.name, *words) + after
+        return failed(
+            f"node {node.name}: {'; '.join(facts)}", remedy, node.name, "something besides the stack labels the node"
+        )
+    if missing:
+        remedy = up if own else context.kubectl("label", "node", node.name, *(f"{k}={expected[k]}" for k in missing))
+        return failed(f"node {node.name} lacks the label {' and '.join(missing)}", remedy, node.name)
+    return passed(f"node {node.name} is labelled for profile {expected[PROFILE_LABEL]}", node.name)
+
+
+def _undeclared(context: Context, node: Node) -> Result | None:
+    offered = [
+        f"{amount} {name}"
+        for name, amount in node.status.capacity.items()
+        if name.startswith(_RESOURCES) and amount != "0"
+    ]
+    labels = [key for key in (PRESENT_LABEL, *_DISCOVERED) if node.labels.get(key) == "true"]
+    fact = f"node {node.name} is not in the stack file and "
+    if offered:
+        index, stack = len(context.settings.nodes), context.stack
+        entry = {"name": node.name, "gpu": "MODEL", "count": "NUMBER"}
+        remedy = " && ".join(
+            f"pulumi config set --stack {stack} --path 'gpu:nodes[{index}].{key}' {value}"
+            for key, value in entry.items()
+        )
+        return failed(f"{fact}offers {', '.join(offered)}", remedy, node.name)
+    if labels:
+        remedy = context.kubectl("label", "node", node.name, f"{labels[0]}-")
+        cause = f"it has GPUs and belongs into gpu:nodes, or label {labels[0]} is wrong"
+        return failed(f"{fact}has the label {labels[0]}=true", remedy, node.name, cause)
+    return None
+
+
+CHECKS = (nodes_exist, nodes_take_pods, nodes_are_labelled, no_other_node_has_gpus)
