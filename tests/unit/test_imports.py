@@ -13,6 +13,7 @@ MAY_IMPORT = {
     "gpuctl/desired": {"gpuctl.settings", "gpuctl.desired"},
     "gpuctl/machine_config": {"gpuctl.settings", "gpuctl.desired", "gpuctl.machine_config"},
     "gpuctl/cluster": {"gpuctl.cluster"},
+    "gpuctl/power": {"gpuctl.power"},
     "gpuctl/sharing": {"gpuctl.settings", "gpuctl.desired", "gpuctl.cluster", "gpuctl.sharing"},
     "gpuctl/checks": {
         "gpuctl.settings",
@@ -22,6 +23,7 @@ MAY_IMPORT = {
         "gpuctl.sharing",
         "gpuctl.checks",
     },
+    "gpuctl/plan": {"gpuctl.settings", "gpuctl.desired", "gpuctl.cluster", "gpuctl.plan"},
     "gpuctl/report": {"gpuctl.sharing", "gpuctl.checks", "gpuctl.report"},
     "gpuctl/cli": {"gpuctl"},
     "components": {"components", "gpuctl.settings", "gpuctl.desired", "gpuctl.cluster"},

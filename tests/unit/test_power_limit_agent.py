@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from gpuctl.power import Event, Look, parse
+
 SCRIPT = Path(__file__).parents[2] / "gpuctl" / "desired" / "power_limit_agent" / "agent.sh"
 SHELL = ["busybox", "sh"] if shutil.which("busybox") else ["sh"]
 ALWAYS_SEARCHED = ("/busybox", "/usr/local/nvidia/bin", "/usr/local/bin", "/usr/bin")
@@ -604,6 +606,8 @@ def test_every_line_is_logfmt_with_a_utc_time_and_a_level(node: Node) -> None:
     lines = agent.log.read_text().splitlines()
     assert len(lines) > 4
     assert [line for line in lines if not form.fullmatch(line)] == []
+    looks = [line for line in lines if " msg=look " in line]
+    assert [type(parse(line)) for line in lines] == [Look if line in looks else Event for line in lines]
 
 
 @pytest.mark.parametrize("watts", ["", "0300", "300W", "-300", "3e2"])

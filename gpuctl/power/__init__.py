@@ -1,0 +1,5 @@
+"""What the power-limit agent says: its lines, read; and what they add up to."""
+
+from gpuctl.power.log import Event, Look, parse
+
+__all__ = ["Event", "Look", "parse"]

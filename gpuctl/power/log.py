@@ -1,0 +1,117 @@
+"""The lines of the power-limit agent, as agent.sh of gpuctl/desired/power_limit_agent writes them; see docs/power.md.
+
+Each is logfmt: `time=... level=... msg=...` and then `key=value`, with double quotes around a value that has blanks.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+_PAIR = r'([a-z_]+)=("[^"]*"|[^\s"]+)'
+_LINE = re.compile(rf"time=\S+ level=(info|warn|error) msg=[a-z_]+( {_PAIR})*")
+
+
+@dataclass(frozen=True)
+class Look:
+    """One GPU at one moment, seen by the agent that holds its limit. None is what the card does not tell."""
+
+    time: datetime
+    """In UTC, to the second."""
+    gpu: str
+    """UUID."""
+    index: int | None
+    name: str
+    """Of the model, as the driver says it."""
+    desired: float
+    """Watts that the stack wants; the other powers are in watts as well."""
+    limit: float | None
+    """Requested of the card."""
+    enforced: float | None
+    """The lowest of all limiters, so it may be less than what was requested."""
+    draw: float | None
+    default: float | None
+    minimum: float | None
+    maximum: float | None
+    utilization: float | None
+    """Percent."""
+    temperature: float | None
+    """Degrees Celsius."""
+    memory_used: float | None
+    """MiB."""
+    memory_total: float | None
+    """MiB."""
+    throttle: frozenset[str] | None
+    """What holds the clocks down, in the words of nvidia-smi's `clocks_event_reasons`, such as `sw_power_cap`."""
+    persistence: bool | None
+    """Whether the driver stays loaded without a user; if not, it forgets the limit with its last one."""
+    at_limit: bool
+    """Whether the limit is as desired, to 1 W, and enforced."""
+
+    @property
+    def capped(self) -> bool | None:
+        """Whether the power limit holds the clocks down."""
+        return None if self.throttle is None else "sw_power_cap" in self.throttle
+
+
+@dataclass(frozen=True)
+class Event:
+    """Anything else that the agent says: what it changed, and what is wrong."""
+
+    time: datetime
+    level: str
+    """`info`, `warn` or `error`; an error is a reason for the pod not to be ready."""
+    name: str
+    """Such as `drift` or `unattainable`."""
+    gpu: str | None
+    """UUID; None where it is not about one GPU."""
+    fields: Mapping[str, str]
+    """The rest of the line."""
+
+
+def parse(line: str) -> Look | Event | None:
+    """What a line says; None for a line that is not the agent's, such as one that was cut off."""
+    if not _LINE.fullmatch(line.rstrip("\n")):
+        return None
+    fields = {key: value.strip('"') for key, value in re.findall(_PAIR, line)}
+    try:
+        time = datetime.fromisoformat(fields.pop("time"))
+        level, name = fields.pop("level"), fields.pop("msg")
+        if name != "look":
+            return Event(time, level, name, fields.pop("gpu", None), fields)
+        return _look(time, fields)
+    except (KeyError, ValueError):
+        return None
+
+
+def parse_all(lines: Iterable[str]) -> Iterator[Look | Event]:
+    """What the lines that are the agent's say, in their order."""
+    return (said for line in lines if (said := parse(line)) is not None)
+
+
+def _look(time: datetime, fields: Mapping[str, str]) -> Look:
+    throttle = fields["throttle"]
+    return Look(
+        time=time,
+        gpu=fields["gpu"],
+        index=None if fields["index"] == "unknown" else int(fields["index"]),
+        name=fields["name"],
+        desired=float(fields["desired_w"]),
+        limit=_number(fields["limit_w"]),
+        enforced=_number(fields["enforced_w"]),
+        draw=_number(fields["draw_w"]),
+        default=_number(fields["default_w"]),
+        minimum=_number(fields["min_w"]),
+        maximum=_number(fields["max_w"]),
+        utilization=_number(fields["util_pct"]),
+        temperature=_number(fields["temp_c"]),
+        memory_used=_number(fields["mem_used_mib"]),
+        memory_total=_number(fields["mem_total_mib"]),
+        throttle=None if throttle == "unknown" else frozenset(throttle.split(",")) - {"none"},
+        persistence={"Enabled": True, "Disabled": False}.get(fields["persistence"]),
+        at_limit=fields["at_limit"] == "true",
+    )
+
+
+def _number(text: str) -> float | None:
+    return None if text == "unknown" else float(text)

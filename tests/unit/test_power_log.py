@@ -1,0 +1,89 @@
+"""The agent's lines are read as they are written."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from gpuctl.power.log import Event, Look, parse, parse_all
+
+UUID = "GPU-8eb0778b-d464-b2c2-c1ff-53da4ffb64cd"
+LOOK = (
+    f"time=2026-11-25T02:42:54Z level=info msg=look gpu={UUID} index=0 "
+    'name="NVIDIA H200" desired_w=600 limit_w=600 enforced_w=550 draw_w=81.46 default_w=700 min_w=200 max_w=700 '
+    "util_pct=12 temp_c=37 mem_used_mib=1024 mem_total_mib=143771 throttle=sw_power_cap,hw_slowdown "
+    "persistence=Enabled at_limit=true"
+)
+NOON = datetime(2026, 11, 25, 2, 42, 54, tzinfo=UTC)
+
+
+def _look(line: str = LOOK) -> Look:
+    said = parse(line)
+    assert isinstance(said, Look)
+    return said
+
+
+def test_a_look_is_read_with_every_figure() -> None:
+    assert _look() == Look(
+        time=NOON,
+        gpu=UUID,
+        index=0,
+        name="NVIDIA H200",
+        desired=600,
+        limit=600,
+        enforced=550,
+        draw=81.46,
+        default=700,
+        minimum=200,
+        maximum=700,
+        utilization=12,
+        temperature=37,
+        memory_used=1024,
+        memory_total=143771,
+        throttle=frozenset({"sw_power_cap", "hw_slowdown"}),
+        persistence=True,
+        at_limit=True,
+    )
+
+
+@pytest.mark.parametrize(("throttle", "capped"), [("none", False), ("gpu_idle", False), ("sw_power_cap", True)])
+def test_a_card_is_at_its_cap_when_the_power_limit_slows_it(throttle: str, capped: bool) -> None:
+    assert _look(LOOK.replace("sw_power_cap,hw_slowdown", throttle)).capped is capped
+
+
+def test_what_a_card_does_not_tell_is_none_and_never_zero() -> None:
+    line = LOOK
+    for field in ("index=0", "limit_w=600", "enforced_w=550", "draw_w=81.46", "util_pct=12", "persistence=Enabled"):
+        line = line.replace(field, f"{field.split('=')[0]}=unknown")
+    look = _look(line.replace("throttle=sw_power_cap,hw_slowdown", "throttle=unknown"))
+    assert (look.index, look.limit, look.enforced, look.draw, look.utilization) == (None,) * 5
+    assert (look.persistence, look.throttle, look.capped) == (None, None, None)
+
+
+def test_anything_else_the_agent_says_is_an_event() -> None:
+    line = f'time=2026-11-25T02:42:54Z level=error msg=refused gpu={UUID} desired_w=300 exit=4 message="it\'s so: no"'
+    fields = {"desired_w": "300", "exit": "4", "message": "it's so: no"}
+    assert parse(line) == Event(NOON, "error", "refused", UUID, fields)
+    start = parse("time=2026-11-25T02:42:54Z level=info msg=start desired_w=300")
+    assert start == Event(NOON, "info", "start", None, {"desired_w": "300"})
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "'0300' in POWER_LIMIT_WATTS: not whole watts",
+        LOOK[:120],
+        LOOK.replace("at_limit=true", ""),
+        LOOK.replace("02:42:54Z", "99:42:54Z"),
+        LOOK.replace("draw_w=81.46", "draw_w=[N/A]"),
+        f"{LOOK} Error: something else wrote here",
+    ],
+    ids=["nothing", "another's", "cut off", "a field short", "no time", "no number", "mixed"],
+)
+def test_a_line_that_is_not_whole_is_left_out(line: str) -> None:
+    assert parse(line) is None
+
+
+def test_of_many_lines_those_of_the_agent_are_read_in_their_order() -> None:
+    lines = ["noise\n", f"{LOOK}\n", "time=2026-11-25T02:42:54Z level=info msg=stop owner=nobody\n"]
+    assert [type(said) for said in parse_all(lines)] == [Look, Event]
