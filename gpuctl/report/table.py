@@ -99,18 +99,24 @@ def _checks(entries: Sequence[Entry], *, in_ascii: bool) -> Iterator[Text]:
 
 def _entry(entry: Entry, *, in_ascii: bool) -> Iterator[Text]:
     yield _line(entry.outcome, headline(entry), in_ascii=in_ascii)
+    if entry.outcome is Outcome.SKIP:
+        yield from _remedy(entry.results[0].remedy)
     found = findings(entry)
     for facts, cause, remedy in with_remedies(found[:SHOWN]):
         for fact in facts:
             yield from (Text(_INDENT + line) for line in fact.splitlines())
         if cause:
             yield Text(f"{_INDENT}{cause}")
-        if remedy:
-            yield Text.assemble(_INDENT, "try: ", (remedy, "cyan"))
+        yield from _remedy(remedy)
     if len(found) > SHOWN:
         yield Text(f"{_INDENT}and {len(found) - SHOWN} more: {ALL}")
     if entry.outcome not in (Outcome.PASS, Outcome.SKIP):
         yield Text(f"{_INDENT}see {entry.check.anchor}", "dim")
+
+
+def _remedy(command: str) -> Iterator[Text]:
+    if command:
+        yield Text.assemble(_INDENT, "try: ", (command, "cyan"))
 
 
 def _line(outcome: Outcome, text: str, *, in_ascii: bool) -> Text:
