@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from gpuctl.checks import capacity, identity, kubernetes_api, nodes, stack_file
+from gpuctl.checks import capacity, identity, kubernetes_api, nodes, stack_file, workstation
 from gpuctl.checks.model import Check
 
 CHECKS: tuple[Check, ...] = (
@@ -12,7 +12,17 @@ CHECKS: tuple[Check, ...] = (
     *nodes.CHECKS,
     *capacity.CHECKS,
 )
-"""Every check of the project."""
+"""Every check of a cluster."""
+
+PREREQUISITES: tuple[Check, ...] = (
+    *workstation.PROGRAMS,
+    *stack_file.CHECKS,
+    *workstation.STACK,
+    *kubernetes_api.CHECKS,
+    nodes.nodes_exist,
+    *workstation.CLUSTER,
+)
+"""What must hold before the first `pulumi up`; only `gpuctl doctor --pre` asks those of the workstation."""
 
 
 def selected(

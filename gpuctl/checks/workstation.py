@@ -1,0 +1,261 @@
+"""What must be in place before the first `pulumi up`: programs on this machine, Pulumi's stack, nothing in the way."""
+
+import os
+import re
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+
+from gpuctl.checks.context import Context
+from gpuctl.checks.model import Category, Guide, Result, check, failed, passed, skipped
+from gpuctl.checks.pulumi_program import NOT_INSTALLED, pulumi, said
+from gpuctl.desired.ownership import foreign
+from gpuctl.settings.lines import line, written
+from gpuctl.settings.stack_file import CONFIG
+from gpuctl.settings.talos_tables import KUBERNETES_LINES
+
+WORKSTATION = Category("workstation", "this machine")
+
+_DISTRIBUTION = "talos-gpu-sharing"
+_MAKE_VENV = "make venv && . .venv/bin/activate"
+_STACK_FILE = "PULUMI_OPTION_CONFIG_FILE"
+"""Names the stack file that Pulumi reads when it is not the one in config/."""
+_PASSPHRASE = ("PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE")
+
+
+@check(
+    "PRE001",
+    WORKSTATION,
+    "the Pulumi CLI is installed and fits the project's SDK",
+    Guide(
+        cause="Pulumi is not installed, or its CLI is older than the SDK the project was tested with",
+        example="Pulumi CLI v3.100.0 does not fit SDK v3.259.0, which takes v3.259.0 or later, below v4",
+        confirm=("pulumi version",),
+        mend=("Install the newest CLI: `curl -fsSL https://get.pulumi.com | sh`.",),
+    ),
+)
+def pulumi_is_installed(context: Context) -> Iterator[Result]:
+    """Only a CLI that is not older than the SDK, of the same major version, is known to run the program."""
+    remedy = "curl -fsSL https://get.pulumi.com | sh"
+    ran = pulumi(context, "version")
+    sdk = _pinned().get("pulumi")
+    if ran is None:
+        yield failed(NOT_INSTALLED, remedy)
+    elif (found := _version(ran.stdout)) is None:
+        yield failed(f"the Pulumi CLI does not tell its version: {said(ran)}", remedy)
+    elif sdk is None:
+        yield skipped(f"whether Pulumi CLI {found} fits is not known: gpuctl runs without the project's environment")
+    else:
+        span = f"SDK v{sdk}, which takes v{sdk} or later, below v{int(sdk.split('.')[0]) + 1}"
+        if _numbers(found)[:1] == _numbers(sdk)[:1] and _numbers(found) >= _numbers(sdk):
+            yield passed(f"Pulumi CLI {found} fits {span}")
+        else:
+            yield failed(f"Pulumi CLI {found} does not fit {span}", remedy)
+
+
+@check(
+    "PRE002",
+    WORKSTATION,
+    "the program's Python packages are installed",
+    Guide(
+        cause="The project's Python environment was not made, or not made again after an update",
+        example="pulumi-kubernetes is not installed; the project takes 4.25.0",
+        confirm=(".venv/bin/pip list",),
+        mend=("Make the environment: `make venv`, then `. .venv/bin/activate`.",),
+    ),
+)
+def packages_are_installed(_: Context) -> Iterator[Result]:
+    """Those that are pinned, because Pulumi's engine and provider go by them; looked up, never imported."""
+    for name, wanted in _pinned().items():
+        try:
+            found = version(name)
+        except PackageNotFoundError:
+            yield failed(f"{name} is not installed; the project takes {wanted}", _MAKE_VENV, name)
+            continue
+        if found == wanted:
+            yield passed(f"{name} is {found}", name)
+        else:
+            yield failed(f"{name} is {found}; the project takes {wanted}", _MAKE_VENV, name)
+
+
+@check(
+    "PRE003",
+    WORKSTATION,
+    "kubectl is installed and fits the cluster's Kubernetes",
+    Guide(
+        cause="kubectl is not installed, or more than one minor version away from the cluster",
+        example="kubectl v1.28.2 does not fit Talos v1.13.9, which runs Kubernetes v1.31 to v1.36",
+        confirm=("kubectl version --client",),
+        mend=("Install the cluster's own version: https://kubernetes.io/docs/tasks/tools/.",),
+    ),
+    severity="warning",
+)
+def kubectl_is_installed(context: Context) -> Iterator[Result]:
+    """By Kubernetes' version skew policy: one minor version either way. Only the remedies need kubectl."""
+    talos, (first, last) = context.settings.talos_version, KUBERNETES_LINES[context.settings.talos_line]
+    remedy = f"curl -LO https://dl.k8s.io/release/{written(last)}.0/bin/linux/amd64/kubectl"
+    ran = context.programs.run("kubectl", "version", "--client", "-o", "json")
+    if ran is None:
+        yield failed("kubectl is not installed here; pulumi and gpuctl do without, their hints do not", remedy)
+        return
+    found = _version(ran.stdout)
+    span = f"Talos {talos}, which runs Kubernetes {written(first)} to {written(last)}"
+    if found is None:
+        yield failed(f"kubectl does not tell its version: {said(ran)}", remedy)
+    elif (first[0], first[1] - 1) <= line(found) <= (last[0], last[1] + 1):
+        yield passed(f"kubectl {found} fits {span}")
+    else:
+        yield failed(f"kubectl {found} does not fit {span}", remedy)
+
+
+@check(
+    "PRE004",
+    WORKSTATION,
+    "talosctl is installed and of the nodes' Talos line",
+    Guide(
+        cause="talosctl is not installed, or of another line than the nodes",
+        example="talosctl v1.9.5 is not of the line of Talos v1.13.9",
+        confirm=("talosctl version --client",),
+        mend=(
+            "Install the newest: `curl -sL https://talos.dev/install | sh`.",
+            "Or the release of the nodes: https://github.com/siderolabs/talos/releases.",
+        ),
+    ),
+    severity="warning",
+)
+def talosctl_is_installed(context: Context) -> Iterator[Result]:
+    """Talos advises the talosctl of the nodes' own version. Patches, upgrades and the kubeconfig need it."""
+    talos = context.settings.talos_version
+    remedy = "curl -sL https://talos.dev/install | sh"
+    ran = context.programs.run("talosctl", "version", "--client", "--short")
+    if ran is None:
+        yield failed("talosctl is not installed here; drivers come to the nodes through it", remedy)
+    elif (found := _version(ran.stdout + ran.stderr)) is None:
+        yield failed(f"talosctl does not tell its version: {said(ran)}", remedy)
+    elif line(found) == line(talos):
+        yield passed(f"talosctl {found} is of the line of Talos {talos}")
+    else:
+        yield failed(f"talosctl {found} is not of the line of Talos {talos}", remedy)
+
+
+@check(
+    "PRE005",
+    WORKSTATION,
+    "Pulumi is logged in to a backend",
+    Guide(
+        cause="Nobody has said where Pulumi keeps its state",
+        example="Pulumi is not logged in: PULUMI_ACCESS_TOKEN must be set for login during non-interactive [...]",
+        confirm=("pulumi whoami --verbose",),
+        mend=("State on this machine: `pulumi login --local`.", "Or in a bucket or Pulumi Cloud: `pulumi login URL`."),
+    ),
+)
+def pulumi_is_logged_in(context: Context) -> Iterator[Result]:
+    """Asked without a terminal, Pulumi says that it would have to ask."""
+    ran = pulumi(context, "whoami")
+    if ran is None:
+        yield skipped(NOT_INSTALLED)
+    elif ran.exit_code:
+        yield failed(f"Pulumi is not logged in: {said(ran)}", "pulumi login --local")
+    else:
+        yield passed(f"Pulumi is logged in as {ran.stdout.strip()}")
+
+
+@check(
+    "PRE006",
+    WORKSTATION,
+    "the stack exists in Pulumi's backend",
+    Guide(
+        cause="The stack file is there, and the stack itself was not made in this backend",
+        example="Pulumi does not know stack lab: no stack named 'lab' found",
+        confirm=("pulumi stack ls",),
+        mend=("Make it: `pulumi stack init lab`.", "Or log in to the backend that has it: `pulumi login URL`."),
+    ),
+)
+def stack_exists(context: Context) -> Iterator[Result]:
+    """A stack file alone is none."""
+    ran = pulumi(context, "stack", "output", "--json", "--stack", context.stack)
+    if ran is None:
+        yield skipped(NOT_INSTALLED)
+    elif "no stack named" in ran.stderr:
+        yield failed(f"Pulumi does not know stack {context.stack}: {said(ran)}", f"pulumi stack init {context.stack}")
+    elif ran.exit_code:
+        yield skipped(f"whether stack {context.stack} exists is not known: {said(ran)}")
+    else:
+        yield passed(f"stack {context.stack} exists")
+
+
+@check(
+    "PRE007",
+    WORKSTATION,
+    "the passphrase of the stack's secrets is at hand",
+    Guide(
+        cause="The stack's secrets are encrypted with a passphrase, and no variable names it: pulumi would ask, or end",
+        example="stack lab encrypts its secrets with a passphrase, and PULUMI_CONFIG_PASSPHRASE is not set",
+        confirm=("grep encryptionsalt config/Pulumi.lab.yaml",),
+        mend=(
+            "`export PULUMI_CONFIG_PASSPHRASE=...`; an empty one counts if `pulumi stack init` got an empty one.",
+            "Or keep it in a file: `export PULUMI_CONFIG_PASSPHRASE_FILE=PATH`.",
+        ),
+    ),
+    severity="warning",
+)
+def passphrase_is_set(context: Context) -> Iterator[Result]:
+    """Whether it is the right one only Pulumi can tell. On a terminal it asks."""
+    path = Path(os.environ.get(_STACK_FILE) or CONFIG / f"Pulumi.{context.stack}.yaml")
+    if not path.exists() or "\nencryptionsalt:" not in f"\n{path.read_text()}":
+        yield skipped(f"stack {context.stack} has no secrets that a passphrase encrypts")
+    elif known := [name for name in _PASSPHRASE if name in os.environ]:
+        yield passed(f"{known[0]} is set")
+    else:
+        fact = f"stack {context.stack} encrypts its secrets with a passphrase, and {_PASSPHRASE[0]} is not set"
+        yield failed(fact, f"read -rs {_PASSPHRASE[0]} && export {_PASSPHRASE[0]}")
+
+
+@check(
+    "PRE008",
+    WORKSTATION,
+    "nothing of others stands in the stack's way",
+    Guide(
+        cause="The namespace or the RuntimeClass exists already, made by hand or by another tool",
+        example="RuntimeClass nvidia exists already and was not made by this project: it would be taken over, [...]",
+        confirm=("kubectl --context admin@lab get runtimeclass nvidia -o yaml",),
+        mend=(
+            "Hand it over: `kubectl --context admin@lab label runtimeclass nvidia "
+            "app.kubernetes.io/part-of=gpu-sharing`; `pulumi destroy` then deletes it.",
+            "A namespace: or choose another with `pulumi config set gpu:namespace NAME --stack lab`.",
+        ),
+    ),
+)
+def nothing_is_in_the_way(context: Context) -> Iterator[Result]:
+    """`pulumi up` refuses for the same reason."""
+    found = foreign(context.settings, context.get)
+    for each in found:
+        yield failed(each.fact, each.hand_over, f"{each.kind} {each.name}")
+    if not found:
+        yield passed("no object of others has a name that the stack needs")
+
+
+def _pinned() -> dict[str, str]:
+    """Package -> the one version that the project takes; nothing where the project itself is not installed."""
+    try:
+        required = requires(_DISTRIBUTION) or []
+    except PackageNotFoundError:
+        return {}
+    return dict(each.split("==") for each in required if "==" in each)
+
+
+def _version(text: str) -> str | None:
+    found = re.search(r"v\d+\.\d+\.\d+[-\w.]*", text)
+    return found[0] if found else None
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", text)[:3]]
+
+
+PROGRAMS = (pulumi_is_installed, packages_are_installed)
+"""What can be told without a stack file."""
+STACK = (kubectl_is_installed, talosctl_is_installed, pulumi_is_logged_in, stack_exists, passphrase_is_set)
+"""What can be told without the cluster."""
+CLUSTER = (nothing_is_in_the_way,)
+CHECKS = (*PROGRAMS, *STACK, *CLUSTER)
