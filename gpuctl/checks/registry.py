@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from gpuctl.checks import capacity, identity, kubernetes_api, nodes, stack_file, workstation
+from gpuctl.checks import capacity, competitors, identity, kubernetes_api, nodes, stack_file, workloads, workstation
 from gpuctl.checks.model import Check
 
 CHECKS: tuple[Check, ...] = (
@@ -11,6 +11,8 @@ CHECKS: tuple[Check, ...] = (
     *identity.CHECKS,
     *nodes.CHECKS,
     *capacity.CHECKS,
+    *competitors.CHECKS,
+    *workloads.CHECKS,
 )
 """Every check of a cluster."""
 

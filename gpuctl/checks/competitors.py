@@ -1,0 +1,191 @@
+"""What else in the cluster sets up GPUs: two owners of one thing undo each other's work."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+
+from gpuctl.checks.context import Context
+from gpuctl.checks.daemon_pods import pod_on
+from gpuctl.checks.model import Guide, Result, check, failed, passed
+from gpuctl.checks.wording import listed
+from gpuctl.checks.workloads import PODS, is_own
+from gpuctl.cluster import Manifest, Pod
+from gpuctl.desired.device_plugin import NAME as PLUGIN
+from gpuctl.desired.power_limit import NAME as POWER_LIMIT
+
+_PLUGINS = {
+    r"/k8s-device-plugin\b": "another NVIDIA device plugin",
+    r"\bnvidia-gpu-device-plugin\b": "Google's device plugin",
+    r"\bhami\b|vgpu-device-plugin": "the device plugin of HAMi",
+    r"dra-driver-gpu|dra-driver-nvidia-gpu": "NVIDIA's DRA driver",
+}
+"""Image -> what it is. Each registers GPUs with the kubelet, or cannot stand beside what does."""
+_SETUPS = {
+    r"/gpu-operator\b": "NVIDIA's GPU Operator",
+    r"/gpu-feature-discovery\b": "GPU Feature Discovery",
+    r"/container-toolkit\b": "the GPU Operator's container toolkit",
+    r"/k8s-mig-manager\b": "NVIDIA's MIG manager",
+    r"nvidia/driver\b": "the GPU Operator's driver",
+}
+_OTHER_DUTIES = {"gpu-feature-discovery", "mps-control-daemon-ctr", "config-manager"}
+"""Containers of NVIDIA's Helm chart that run the device plugin's image and are none."""
+_WRITERS = re.compile(r"power-?limit|gpu-power-(agent|manager)|nvidia[-_]oc\b")
+_DYNAMO = "dynamo.nvidia.com/gpu-power-limit"
+"""The annotation by which the power agent of NVIDIA Dynamo is told a limit."""
+
+
+@check(
+    "POD010",
+    PODS,
+    "no other device plugin serves the stack's nodes",
+    Guide(
+        cause="Two device plugins register the same GPUs, and the kubelet believes the one that came last",
+        example="another NVIDIA device plugin runs on gpu-1: kube-system/nvidia-device-plugin-daemonset-x7k2p",
+        confirm=("kubectl --context admin@lab get daemonsets -A -o wide",),
+        mend=(
+            "Keep one of the two: remove the other, or keep it off these nodes with its node selector.",
+            "After that: `kubectl rollout restart -n gpu-device-plugin daemonset/nvidia-device-plugin`.",
+        ),
+    ),
+)
+def no_other_device_plugin(context: Context) -> Iterator[Result]:
+    """By image, so that another name does not hide it; on other nodes it is none of the stack's business."""
+    nodes = {node.name for node in context.settings.nodes}
+    found = _found(context, _PLUGINS, nodes)
+    for (what, namespace), pods in found.items():
+        yield _competitor(context, f"{what} runs on {_nodes(pods)}", namespace, pods)
+    if not found:
+        yield passed("the stack's device plugin is the only one on its nodes")
+
+
+@check(
+    "POD011",
+    PODS,
+    "nothing else sets up the cluster's GPUs",
+    Guide(
+        cause="The GPU Operator or one of its parts is in the cluster: it labels nodes and deploys a device plugin too",
+        example="NVIDIA's GPU Operator is in the cluster: gpu-operator/gpu-operator-5b6c7d8f9-2kq4z",
+        confirm=("kubectl --context admin@lab get pods -A -l app.kubernetes.io/part-of=gpu-operator",),
+        mend=(
+            "Keep it off the stack's nodes: `kubectl label node gpu-1 nvidia.com/gpu.deploy.operands=false`.",
+            "Or leave GPUs to it, and take the stack away with `pulumi destroy`.",
+        ),
+    ),
+    severity="warning",
+)
+def no_other_setup(context: Context) -> Iterator[Result]:
+    """Anywhere in the cluster: an operator acts on nodes where it does not run."""
+    found = _found(context, _SETUPS, None)
+    for (what, namespace), pods in found.items():
+        yield _competitor(context, f"{what} is in the cluster", namespace, pods)
+    if not found:
+        yield passed("no GPU Operator and none of its parts is in the cluster")
+
+
+@check(
+    "POD012",
+    PODS,
+    "nothing else sets power limits",
+    Guide(
+        cause="Another agent writes power limits, and each undoes what the other has set",
+        example="what looks like another power-limit agent runs on gpu-1: dynamo/gpu-power-agent-x7k2p",
+        confirm=("kubectl --context admin@lab logs -n gpu-device-plugin ds/nvidia-power-limit",),
+        mend=("Remove the other agent, or leave the limits to it: `pulumi config set gpu:powerManagement false`.",),
+    ),
+    severity="warning",
+)
+def no_other_power_agent(context: Context) -> Iterator[Result]:
+    """By name, image or the annotation of NVIDIA Dynamo; the agent's log has drift after drift where one is missed."""
+    if not context.settings.power_management:
+        yield passed("the stack sets no power limits")
+        return
+    nodes = {node.name for node in context.settings.nodes}
+    found: dict[str, list[Pod]] = defaultdict(list)
+    for pod in context.pods:
+        if pod.node in nodes and pod.active and not is_own(context, pod) and _writes_limits(pod):
+            found[pod.namespace].append(pod)
+    for namespace, pods in found.items():
+        yield _competitor(context, f"what looks like another power-limit agent runs on {_nodes(pods)}", namespace, pods)
+    if not found:
+        yield passed("no other power-limit agent is known on the stack's nodes")
+
+
+@check(
+    "POD020",
+    PODS,
+    "nothing forbids the stack's own pods",
+    Guide(
+        cause="Talos enforces the Pod Security level baseline on every namespace that does not say privileged",
+        example='daemonset/nvidia-device-plugin gets no pods: violates PodSecurity "baseline:latest": hostPath volumes',
+        confirm=("kubectl --context admin@lab describe daemonset -n gpu-device-plugin",),
+        mend=("`pulumi up --refresh --stack lab` puts the namespace's labels back.",),
+    ),
+    retry=True,
+)
+def own_pods_are_allowed(context: Context) -> Iterator[Result]:
+    """A DaemonSet whose pods are forbidden applies without an error; only its events tell."""
+    components = [PLUGIN, POWER_LIMIT] if context.settings.power_management else [PLUGIN]
+    nodes = [node.name for node in context.settings.nodes if node.name in context.nodes]
+    lacking = {component for component in components for node in nodes if pod_on(context, component, node) is None}
+    refusals = _refusals(context) if lacking else {}
+    for name, message in refusals.items():
+        pod_security = "violates PodSecurity" in message
+        cause = f"namespace {context.settings.namespace} does not allow privileged pods" if pod_security else ""
+        mend = f"pulumi up --refresh --stack {context.stack}"
+        describe = context.kubectl("describe", "daemonset", "-n", context.settings.namespace, name)
+        fact = f"daemonset/{name} gets no pods: {message}"
+        yield failed(fact, mend if pod_security else describe, f"daemonset/{name}", cause)
+    if not refusals:
+        yield passed("the API server refuses none of the stack's pods")
+
+
+def _refusals(context: Context) -> dict[str, str]:
+    """DaemonSet -> why it could not make a pod, the last time."""
+    events = context.cluster.list("Event", context.settings.namespace, {"reason": "FailedCreate"})
+    events.sort(key=_time)
+    return {
+        event["involvedObject"]["name"]: event.get("message", "")
+        for event in events
+        if event["involvedObject"].get("kind") == "DaemonSet"
+    }
+
+
+def _time(event: Manifest) -> str:
+    return event.get("lastTimestamp") or event.get("eventTime") or ""
+
+
+def _found(context: Context, known: Mapping[str, str], nodes: set[str] | None) -> dict[tuple[str, str], list[Pod]]:
+    """What it is and its namespace -> its pods, on some nodes or on all."""
+    found: dict[tuple[str, str], list[Pod]] = defaultdict(list)
+    for pod in context.pods:
+        concerns = pod.active and (nodes is None or pod.node in nodes) and not is_own(context, pod)
+        if concerns and (what := _kind(pod, known)):
+            found[what, pod.namespace].append(pod)
+    return found
+
+
+def _kind(pod: Pod, known: Mapping[str, str]) -> str:
+    for container in pod.spec.containers:
+        image = f"/{container.name}" if container.name in _OTHER_DUTIES else f"/{container.image}"
+        for pattern, what in known.items():
+            if re.search(pattern, image):
+                return what
+    return ""
+
+
+def _writes_limits(pod: Pod) -> bool:
+    texts = [pod.name, *(container.image for container in pod.spec.containers)]
+    return _DYNAMO in pod.metadata.annotations or any(map(_WRITERS.search, texts))
+
+
+def _nodes(pods: list[Pod]) -> str:
+    return listed(sorted({pod.node for pod in pods}))
+
+
+def _competitor(context: Context, what: str, namespace: str, pods: list[Pod]) -> Result:
+    names = listed([f"{namespace}/{pod.name}" for pod in pods])
+    shown = context.kubectl("get", "daemonsets,deployments", "-n", namespace, "-o", "wide")
+    return failed(f"{what}: {names}", shown, f"namespace/{namespace}")
+
+
+CHECKS = (own_pods_are_allowed, no_other_device_plugin, no_other_setup, no_other_power_agent)
