@@ -13,8 +13,7 @@ SLICES, MORE_SLICES = 4, 6
 PODS = 9
 WATTS = 300
 
-_NODE_SECONDS = 20
-_PODS_SECONDS = 40
+_SECONDS = 120
 _STACK = "demo"
 _STACK_FILE = CONFIG / f"Pulumi.{_STACK}.yaml"
 _UP = ("pulumi", "up", "--yes", "--skip-preview", "--suppress-outputs", "--suppress-progress", "--stack", _STACK)
@@ -102,7 +101,7 @@ class Story:
             figures.NODES,
             figures.offered,
             {NODE: str(GPUS * slices)},
-            _NODE_SECONDS,
+            _SECONDS,
         )
 
     def _show_limits(self) -> list[str]:
@@ -113,7 +112,7 @@ class Story:
             figures.LIMITS,
             lambda output: list(figures.limits(output).values()),
             [float(WATTS)] * GPUS,
-            _NODE_SECONDS,
+            _SECONDS,
         )
         return list(figures.limits(output))
 
@@ -127,7 +126,7 @@ class Story:
             figures.PODS,
             figures.placement,
             dict.fromkeys(uuids, SLICES) | {"Pending": PODS - room},
-            _PODS_SECONDS,
+            _SECONDS,
         )
         waiting = next(pod.name for pod in figures.pods(output) if pod.phase == "Pending")
         screen.until(
@@ -135,7 +134,7 @@ class Story:
             figures.why_pending(waiting),
             figures.shortage,
             "Insufficient nvidia.com/gpu",
-            _PODS_SECONDS,
+            _SECONDS,
         )
         return waiting
 
@@ -155,7 +154,7 @@ class Story:
             figures.PODS,
             read,
             {"running": PODS, "restarts": 0, f"{waiting} runs": True},
-            _PODS_SECONDS,
+            _SECONDS,
         )
 
     def _show_configuration(self, slices: int) -> None:
@@ -168,7 +167,7 @@ class Story:
             figures.CONFIG,
             figures.replicas,
             str(slices),
-            _NODE_SECONDS,
+            _SECONDS,
         )
 
     def _suggest(self, *, real: bool) -> None:

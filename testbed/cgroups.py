@@ -16,7 +16,7 @@ ROOT = Path("/sys/fs/cgroup")
 CONTROLLERS = ("cpuset", "cpu", "io", "memory", "hugetlb", "pids")
 """Controllers that the kubelet asks of cgroup v2."""
 
-_KILL_SECONDS = 10
+_KILL_SECONDS = 60
 
 
 def is_unified() -> bool:

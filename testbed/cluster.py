@@ -27,7 +27,7 @@ from testbed.node import Node
 from testbed.parts import Parts
 from testbed.progress import say, step
 
-_READY_SECONDS = 60
+_READY_SECONDS = 180
 _DRIVER_TRACES = (Path("/dev/nvidiactl"), Path("/proc/driver/nvidia/version"))
 
 

@@ -18,7 +18,7 @@ from testbed.kube_api import Access, KubeApi
 PORTS = ("etcd", "etcd-peers", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 """The ports a control plane listens on, by the program they belong to."""
 
-_START_SECONDS = 60
+_START_SECONDS = 180
 _STOP_ORDER = ("kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from testbed.go_tools import PROVIDER_VERSION
 from testbed.layout import ClusterDir
 
-_CLIENT_TIMEOUT_SECONDS = 20
+_CLIENT_TIMEOUT_SECONDS = 60
 
 
 def prepare(directory: ClusterDir, provider: Path) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_TIMEOUT_SECONDS = 5
+_TIMEOUT_SECONDS = 30
 
 Object = dict[str, Any]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from testbed import process
 from testbed.kube_api import KubeApi, is_ready
 
-_START_SECONDS = 30
+_START_SECONDS = 120
 _ANNOTATION = "kwok.x-k8s.io/node"
 _GPU = "nvidia.com/gpu"
 _LEASE_SECONDS = 40

@@ -11,7 +11,7 @@ from testbed.errors import BedError
 from testbed.layout import Slot
 from testbed.netlink import Netlink
 
-_GONE_SECONDS = 10
+_GONE_SECONDS = 60
 
 
 def exists(name: str) -> bool:

@@ -22,7 +22,7 @@ from testbed.gpus import SimulatedGpu
 from testbed.netlink import Netlink
 from testbed.node_config import SOCKET, NodeConfig
 
-_START_SECONDS = 30
+_START_SECONDS = 120
 _STOP_SECONDS = 10
 
 

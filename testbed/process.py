@@ -15,7 +15,7 @@ from pathlib import Path
 from testbed.errors import BedError
 
 _POLL_SECONDS = 0.02
-_RECORD_SECONDS = 10
+_RECORD_SECONDS = 60
 _INTERRUPTED_SECONDS = 0.5
 _LOG_TAIL_LINES = 12
 _START_TIME_FIELD = 22
@@ -56,7 +56,7 @@ def start(directory: Path, name: str, command: Sequence[str]) -> None:
 
 def stop(directory: Path, name: str, seconds: float = 10) -> None:
     """Ends a daemon: SIGTERM, after `seconds` SIGKILL. Nothing happens when it does not run."""
-    for number, patience in ((signal.SIGTERM, seconds), (signal.SIGKILL, 10)):
+    for number, patience in ((signal.SIGTERM, seconds), (signal.SIGKILL, 60)):
         running = pid(directory, name)
         if running is None:
             break

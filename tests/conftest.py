@@ -9,13 +9,20 @@ import pytest
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _SHARED_CLUSTER = ("cluster", "node", "demo", "testbed")
+_CLUSTER_SECONDS = 1800
+"""Ends a test that hangs; longer than all waits of a test together, each of which ends by itself."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keeps the tests of a folder whose cluster they share in one process; the others go wherever there is room."""
+    """Keeps the tests of a folder whose cluster they share in one process; the others go wherever there is room.
+
+    A test on a cluster gets more time than the others.
+    """
     root = Path(__file__).parent
     for item in items:
         folder = item.path.relative_to(root).parts[0]
         if folder in _SHARED_CLUSTER:
             item.add_marker(pytest.mark.xdist_group(folder))
+        if item.get_closest_marker("cluster") or item.get_closest_marker("node"):
+            item.add_marker(pytest.mark.timeout(_CLUSTER_SECONDS, func_only=True))

@@ -14,7 +14,7 @@ from gpuctl.desired.names import PART_OF, PRESENT_LABEL, PROFILE_LABEL
 from gpuctl.settings import Settings, read_config
 
 REPOSITORY = Path(__file__).parents[2]
-_SECONDS = 120
+_SECONDS = 300
 _PROJECT = "name: gpu\nruntime: python\n"
 
 Environment = Mapping[str, str]

@@ -16,7 +16,7 @@ from tests.cluster.pulumi_stack import REPOSITORY, Environment, Key, Stack, chil
 pytestmark = pytest.mark.cluster
 
 
-def eventually(what: str, holds: Callable[[], bool], seconds: float = 30) -> None:
+def eventually(what: str, holds: Callable[[], bool], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, f"{what}: not within {seconds} s"

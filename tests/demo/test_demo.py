@@ -116,7 +116,6 @@ def without_namespaces(tmp_path: Path) -> Iterator[tuple[Cluster, str]]:
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(180, func_only=True)
 def test_without_real_nodes_it_says_so_and_shows_what_can_be_shown(without_namespaces: tuple[Cluster, str]) -> None:
     cluster, path = without_namespaces
     command = [sys.executable, "-m", "demo", "--name", cluster.name]

@@ -11,7 +11,7 @@ import pytest
 from testbed.cluster import Cluster
 from tests.node.bed import REPOSITORY, require_real_nodes
 
-pytestmark = [pytest.mark.node, pytest.mark.timeout(180, func_only=True)]
+pytestmark = pytest.mark.node
 
 NAME = "l2-demo"
 
@@ -26,7 +26,7 @@ def shown() -> Iterator[str]:
     before = stack_file.read_bytes()
     try:
         command = [sys.executable, "-m", "demo", "--name", NAME]
-        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=170, check=False)
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=900, check=False)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
         assert stack_file.read_bytes() == before, "the checkout stays as it is"
         yield done.stdout

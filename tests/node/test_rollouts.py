@@ -7,10 +7,8 @@ import pytest
 from gpuctl.desired.names import CHECKSUM_ANNOTATION
 from tests.node.bed import GPU, NAMESPACE, PLUGIN, Bed, gpu_pod, stack_file, wait_for
 
-pytestmark = [pytest.mark.node, pytest.mark.timeout(180, func_only=True)]
+pytestmark = pytest.mark.node
 
-SECONDS = 20
-POD_SECONDS = 30
 PROFILE = ("gpu-1", "gpu-3")
 """The nodes of the default profile."""
 
@@ -32,9 +30,9 @@ def crashing(bed: Bed) -> list[str]:
 def test_one_slice_means_whole_gpus_and_another_profile_is_left_alone(deployed: Bed) -> None:
     other = deployed.name_of(PLUGIN, "gpu-2")
     deployed.deploy(stack_file(slices=1))
-    wait_for({"gpu-1": 2, "gpu-2": 2, "gpu-3": 1}, lambda: offers(deployed), SECONDS)
+    wait_for({"gpu-1": 2, "gpu-2": 2, "gpu-3": 1}, lambda: offers(deployed))
     deployed.create(gpu_pod("whole", "gpu-3"))
-    wait_for({"whole": deployed.gpus("gpu-3")[0].uuid}, deployed.devices, POD_SECONDS)
+    wait_for({"whole": deployed.gpus("gpu-3")[0].uuid}, deployed.devices)
     config_map = deployed.get("configmap", "-n", NAMESPACE, "nvidia-device-plugin-config")
     assert "sharing" not in config_map["data"]["config.yaml"]
     assert deployed.name_of(PLUGIN, "gpu-2") == other
@@ -42,15 +40,15 @@ def test_one_slice_means_whole_gpus_and_another_profile_is_left_alone(deployed: 
 
 def test_slices_under_the_name_gpu_shared(bed: Bed) -> None:
     bed.deploy(stack_file(renameByDefault=True))
-    wait_for({"gpu-1": 8, "gpu-2": 2, "gpu-3": 4}, lambda: offers(bed, f"{GPU}.shared"), SECONDS)
-    wait_for({"gpu-1": 0, "gpu-2": 0, "gpu-3": 0}, lambda: offers(bed), SECONDS)
+    wait_for({"gpu-1": 8, "gpu-2": 2, "gpu-3": 4}, lambda: offers(bed, f"{GPU}.shared"))
+    wait_for({"gpu-1": 0, "gpu-2": 0, "gpu-3": 0}, lambda: offers(bed))
     assert all(bed.is_ready(PLUGIN, node) for node in ("gpu-1", "gpu-2", "gpu-3"))
 
 
 def test_a_configuration_on_which_the_plugin_exits_stops_at_the_first_node(deployed: Bed) -> None:
     """The settings refuse such a configuration, so it is made by hand here; `pulumi up --refresh` mends it."""
     usual = {"gpu-1": 8, "gpu-2": 2, "gpu-3": 4}
-    wait_for(usual, lambda: offers(deployed), SECONDS)
+    wait_for(usual, lambda: offers(deployed))
     before = {node: deployed.name_of(PLUGIN, node) for node in PROFILE}
     deployed.changed_by_hand()
     sharing = {"timeSlicing": {"resources": [{"name": GPU, "replicas": 1}]}}
@@ -58,9 +56,10 @@ def test_a_configuration_on_which_the_plugin_exits_stops_at_the_first_node(deplo
     patch(deployed, "configmap", f"{PLUGIN}-config", {"data": {"config.yaml": text}})
     template = {"metadata": {"annotations": {CHECKSUM_ANNOTATION: "by hand"}}}
     patch(deployed, "daemonset", PLUGIN, {"spec": {"template": template}})
-    wait_for(1, lambda: len(crashing(deployed)), SECONDS)
-    spared = next(node for node in PROFILE if node not in crashing(deployed))
-    wait_for(usual | {crashing(deployed)[0]: 0}, lambda: offers(deployed), SECONDS)
+    wait_for(1, lambda: len(crashing(deployed)))
+    (crashed,) = crashing(deployed)
+    spared = next(node for node in PROFILE if node != crashed)
+    wait_for(usual | {crashed: 0}, lambda: offers(deployed))
     assert deployed.name_of(PLUGIN, spared) == before[spared]
     deployed.deploy(stack_file())
-    wait_for(usual, lambda: offers(deployed), SECONDS)
+    wait_for(usual, lambda: offers(deployed))

@@ -8,10 +8,8 @@ import yaml
 
 from tests.node.bed import NAMESPACE, PLUGIN, Bed, gpu_pod, wait_for
 
-pytestmark = [pytest.mark.node, pytest.mark.timeout(180, func_only=True)]
+pytestmark = pytest.mark.node
 
-NODE_SECONDS = 15
-POD_SECONDS = 30
 OFFER = {"gpu-1": 8, "gpu-2": 2, "gpu-3": 4}
 
 
@@ -26,43 +24,41 @@ def message(bed: Bed, pod: str) -> str:
 
 
 def test_each_node_offers_its_gpus_times_the_slices_of_its_profile(deployed: Bed) -> None:
-    wait_for(OFFER, lambda: offers(deployed), NODE_SECONDS)
+    wait_for(OFFER, lambda: offers(deployed))
 
 
 def test_fourteen_pods_share_four_gpus_and_the_fifteenth_waits(deployed: Bed) -> None:
-    wait_for(OFFER, lambda: offers(deployed), NODE_SECONDS)
+    wait_for(OFFER, lambda: offers(deployed))
     deployed.create(*(gpu_pod(f"share-{number}") for number in range(15)))
-    wait_for({"Running": 14, "Pending": 1}, lambda: dict(Counter(deployed.phases().values())), POD_SECONDS)
+    wait_for({"Running": 14, "Pending": 1}, lambda: dict(Counter(deployed.phases().values())))
     first, second = deployed.gpus("gpu-1")
     (third,), (fourth,) = deployed.gpus("gpu-2"), deployed.gpus("gpu-3")
     expected = {first.uuid: 4, second.uuid: 4, third.uuid: 2, fourth.uuid: 4}
-    wait_for(
-        expected, lambda: Counter(device.partition("::")[0] for device in deployed.devices().values()), POD_SECONDS
-    )
+    wait_for(expected, lambda: Counter(device.partition("::")[0] for device in deployed.devices().values()))
     (waiting,) = (name for name, phase in deployed.phases().items() if phase == "Pending")
     assert "3 Insufficient nvidia.com/gpu" in message(deployed, waiting)
 
 
 def test_a_pod_sees_its_own_gpu_and_no_other(deployed: Bed) -> None:
     deployed.create(gpu_pod("one", "gpu-1"))
-    wait_for({"one": "Running"}, deployed.phases, POD_SECONDS)
+    wait_for({"one": "Running"}, deployed.phases)
     listing = deployed.output("kubectl", "exec", "one", "--", "nvidia-smi", "-L").splitlines()
-    wait_for(True, lambda: "one" in deployed.devices(), POD_SECONDS)
+    wait_for(True, lambda: "one" in deployed.devices())
     assert len(listing) == 1
     assert deployed.devices()["one"].partition("::")[0] in listing[0]
 
 
 def test_a_pod_that_asks_for_no_gpu_sees_none(deployed: Bed) -> None:
     deployed.create(gpu_pod("none", "gpu-1", gpus=None))
-    wait_for({"none": "Running"}, deployed.phases, POD_SECONDS)
+    wait_for({"none": "Running"}, deployed.phases)
     assert deployed.run("kubectl", "exec", "none", "--", "nvidia-smi", "-L").returncode != 0
     assert "NVIDIA_VISIBLE_DEVICES" not in deployed.output("kubectl", "exec", "none", "--", "env")
 
 
 def test_a_pod_that_asks_for_two_slices_is_refused(deployed: Bed) -> None:
-    wait_for(OFFER, lambda: offers(deployed), NODE_SECONDS)
+    wait_for(OFFER, lambda: offers(deployed))
     deployed.create(gpu_pod("two", "gpu-1", gpus=2))
-    wait_for({"two": "Failed"}, deployed.phases, POD_SECONDS)
+    wait_for({"two": "Failed"}, deployed.phases)
     assert deployed.pods()["two"]["status"]["reason"] == "UnexpectedAdmissionError"
     assert "maximum request size for shared resources is 1" in message(deployed, "two")
 

@@ -5,12 +5,12 @@ import pytest
 from gpuctl.desired.names import PRESENT_LABEL, PROFILE_LABEL
 from tests.node.bed import NAMESPACE, NODES, Bed, wait_for
 
-pytestmark = [pytest.mark.node, pytest.mark.timeout(180, func_only=True)]
+pytestmark = pytest.mark.node
 
 
 def test_destroy_gives_limits_back_and_takes_labels_and_pods_away(deployed: Bed) -> None:
     gpus = [gpu for node in NODES for gpu in deployed.gpus(node.name)]
-    wait_for([300.0, 300.0, 250.0, 300.0], lambda: [gpu.power_limit for gpu in gpus], 15)
+    wait_for([300.0, 300.0, 250.0, 300.0], lambda: [gpu.power_limit for gpu in gpus])
     deployed.destroy()
     assert [gpu.power_limit for gpu in gpus] == [350.0, 350.0, 450.0, 350.0]
     for node in deployed.cluster.api.nodes().values():
@@ -18,4 +18,4 @@ def test_destroy_gives_limits_back_and_takes_labels_and_pods_away(deployed: Bed)
     assert deployed.get("pods", "-A")["items"] == []
     assert deployed.run("kubectl", "get", "namespace", NAMESPACE).returncode != 0
     assert deployed.get("runtimeclasses")["items"] == []
-    wait_for([0, 0, 0], lambda: [deployed.allocatable(node.name) for node in NODES], 15)
+    wait_for([0, 0, 0], lambda: [deployed.allocatable(node.name) for node in NODES])

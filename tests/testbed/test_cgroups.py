@@ -39,7 +39,7 @@ def test_removing_the_group_kills_daemons_and_containers(group: cgroups.NodeCgro
     daemon, container = start_in(group.entrance), start_in(pod / "cgroup.procs")
     assert len(group.processes()) >= 2
     group.remove()
-    assert [daemon.wait(timeout=5), container.wait(timeout=5)]
+    assert [daemon.wait(timeout=30), container.wait(timeout=30)]
     assert group.processes() == []
     assert folders(group.name) == []
 

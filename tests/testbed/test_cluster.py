@@ -30,9 +30,8 @@ OBSTACLE = capabilities()
 real_nodes = [
     pytest.mark.node,
     pytest.mark.skipif(OBSTACLE is not None, reason=str(OBSTACLE)),
-    pytest.mark.timeout(180, func_only=True),  # a fixture may have to build the tools first
 ]
-control_plane = [pytest.mark.cluster, pytest.mark.timeout(180, func_only=True)]
+control_plane = pytest.mark.cluster
 
 RUNTIME_CLASS = {
     "apiVersion": "node.k8s.io/v1",
@@ -73,7 +72,7 @@ def create(cluster: Cluster, document: object) -> None:
     kubectl(cluster, "create", "-f", "-", document=document)
 
 
-def eventually(what: str, holds: Callable[[], bool], seconds: float = 60) -> None:
+def eventually(what: str, holds: Callable[[], bool], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
@@ -220,7 +219,7 @@ class TestWhatIsLeft:
                 assert line, "it ended by itself"
             prefix = prefix_of(cluster)
             os.killpg(up.pid, sent)
-            up.communicate(timeout=60)
+            up.communicate(timeout=180)
         if sent == signal.SIGKILL:
             assert remains(NAME, prefix)
             cluster.down()

@@ -28,7 +28,7 @@ def test_a_started_daemon_is_alive_in_a_session_of_its_own(directory: Path) -> N
     pid = process.pid(directory, "daemon")
     assert pid is not None
     assert os.getsid(pid) == pid
-    command_line, deadline = Path(f"/proc/{pid}/cmdline"), time.monotonic() + 5
+    command_line, deadline = Path(f"/proc/{pid}/cmdline"), time.monotonic() + 30
     while command_line.read_bytes() != b"sleep\x0060\0":  # a moment later than its record
         assert time.monotonic() < deadline
 
@@ -62,7 +62,7 @@ def test_a_stopped_daemon_is_gone_and_may_be_stopped_again(directory: Path) -> N
 def test_a_daemon_that_ignores_sigterm_is_killed(directory: Path) -> None:
     process.start(directory, "daemon", ["sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 0.05; done"])
     log = process.log_file(directory, "daemon")
-    process.wait(directory, "daemon", "it ignores SIGTERM", lambda: "deaf" in log.read_text(), 5)
+    process.wait(directory, "daemon", "it ignores SIGTERM", lambda: "deaf" in log.read_text(), 30)
     process.stop(directory, "daemon", seconds=0.1)
     assert not process.alive(directory, "daemon")
 
@@ -90,7 +90,7 @@ def test_a_daemon_that_nobody_reaped_yet_counts_as_ended(directory: Path) -> Non
 def test_waiting_for_a_daemon_that_ends_fails_at_once_with_its_last_words(directory: Path) -> None:
     process.start(directory, "daemon", ["sh", "-c", "echo no such flag >&2; exit 1"])
     with pytest.raises(BedError, match=r"(?s)daemon ended before it answers.*daemon\.log.*no such flag"):
-        process.wait(directory, "daemon", "it answers", lambda: False, 10)
+        process.wait(directory, "daemon", "it answers", lambda: False, 60)
 
 
 def test_waiting_ends_when_the_time_is_over(directory: Path) -> None:
@@ -106,6 +106,6 @@ def test_a_daemon_gets_no_proxy(directory: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("KEPT", "yes")
     process.start(directory, "daemon", ["sh", "-c", "env; echo end; sleep 60"])
     log = process.log_file(directory, "daemon")
-    process.wait(directory, "daemon", "it printed", lambda: "end\n" in log.read_text(), 5)
+    process.wait(directory, "daemon", "it printed", lambda: "end\n" in log.read_text(), 30)
     assert "proxy.invalid" not in log.read_text()
     assert "KEPT=yes" in log.read_text()
