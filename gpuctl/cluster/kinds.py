@@ -15,6 +15,7 @@ _NAMESPACED = {
 }
 _GLOBAL = {
     "Namespace": ("", "v1", "namespaces"),
+    "Node": ("", "v1", "nodes"),
     "PriorityClass": ("scheduling.k8s.io", "v1", "priorityclasses"),
     "RuntimeClass": ("node.k8s.io", "v1", "runtimeclasses"),
     "SelfSubjectAccessReview": ("authorization.k8s.io", "v1", "selfsubjectaccessreviews"),

@@ -30,6 +30,8 @@ class PodRun:
     sees: tuple[Gpu, ...] = ()
     device_files: tuple[str, ...] = ()
     """GPUs under /dev in the pod."""
+    answer: str = ""
+    """What nvidia-smi said instead of GPUs."""
     started: str = ""
     finished: str = ""
     """Empty when it did not come to its end."""
@@ -87,6 +89,8 @@ class ExtraPod:
     """The scheduler's, from the pod's condition."""
     seconds: float
     """How long it was watched."""
+    node: str = ""
+    """Where it went against all expectation."""
     events: tuple[str, ...] = ()
     """Word by word."""
 
@@ -116,8 +120,8 @@ class Record:
     """Version of the API server."""
     resource: str
     started: str
-    finished: str
-    nodes: tuple[NodeRun, ...]
+    finished: str = ""
+    nodes: tuple[NodeRun, ...] = ()
     pods: tuple[PodRun, ...] = ()
     together: str = ""
     """When one answer of the API server said that all of them were running; empty when none did."""

@@ -1,0 +1,211 @@
+"""A run of the coexistence proof: pods take every free slice, wait for each other, and are let go together."""
+
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from threading import Event
+
+from gpuctl.cluster import Cluster, Pod, RejectedError
+from gpuctl.desired.capacity import resource_name
+from gpuctl.settings import Settings
+from gpuctl.sharing import manifests
+from gpuctl.sharing.crew import Crew
+from gpuctl.sharing.observing import busy, cannot_be_pulled, cuda_run, node_run, pod_run, problem, unschedulable
+from gpuctl.sharing.place import Place
+from gpuctl.sharing.record import CudaRun, ExtraPod, NodeRun, PodRun, Record
+
+CUDA_IMAGE = "nvcr.io/nvidia/k8s/cuda-sample:vectoradd-cuda12.5.0"
+"""NVIDIA's vector addition."""
+
+_PATIENCE_SECONDS = 60
+"""Without any change."""
+_PULL_SECONDS = 600
+"""The same, where a large image may have to come first."""
+_WATCH_SECONDS = 5
+"""How long the pod that finds no slice is watched after the scheduler has turned it away."""
+_LINES = 20
+"""Of a CUDA program's log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to prove."""
+
+    nodes: tuple[str, ...] = ()
+    """Nodes of the stack; none means all."""
+    cuda_image: str = CUDA_IMAGE
+    """Its own program ends with `Test PASSED`; empty runs none."""
+
+
+@dataclass
+class Proof:
+    """Called with a cluster and its settings, it runs once.
+
+    It makes what it needs in a namespace of its own and removes it in every case; `stop` ends it early.
+    """
+
+    request: Request
+    say: Callable[[str], None]
+    stop: Event = field(default_factory=Event)
+    record: Record | None = None
+    """What was seen; None before the end."""
+
+    def __call__(self, cluster: Cluster, settings: Settings) -> Record:
+        """Runs the proof.
+
+        Raises:
+            AccessDeniedError: the user may not do all that it does; nothing was done.
+            StoppedError: `stop` was set; what was made is gone.
+            ClusterError: the cluster stopped answering.
+        """
+        self.record = _Run(cluster, settings, self.request, self.say, self.stop).record()
+        return self.record
+
+
+class _Run:
+    def __init__(
+        self, cluster: Cluster, settings: Settings, request: Request, say: Callable[[str], None], stop: Event
+    ) -> None:
+        self._cluster, self._settings, self._request = cluster, settings, request
+        self._resource = resource_name(settings)
+        id_ = secrets.token_hex(3)
+        self._namespace = f"{manifests.NAME}-{id_}"
+        self._place = Place(cluster, self._namespace, say, stop)
+        self._crew = Crew(cluster, self._namespace, self._place, say)
+        self._seen = Record(
+            id=id_,
+            namespace=self._namespace,
+            context=settings.context,
+            kubernetes=cluster.version(),
+            resource=self._resource,
+            started=_now(),
+            cuda_image=request.cuda_image,
+        )
+
+    def record(self) -> Record:
+        try:
+            with self._place:
+                self._saw(nodes=tuple(self._nodes()))
+                self._share()
+                self._run_cuda()
+        except RejectedError as error:
+            self._saw(refused=str(error))
+        self._saw(finished=_now(), left=self._place.left)
+        return self._seen
+
+    def _saw(self, **changes: object) -> None:
+        self._seen = replace(self._seen, **changes)
+
+    def _nodes(self) -> Iterator[NodeRun]:
+        nodes = {node.name: node for node in self._cluster.nodes()}
+        users = self._users()
+        for wanted in self._settings.nodes:
+            if wanted.name in self._request.nodes or not self._request.nodes:
+                node, on_it = nodes.get(wanted.name), users.get(wanted.name, [])
+                yield node_run(self._settings, wanted, node, on_it, self._resource)
+
+    def _users(self) -> dict[str, list[Pod]]:
+        """Node -> active pods of others that hold slices."""
+        found: dict[str, list[Pod]] = {}
+        for pod in self._cluster.pods():
+            if pod.active and pod.namespace != self._namespace and pod.asks_for(self._resource):
+                found.setdefault(pod.node, []).append(pod)
+        return found
+
+    def _share(self) -> None:
+        """Fills the slices, lets one pod more and pods without a request try, and lets all of them go."""
+        places = [node.name for node in self._seen.nodes for _ in range(node.free)]
+        where = {f"share-{number}": node for number, node in enumerate(places, 1)}
+        self._crew.make([self._holding(name, node) for name, node in where.items()])
+        pods = self._crew.wait(where, "run", lambda pod: pod.status.phase != "Pending", _PATIENCE_SECONDS)
+        whole = _all_run(where, pods)
+        without = {f"without-{number}": node.name for number, node in enumerate(self._usable(), 1)}
+        image = self._settings.image
+        self._crew.make([manifests.looking_pod(name, self._namespace, image, node) for name, node in without.items()])
+        if whole and self._usable():
+            self._saw(extra=self._one_more())
+        self._crew.wait(without, "have looked", _is_over, _PATIENCE_SECONDS)
+        pods = self._crew.pods()
+        if whole and where and _all_run(where, pods):
+            self._saw(together=_now())
+        users = self._users()
+        nodes = (replace(node, busy_after=busy(users.get(node.name, []), self._resource)) for node in self._seen.nodes)
+        self._saw(nodes=tuple(nodes))
+        for name in where.keys() & pods.keys():
+            self._cluster.apply(manifests.annotation("Pod", name, self._namespace, manifests.RELEASE, "now"))
+        ended = self._crew.wait(where, "have ended", _is_over, _PATIENCE_SECONDS)
+        self._saw(pods=self._runs(where, ended, pods), without=self._runs(without, ended, pods))
+
+    def _holding(self, name: str, *nodes: str) -> manifests.Manifest:
+        return manifests.holding_pod(name, self._namespace, self._settings.image, self._resource, nodes)
+
+    def _usable(self) -> list[NodeRun]:
+        return [node for node in self._seen.nodes if node.allocatable and not node.problem]
+
+    def _one_more(self) -> ExtraPod:
+        """Makes a pod for which there is no slice, and watches it."""
+        name, begin = "one-more", time.monotonic()
+        self._crew.make([self._holding(name, *(node.name for node in self._usable()))])
+        self._crew.wait([name], "have an answer", lambda pod: bool(pod.node or unschedulable(pod)), _PATIENCE_SECONDS)
+        until = time.monotonic() + _WATCH_SECONDS
+        while time.monotonic() < until:
+            self._place.pause()
+        pod = self._crew.pods()[name]
+        events = tuple(self._crew.warnings().get(name, []))
+        seconds = round(time.monotonic() - begin, 1)
+        self._cluster.delete("Pod", name, self._namespace)
+        return ExtraPod(name, pod.status.phase, unschedulable(pod), seconds, pod.node, events)
+
+    def _runs(
+        self, where: Mapping[str, str], ended: Mapping[str, Pod], earlier: Mapping[str, Pod]
+    ) -> tuple[PodRun, ...]:
+        """What became of pods; the kubelet names the device of a pod while it runs."""
+        warnings = self._crew.warnings()
+        found: list[PodRun] = []
+        for name, node in where.items():
+            if name not in ended:
+                found.append(PodRun(name, node, problem="it was removed by someone else"))
+                continue
+            run = pod_run(ended[name], self._resource)
+            device = pod_run(earlier[name], self._resource).device if name in earlier else ""
+            why = "; ".join([run.problem, *warnings.get(name, [])[-1:]]) if run.problem else ""
+            found.append(replace(run, node=node, device=run.device or device, problem=why))
+        return tuple(found)
+
+    def _run_cuda(self) -> None:
+        """Runs the CUDA program in every slice that a pod has had."""
+        image = self._request.cuda_image
+        places = [pod.node for pod in self._seen.pods if pod.finished and not pod.problem]
+        if not image or not places:
+            self._saw(cuda_skipped="no image was given for it" if not image else "no slice ran a pod")
+            return
+        where = {f"cuda-{number}": node for number, node in enumerate(places, 1)}
+        make = manifests.cuda_pod
+        self._crew.make([make(name, self._namespace, image, self._resource, node) for name, node in where.items()])
+        pods = self._crew.wait(where, "have ended", lambda pod: _is_over(pod) or cannot_be_pulled(pod), _PULL_SECONDS)
+        for name in where.keys() & pods.keys():
+            if cannot_be_pulled(pods[name]):
+                self._saw(cuda_skipped=f"{image} cannot be had on {where[name]}: {problem(pods[name])}")
+                return
+        self._saw(cuda=tuple(self._cuda_run(name, node, pods) for name, node in where.items()))
+
+    def _cuda_run(self, name: str, node: str, pods: Mapping[str, Pod]) -> CudaRun:
+        pod = pods.get(name)
+        if pod is None:
+            return CudaRun(name, node, False, "", problem="it was removed by someone else")
+        lines = list(self._cluster.log(name, self._namespace, tail_lines=_LINES)) if _is_over(pod) else []
+        return replace(cuda_run(pod, lines), node=node)
+
+
+def _is_over(pod: Pod) -> bool:
+    return pod.status.phase in ("Succeeded", "Failed")
+
+
+def _all_run(names: Mapping[str, str], pods: Mapping[str, Pod]) -> bool:
+    return all(name in pods and pods[name].status.phase == "Running" for name in names)
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
