@@ -1,271 +1,15 @@
-"""The power-limit agent, run by a real shell against a small nvidia-smi whose GPUs are folders of files."""
+"""The power-limit agent, run by a real shell, holds every GPU at its limit and says what it cannot."""
 
-import os
 import re
-import shlex
 import shutil
 import signal
-import subprocess
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from gpuctl.power import Event, Look, parse
-
-SCRIPT = Path(__file__).parents[2] / "gpuctl" / "desired" / "power_limit_agent" / "agent.sh"
-SHELL = ["busybox", "sh"] if shutil.which("busybox") else ["sh"]
-ALWAYS_SEARCHED = ("/busybox", "/usr/local/nvidia/bin", "/usr/local/bin", "/usr/bin")
-
-NVIDIA_SMI = r"""#!/bin/sh
-# One folder per GPU, named by index, one file per field; a field without a file is [N/A].
-# stubborn: -pm is refused.
-# refuse: set calls fail with exit 4; deaf: they answer 0 and change nothing; lost: as a card off the bus.
-cd "$FAKE_GPUS" || exit 255
-id='' watts='' mode='' fields='' selected=''
-while [ $# -gt 0 ]; do
-  case $1 in
-    -i) id=$2 && shift ;;
-    -pl) watts=$2 && shift ;;
-    -pm) mode=$2 && shift ;;
-    --query-gpu=*) fields=${1#*=} ;;
-  esac
-  shift
-done
-[ -z "$watts" ] || echo "$id $watts" >>set_calls
-[ -z "$mode" ] || echo "$id -pm $mode" >>set_calls
-[ ! -e no_driver ] || { echo "NVIDIA-SMI has failed: no communication with the driver."; exit 9; }
-for gpu in [0-9]*; do
-  read -r uuid 2>/dev/null <"$gpu/uuid" || continue
-  case $id in '' | "$gpu" | "$uuid") selected="$selected $gpu" ;; esac
-done
-[ "$selected" ] || { echo "No devices were found"; exit 6; }
-for gpu in $selected; do
-  [ ! -e "$gpu/lost" ] || { echo "Unable to determine the device handle for GPU$gpu: GPU is lost."; exit 15; }
-done
-if [ "$mode" ]; then
-  [ ! -e "$selected/stubborn" ] || { echo "Unable to set persistence mode for GPU $id"; exit 3; }
-  echo Enabled >"${selected# }/persistence_mode"
-  exit 0
-fi
-if [ "$watts" ]; then
-  for gpu in $selected; do
-    [ ! -e "$gpu/refuse" ] || { printf 'Failed to set "limit":\nInsufficient Permissions\n'; exit 4; }
-    [ ! -e "$gpu/deaf" ] || exit 0
-    echo "$watts.00" >"$gpu/power.limit"
-    [ -e "$gpu/capped" ] || echo "$watts.00" >"$gpu/enforced.power.limit"
-  done
-  exit 0
-fi
-read -r invalid 2>/dev/null <invalid_field
-case ,$fields, in *",${invalid:-none},"*)
-  echo "Field \"$invalid\" is not a valid field to query."
-  exit 2 ;;
-esac
-for gpu in $selected; do
-  IFS=, line=''
-  for name in $fields; do
-    read -r value 2>/dev/null <"$gpu/$name" || value='[N/A]'
-    line="$line, $value"
-  done
-  echo "${line#, }"
-done
-[ ! -e remark ] || cat remark
-"""
-
-RTX_3090 = {
-    "name": "NVIDIA GeForce RTX 3090",
-    "power.limit": "350.00",
-    "enforced.power.limit": "350.00",
-    "power.min_limit": "100.00",
-    "power.max_limit": "400.00",
-    "power.default_limit": "350.00",
-    "power.draw": "81.46",
-    "utilization.gpu": "12",
-    "temperature.gpu": "37",
-    "memory.used": "2048",
-    "memory.total": "24576",
-    "persistence_mode": "Enabled",
-    "clocks_event_reasons.active": "0x0000000000000000",
-    "clocks_throttle_reasons.active": "0x0000000000000000",
-}
-
-
-@dataclass
-class Gpu:
-    """One GPU of the small nvidia-smi."""
-
-    folder: Path
-    uuid: str
-
-    def __getitem__(self, name: str) -> str:
-        return (self.folder / name).read_text().strip()
-
-    def __setitem__(self, name: str, value: str) -> None:
-        """Replaces the value at once, so that a look never finds half of it."""
-        new = self.folder / f".{name}"
-        new.write_text(f"{value}\n")
-        new.replace(self.folder / name)
-
-    def __delitem__(self, name: str) -> None:
-        (self.folder / name).unlink()
-
-
-@dataclass
-class Agent:
-    """One pod: the environment, the running loop and what it logged."""
-
-    folder: Path
-    environment: dict[str, str]
-    process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def uid(self) -> str:
-        return self.environment["POD_UID"]
-
-    @property
-    def log(self) -> Path:
-        return self.folder / "log"
-
-    @property
-    def heartbeat(self) -> Path:
-        return self.folder / "state" / "heartbeat"
-
-    def start(self) -> "Agent":
-        self.folder.mkdir(exist_ok=True)
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen([*SHELL, str(SCRIPT), "run"], env=self.environment, stdout=log, stderr=log)
-        return self
-
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        assert self.process is not None
-        self.process.send_signal(number)
-        return self.process.wait(timeout=20)
-
-    def probe(self, verb: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*SHELL, str(SCRIPT), verb], env=self.environment, capture_output=True, text=True, check=False
-        )
-
-    @property
-    def ready(self) -> bool:
-        return self.probe("ready").returncode == 0
-
-    def events(self, msg: str, **fields: str) -> list[dict[str, str]]:
-        """The logged lines of one kind that carry these fields."""
-        lines = [line for line in self.log.read_text().splitlines() if f" msg={msg}" in line]
-        records = [dict(item.split("=", 1) for item in shlex.split(line)) for line in lines]
-        return [record for record in records if record["msg"] == msg and fields.items() <= record.items()]
-
-    def wait(self, condition: Callable[[], object]) -> None:
-        end = time.monotonic() + 20
-        while not condition():
-            assert time.monotonic() < end, f"it never came to that:\n{self.log.read_text()}"
-            time.sleep(0.01)
-
-    def wait_for(self, msg: str, **fields: str) -> dict[str, str]:
-        self.wait(lambda: self.events(msg, **fields))
-        return self.events(msg, **fields)[-1]
-
-    def wait_for_a_whole_look(self, gpu: Gpu) -> None:
-        """Two more look lines: the first may belong to a look that had begun before."""
-        before = len(self.events("look", gpu=gpu.uuid))
-        self.wait(lambda: len(self.events("look", gpu=gpu.uuid)) >= before + 2)
-
-
-@dataclass
-class Node:
-    """A machine with the small nvidia-smi and any number of GPUs."""
-
-    folder: Path
-    gpus: list[Gpu] = field(default_factory=list[Gpu])
-    agents: list[Agent] = field(default_factory=list[Agent])
-
-    def __post_init__(self) -> None:
-        (self.folder / "gpus").mkdir()
-        (self.folder / "bin").mkdir()
-
-    def install_nvidia_smi(self) -> None:
-        program = self.folder / "bin" / "new"
-        program.write_text(NVIDIA_SMI)
-        program.chmod(0o755)
-        program.rename(program.with_name("nvidia-smi"))
-
-    def add_gpu(self, values: dict[str, str] | None = None, **overrides: str) -> Gpu:
-        """An RTX 3090 at its default limit; overrides name fields with `__` for a dot."""
-        index = len(self.gpus)
-        gpu = Gpu(self.folder / "gpus" / str(index), f"GPU-3090aaaa-0001-4000-8000-00000000000{index}")
-        gpu.folder.mkdir()
-        fields = {"index": str(index), "uuid": gpu.uuid, **RTX_3090, **(values or {})}
-        fields |= {name.replace("__", "."): value for name, value in overrides.items()}
-        for name in sorted(fields):  # uuid comes last: with it the GPU is there
-            gpu[name] = fields[name]
-        gpu.uuid = fields["uuid"]
-        self.gpus.append(gpu)
-        return gpu
-
-    def put(self, name: str, text: str = "") -> Path:
-        path = self.folder / "gpus" / name
-        path.write_text(f"{text}\n")
-        return path
-
-    @property
-    def set_calls(self) -> list[str]:
-        calls = self.folder / "gpus" / "set_calls"
-        return calls.read_text().splitlines() if calls.exists() else []
-
-    @property
-    def owner(self) -> str:
-        """The pod whose agent may set limits."""
-        path = self.folder / "node" / "owner"
-        return path.read_text().split()[0] if path.exists() else ""
-
-    def agent(
-        self,
-        watts: str = "300",
-        interval: str = "0.1",
-        gpu_count: str = "",
-        limits: str = "",
-        patience: str = "0",
-    ) -> Agent:
-        uid = f"pod-{len(self.agents) + 1}"
-        environment = {
-            "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
-            "FAKE_GPUS": str(self.folder / "gpus"),
-            "POWER_LIMIT_WATTS": watts,
-            "POWER_LIMIT_INTERVAL": interval,
-            "POWER_LIMITS": limits,
-            "POWER_LIMIT_STATE": str(self.folder / uid / "state"),
-            "POWER_LIMIT_NODE": str(self.folder / "node"),
-            "POWER_LIMIT_PATIENCE": patience,
-            "POD_UID": uid,
-            "NODE_NAME": "gpu-1",
-            "NODE_GPU_COUNTS": f"gpu-11=9 gpu-1={gpu_count}" if gpu_count else "gpu-11=9",
-        }
-        self.agents.append(Agent(self.folder / uid, environment))
-        return self.agents[-1]
-
-
-@pytest.fixture
-def bare_node(tmp_path: Path) -> Iterator[Node]:
-    node = Node(tmp_path)
-    yield node
-    for agent in node.agents:
-        if agent.process and agent.process.poll() is None:
-            agent.process.kill()
-            agent.process.wait()
-
-
-@pytest.fixture
-def node(bare_node: Node) -> Node:
-    bare_node.install_nvidia_smi()
-    return bare_node
-
-
-def uptime() -> int:
-    return int(float(Path("/proc/uptime").read_text().split()[0]))
+from tests.fixtures.power_agent import ALWAYS_SEARCHED, SCRIPT, Node, uptime
 
 
 def test_a_cold_start_sets_every_gpu_and_then_the_pod_is_ready(node: Node) -> None:
@@ -619,3 +363,121 @@ def test_watts_that_are_not_a_whole_number_stop_the_agent_before_it_touches_a_ca
     assert result.returncode != 0
     assert "whole watts" in result.stderr
     assert node.set_calls == []
+
+
+LIMITS = """\
+GPU-3090aaaa-0001-4000-8000-000000000002 200
+gpu-2 150
+gpu-1 250
+gpu-1 320 NVIDIA GeForce RTX 4090
+gpu-11 120 NVIDIA GeForce RTX 3090"""
+
+
+def test_each_card_gets_the_limit_that_names_it_best(node: Node) -> None:
+    """Its UUID, else its model on this node, else the node; never what is said of another node."""
+    by_node, by_model = node.add_gpu(), node.add_gpu(name="NVIDIA GeForce RTX 4090")
+    by_uuid = node.add_gpu(name="NVIDIA GeForce RTX 4090")
+    agent = node.agent(limits=LIMITS).start()
+    agent.wait(lambda: agent.ready)
+    assert [gpu["power.limit"] for gpu in (by_node, by_model, by_uuid)] == ["250.00", "320.00", "200.00"]
+    assert agent.wait_for("look", gpu=by_model.uuid)["desired_w"] == "320"
+
+
+def test_a_node_that_no_line_names_has_the_limit_of_all(node: Node) -> None:
+    gpu = node.add_gpu(name="NVIDIA GeForce RTX 4090")
+    agent = node.agent(limits="gpu-2 150\ngpu-2 320 NVIDIA GeForce RTX 4090").start()
+    agent.wait(lambda: agent.ready)
+    assert gpu["power.limit"] == "300.00"
+
+
+def test_a_model_is_known_by_its_whole_name(node: Node) -> None:
+    gpu = node.add_gpu(name="NVIDIA GeForce RTX 3090 Ti")
+    agent = node.agent(limits="gpu-1 250 NVIDIA GeForce RTX 3090").start()
+    agent.wait(lambda: agent.ready)
+    assert gpu["power.limit"] == "300.00"
+
+
+@pytest.mark.parametrize("line", ["gpu-1 250W", "gpu-1", "gpu-1 0250", "gpu-1 NVIDIA GeForce RTX 3090 250"])
+def test_a_line_of_limits_without_whole_watts_stops_the_agent_before_it_touches_a_card(node: Node, line: str) -> None:
+    node.add_gpu()
+    result = node.agent(limits=f"gpu-2 200\n{line}").probe("run")
+    assert result.returncode == 64
+    assert "in POWER_LIMITS: not whole watts" in result.stderr
+    assert node.set_calls == []
+
+
+def test_one_card_out_of_range_does_not_keep_the_others_from_their_limit(node: Node) -> None:
+    bad, good = node.add_gpu(power__max_limit="250.00"), node.add_gpu()
+    agent = node.agent().start()
+    agent.wait(lambda: good["power.limit"] == "300.00")
+    assert bad["power.limit"] == "350.00"
+    assert not agent.ready
+
+
+def test_persistence_is_switched_on_where_it_is_off_and_only_there(node: Node) -> None:
+    """Where nvidia-persistenced runs the driver says that it is on already."""
+    off, on = node.add_gpu(persistence_mode="Disabled"), node.add_gpu()
+    agent = node.agent().start()
+    agent.wait(lambda: agent.ready)
+    agent.wait_for_a_whole_look(on)
+    assert [call for call in node.set_calls if "-pm" in call] == [f"{off.uuid} -pm 1"]
+    assert agent.wait_for("look", gpu=off.uuid)["persistence"] == "Enabled"
+
+
+def test_persistence_that_cannot_be_switched_on_is_told_and_is_no_reason_not_to_be_ready(node: Node) -> None:
+    gpu = node.add_gpu(persistence_mode="Disabled", stubborn="")
+    agent = node.agent().start()
+    agent.wait(lambda: agent.ready)
+    assert agent.wait_for("persistence_refused", gpu=gpu.uuid)["exit"] == "3"
+    assert gpu["power.limit"] == "300.00"
+
+
+@pytest.mark.parametrize(
+    ("mask", "reasons"),
+    [
+        ("0x0000000000000000", "none"),
+        ("0x0000000000000001", "gpu_idle"),
+        ("0x0000000000000104", "sw_power_cap,display_clocks_setting"),
+        ("[N/A]", "unknown"),
+    ],
+)
+def test_what_slows_a_card_is_told_by_name(node: Node, mask: str, reasons: str) -> None:
+    gpu = node.add_gpu(clocks_event_reasons__active=mask)
+    agent = node.agent().start()
+    assert agent.wait_for("look", gpu=gpu.uuid)["throttle"] == reasons
+
+
+def test_a_report_is_one_look_at_every_gpu_that_changes_nothing(node: Node) -> None:
+    """Also beside an agent that runs: it writes nothing and needs no folder."""
+    gpu = node.add_gpu(persistence_mode="Disabled")
+    agent = node.agent()
+    result = agent.probe("report")
+    (look,) = map(parse, result.stdout.splitlines())
+    assert isinstance(look, Look)
+    assert (look.gpu, look.desired, look.limit, look.at_limit) == (gpu.uuid, 300, 350, False)
+    assert result.returncode == 0
+    assert node.set_calls == []
+    assert not agent.folder.exists()
+    assert not (node.folder / "node").exists()
+
+
+def test_a_report_without_an_answer_fails_and_says_why(node: Node) -> None:
+    node.add_gpu()
+    node.put("no_driver")
+    result = node.agent().probe("report")
+    assert result.returncode != 0
+    assert "msg=query_failed exit=9" in result.stdout
+
+
+def test_a_report_could_not_set_anything_even_if_it_tried(node: Node, tmp_path: Path) -> None:
+    """All that sets goes through one door, which is closed to every verb but the loop that owns the limits."""
+    node.add_gpu()
+    folder = tmp_path / "scripts"
+    shutil.copytree(SCRIPT.parent, folder)
+    script = folder / SCRIPT.name
+    text = script.read_text()
+    script.write_text(text.replace("report() {", "report() {\n role=owner; change -i 0 -pl 200; change -i 0 -pm 1;"))
+    assert script.read_text() != text
+    assert node.agent().probe("report", script).stdout.count("not the owner of the limits") == 2
+    assert node.set_calls == []
+    assert text.count('nvidia-smi "$@"') == 2, "the door, and the query, which has no way to set"

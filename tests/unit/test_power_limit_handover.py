@@ -1,0 +1,184 @@
+"""Two agents on one node: one of them sets, and from one to the other no card ever gets its default limit."""
+
+import signal
+import threading
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.fixtures.power_agent import Agent, Gpu, Node
+
+SECONDS = 20
+"""That an ending agent waits for a successor here; a look of one that does not own the limits comes each second."""
+
+
+def _owning(node: Node, agent: Agent) -> Agent:
+    """The agent, started, once it owns the limits and is ready."""
+    agent.start()
+    agent.wait(lambda: node.owner == agent.uid and agent.ready)
+    return agent
+
+
+@contextmanager
+def _watched(gpu: Gpu) -> Generator[set[str]]:
+    """Every limit that the card has meanwhile, looked at each millisecond or so."""
+    seen, done = set[str](), threading.Event()
+
+    def watch() -> None:
+        while not done.is_set():
+            seen.add(gpu["power.limit"])
+            time.sleep(0.001)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        done.set()
+        watcher.join()
+
+
+def test_a_newer_agent_takes_over_and_the_older_leaves_the_cards_alone(node: Node) -> None:
+    gpu = node.add_gpu()
+    old = _owning(node, node.agent("300"))
+    with _watched(gpu) as seen:
+        new = _owning(node, node.agent("250"))
+        old.wait_for("superseded", owner=new.uid)
+        assert old.probe("ready").stdout == f"superseded owner={new.uid}\n"
+        gpu["power.limit"] = "200.00"
+        new.wait_for("drift", limit_w="200")
+        new.wait(lambda: gpu["power.limit"] == "250.00")
+        assert old.stop() == 0
+        new.wait_for_a_whole_look(gpu)
+    assert seen == {"300.00", "250.00", "200.00"}
+    assert not old.events("restored")
+    assert old.wait_for("stop")["owner"] == new.uid
+
+
+def test_the_owner_alone_writes_the_lines_about_a_card(node: Node) -> None:
+    """Else a reading of both logs would count every watt twice."""
+    gpu = node.add_gpu()
+    old = _owning(node, node.agent())
+    new = _owning(node, node.agent())
+    old.wait_for("superseded")
+    before = len(old.events("look"))
+    new.wait_for_a_whole_look(gpu)
+    old.wait(lambda: len(old.events("superseded")) >= 2)
+    assert len(old.events("look")) == before
+
+
+def test_an_agent_whose_limit_a_card_refuses_does_not_take_over(node: Node) -> None:
+    """A rolling update with a mistake in it then stops, and the limits that were right go on being held."""
+    gpu = node.add_gpu()
+    old = _owning(node, node.agent("300"))
+    new = node.agent("900").start()
+    new.wait_for("unattainable", desired_w="900", nearest_w="400")
+    new.wait_for("candidate", owner=old.uid)
+    gpu["power.limit"] = "350.00"
+    old.wait_for("change", from_w="350")
+    assert (node.owner, old.ready, new.ready) == (old.uid, True, False)
+
+
+def test_it_takes_over_all_the_same_when_nobody_else_is_left(node: Node) -> None:
+    """It then holds what it can, and the card that refuses keeps what it has."""
+    gpu, small = node.add_gpu(), node.add_gpu(power__max_limit="320.00")
+    old = _owning(node, node.agent("300", patience=str(SECONDS)))
+    new = node.agent("350").start()
+    new.wait_for("candidate")
+    with _watched(small) as seen:
+        assert old.stop() == 0
+        new.wait(lambda: gpu["power.limit"] == "350.00")
+    assert seen == {"300.00"}
+    assert (node.owner, new.ready) == (new.uid, False)
+
+
+def test_an_owner_that_ends_waits_for_a_successor(node: Node) -> None:
+    """`kubectl delete pod`: the next pod comes a moment later."""
+    gpu = node.add_gpu()
+    old = _owning(node, node.agent(patience=str(SECONDS)))
+    with _watched(gpu) as seen:
+        assert old.process is not None
+        old.process.send_signal(signal.SIGTERM)
+        old.wait(lambda: node.owner == "")
+        new = _owning(node, node.agent())
+        assert old.process.wait(timeout=SECONDS) == 0
+    assert seen == {"300.00"}
+    assert old.wait_for("stop")["owner"] == new.uid
+
+
+def test_an_owner_without_a_successor_gives_the_defaults_back_and_leaves_nothing(node: Node) -> None:
+    gpu = node.add_gpu()
+    agent = _owning(node, node.agent(patience="1"))
+    assert agent.stop() == 0
+    assert gpu["power.limit"] == "350.00"
+    assert agent.wait_for("stop")["owner"] == "nobody"
+    assert list((node.folder / "node").iterdir()) == []
+
+
+def test_cards_that_an_earlier_agent_set_get_their_defaults_back_as_well(node: Node) -> None:
+    """The last agent could not set this one; the one before it had."""
+    small = node.add_gpu(power__max_limit="320.00")
+    old = _owning(node, node.agent("300"))
+    new = node.agent("350").start()
+    new.wait_for("candidate")
+    old.environment["POWER_LIMIT_PATIENCE"] = "5"
+    assert old.process is not None
+    old.process.kill()
+    old.process.wait()
+    (node.folder / "node" / f"agent-{old.uid}").unlink()
+    new.wait(lambda: node.owner == new.uid)
+    assert new.stop() == 0
+    assert small["power.limit"] == "350.00"
+
+
+@pytest.mark.parametrize("left", ["boot-before 999999999 7", "expired"])
+def test_an_owner_that_lives_no_more_is_no_hindrance(node: Node, left: str) -> None:
+    """After a reboot its file is still there, and seconds since boot begin anew."""
+    gpu = node.add_gpu()
+    folder = node.folder / "node"
+    folder.mkdir()
+    (folder / "owner").write_text("pod-of-old 7\n")
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    (folder / "agent-pod-of-old").write_text(f"{boot} 1 7\n" if left == "expired" else f"{left}\n")
+    agent = _owning(node, node.agent(interval="60"))
+    assert gpu["power.limit"] == "300.00"
+    assert agent.wait_for("owner")["after"] == "pod-of-old"
+
+
+def test_a_restarted_container_is_still_the_owner(node: Node) -> None:
+    gpu = node.add_gpu()
+    agent = _owning(node, node.agent())
+    assert agent.process is not None
+    agent.process.kill()
+    agent.process.wait()
+    gpu["power.limit"] = "350.00"
+    agent.start().wait(lambda: gpu["power.limit"] == "300.00")
+    assert len(agent.events("owner")) == 1
+
+
+def test_an_older_agent_that_restarts_does_not_become_the_newer_one(node: Node) -> None:
+    """It would take the limits back, and the update would never come to its end."""
+    gpu = node.add_gpu()
+    old = _owning(node, node.agent("300"))
+    new = _owning(node, node.agent("250"))
+    assert old.process is not None
+    old.process.kill()
+    old.process.wait()
+    before = len(old.events("superseded"))
+    old.start().wait(lambda: len(old.events("superseded")) > before)
+    new.wait_for_a_whole_look(gpu)
+    assert (node.owner, gpu["power.limit"]) == (new.uid, "250.00")
+
+
+def test_an_older_agent_takes_the_limits_back_when_the_newer_is_gone(node: Node) -> None:
+    gpu = node.add_gpu()
+    old = _owning(node, node.agent("300"))
+    new = _owning(node, node.agent("250", patience=str(SECONDS)))
+    with _watched(gpu) as seen:
+        assert new.stop() == 0
+        old.wait(lambda: old.ready)
+    assert seen <= {"250.00", "300.00"}
+    assert (node.owner, gpu["power.limit"]) == (old.uid, "300.00")
