@@ -50,9 +50,10 @@ format: venv  ## let ruff mend what it can
 	.venv/bin/ruff format .
 
 .PHONY: generate
-generate: venv  ## write Pulumi.yaml, config/schema.json, docs/configuration.md and docs/checks.md from the code
+generate: venv  ## write Pulumi.yaml, config/schema.json, two pages of docs and the dashboard from the code
 	$(PYTHON) -m gpuctl.settings.reference
 	$(PYTHON) -m gpuctl.checks.reference
+	$(PYTHON) -m dashboard
 
 .PHONY: requirements
 requirements:  ## compile requirements*.txt from requirements*.in (needs uv)

@@ -5,6 +5,7 @@ from typing import Any
 import pulumi
 
 from components.device_plugin import DevicePlugin
+from components.monitoring import Monitoring
 from components.namespace import Namespace
 from components.node_labels import NodeLabels
 from components.power_limit import PowerLimit
@@ -30,6 +31,8 @@ class GpuStack(pulumi.ComponentResource):
             Namespace("namespace", settings, _child(self)),
             RuntimeClass("runtime-class", _child(self)),
         ]
+        if settings.monitoring:
+            Monitoring("monitoring", settings, _child(self, ready[:1]))
         if settings.label_nodes:
             ready.append(NodeLabels("node-labels", settings, _child(self)))
         if settings.power_management:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from gpuctl.desired import device_plugin, power_limit, time_slicing
+from gpuctl.desired import device_plugin, monitoring, power_limit, time_slicing
 from gpuctl.desired.names import Manifest
 from gpuctl.desired.namespace import namespace
 from gpuctl.desired.profiles import profiles
@@ -24,3 +24,6 @@ def _manifests(settings: Settings) -> Iterator[Manifest]:
     for profile in profiles(settings):
         yield time_slicing.config_map(settings, profile)
         yield device_plugin.daemon_set(settings, profile)
+    if settings.monitoring:
+        yield monitoring.prometheus_rule(settings)
+        yield monitoring.dashboard(settings)

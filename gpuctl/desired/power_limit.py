@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gpuctl.desired import daemon_set as daemon_sets
+from gpuctl.desired.limits import limits
 from gpuctl.desired.names import PRESENT_LABEL, PROFILE_LABEL, Manifest, labels
 from gpuctl.desired.profiles import DEFAULT
 from gpuctl.settings import Settings
@@ -53,7 +54,7 @@ def daemon_set(settings: Settings) -> Manifest:
             {"name": "NODE_GPU_COUNTS", "value": counts},
             {"name": "POWER_LIMIT_WATTS", "value": str(settings.power_limit)},
             {"name": "POWER_LIMIT_INTERVAL", "value": str(settings.power_interval)},
-            {"name": "POWER_LIMITS", "value": "\n".join(limits(settings))},
+            {"name": "POWER_LIMITS", "value": "\n".join(_limits(settings))},
             {"name": "NVIDIA_VISIBLE_DEVICES", "value": "all"},
             {"name": "NVIDIA_DRIVER_CAPABILITIES", "value": "utility"},
         ],
@@ -88,23 +89,13 @@ def daemon_set(settings: Settings) -> Manifest:
     )
 
 
-def limits(settings: Settings) -> Iterator[str]:
-    """What differs from `powerLimit`, one line each: `UUID WATTS`, `NODE WATTS` or `NODE WATTS NAME-OF-THE-MODEL`.
-
-    A node whose GPUs have one limit gets a line without model: the cards need not be told apart. Among different
-    limits the line without model is for a card whose name the driver writes in another way: the lowest, unless a
-    model without a name in the catalogue makes the stack's own necessary.
-    """
-    for uuid, watts in settings.limits_by_uuid.items():
-        yield f"{uuid} {watts}"
-    for node in settings.nodes:
-        by_cards = {cards: settings.limit_of(node, cards) for cards in node.cards}
-        lowest, highest = min(by_cards.values()), max(by_cards.values())
-        rest = lowest if all(cards.model for cards in by_cards) or lowest == highest else settings.power_limit
-        if rest != settings.power_limit:
-            yield f"{node.name} {rest}"
-        if lowest != highest:
-            yield from (f"{node.name} {watts} {cards.model.name}" for cards, watts in by_cards.items() if cards.model)
+def _limits(settings: Settings) -> Iterator[str]:
+    """What differs from `powerLimit`, one line each: `UUID WATTS`, `NODE WATTS` or `NODE WATTS NAME-OF-THE-MODEL`."""
+    for limit in limits(settings):
+        if limit.uuid:
+            yield f"{limit.uuid} {limit.watts}"
+        elif limit.model or limit.watts != settings.power_limit:
+            yield f"{limit.node} {limit.watts} {limit.model}".rstrip()
 
 
 def _agent(verb: str) -> list[str]:

@@ -18,6 +18,7 @@ from gpuctl.settings.values import (
     IntervalSeconds,
     NamespaceName,
     OptionalImage,
+    OptionalLabel,
     OptionalPolicy,
     OptionalText,
     PluginVersion,
@@ -61,6 +62,10 @@ class Sharing(Model):
     """Whether slices are offered as nvidia.com/gpu.shared instead of nvidia.com/gpu."""
     label_nodes: bool = True
     """Whether the stack labels its nodes; if not, the Talos patches or you must."""
+    monitoring: bool = False
+    """Whether the stack has alerts for the Prometheus operator and a dashboard for Grafana; see docs/monitoring.md."""
+    rule_label: OptionalLabel = None
+    """Label by which your Prometheus selects rules, such as `release=kube-prometheus-stack`; unset: none."""
 
     def slices_of(self, node: GpuNode) -> int:
         """Time slices per GPU of a node."""

@@ -14,6 +14,7 @@ _DNS_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SYSTEM_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 _IMAGE = r"[a-z0-9][-a-z0-9._/]*(:\d+/[-a-z0-9._/]+)?(?=[:@])(:\w[\w.-]{0,127})?(@sha256:[0-9a-f]{64})?"
 _PLUGIN_LINES = ((0, 17), (0, 20))
+_LABEL_PART = r"[A-Za-z0-9]([-.\w]{0,61}[A-Za-z0-9])?"
 _HOST = rf"{_DNS_LABEL}(\.{_DNS_LABEL})*(:\d+)?"
 _USUAL_TALOS = "v1.13.9"
 MOST_GPUS = 16
@@ -115,6 +116,12 @@ def _is_an_address(address: str) -> str:
     return address
 
 
+def _is_a_label(label: str) -> str:
+    if not re.fullmatch(rf"({_DNS_LABEL}(\.{_DNS_LABEL})*/)?{_LABEL_PART}=({_LABEL_PART})?", label):
+        raise Refused("is not a label such as release=kube-prometheus-stack", RemoveKey())
+    return label
+
+
 def _is_not_empty(text: str) -> str:
     if not text.strip():
         raise Refused("is empty")
@@ -162,4 +169,5 @@ FactoryHost = Annotated[str, AfterValidator(_is_a_host)]
 OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_decrypted), BeforeValidator(_unset)]
 OptionalText = Annotated[str | None, BeforeValidator(_unset)]
 OptionalImage = Annotated[Annotated[str, AfterValidator(_is_a_pinned_image)] | None, BeforeValidator(_unset)]
+OptionalLabel = Annotated[Annotated[str, AfterValidator(_is_a_label)] | None, BeforeValidator(_unset)]
 OptionalPolicy = Annotated[Literal["distributed", "packed"] | None, BeforeValidator(_unset)]

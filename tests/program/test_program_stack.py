@@ -100,6 +100,22 @@ def test_a_stack_without_power_management_declares_nothing_of_it() -> None:
     assert [each.name for each in deployment.resources if "power-limit" in each.name] == []
 
 
+def test_alerts_and_dashboard_are_there_before_anything_that_can_go_wrong() -> None:
+    """They need the namespace only, and wait neither for the power limit nor for the plugin."""
+    deployment = _declare(settings(monitoring=True))
+    names = {"gpu-sharing": "PrometheusRule", "gpu-sharing-dashboard": "ConfigMap"}
+    for name, kind in names.items():
+        resource = deployment.named(name)
+        assert (resource.inputs["kind"], resource.parent) == (kind, "monitoring")
+        assert "gpu-device-plugin" in resource.after
+        assert not resource.after & {"nvidia-power-limit", "nvidia-device-plugin"}
+
+
+def test_without_monitoring_nothing_of_it_is_declared() -> None:
+    kinds = {each.type.rpartition(":")[2] for each in _declare(settings()).resources}
+    assert kinds.isdisjoint({"PrometheusRule", "Monitoring"})
+
+
 @pytest.mark.parametrize(
     ("later", "earlier"),
     [

@@ -11,6 +11,7 @@ import yaml
 from inline_snapshot import snapshot
 
 from gpuctl.desired.manifests import manifests
+from gpuctl.desired.monitoring import rules
 from gpuctl.settings import read_config, read_stack
 from tests.fixtures.stack_files import INVALID, ROOT, STACK, VALID, config_of, expected_mistakes
 
@@ -114,6 +115,11 @@ def test_render_prints_exactly_the_desired_objects() -> None:
         "# kubectl --context admin@homelab label node gpu-1 nvidia.com/gpu.present=true",
         "# kubectl --context admin@homelab label node gpu-1 nvidia.com/device-plugin.config=default",
     ]
+
+
+def test_render_prints_the_alerts_as_a_rule_file_for_a_prometheus_without_operator() -> None:
+    """Whether the stack has monitoring or not: it is about the operator."""
+    assert yaml.safe_load(_screen("render", "--rules", "--stack", "homelab")) == rules(read_stack("homelab"))
 
 
 def test_help_for_capacity() -> None:

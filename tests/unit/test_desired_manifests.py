@@ -11,7 +11,7 @@ from gpuctl.desired.names import CHECKSUM_ANNOTATION, Manifest
 from gpuctl.settings import read_config, read_stack
 from tests.fixtures import kubernetes_schema
 from tests.fixtures.snapshots import YamlSnapshot
-from tests.fixtures.stack_files import config_of, each_shipped, each_valid, settings
+from tests.fixtures.stack_files import VALID, config_of, each_shipped, each_valid, settings
 
 
 def identity(manifest: Manifest) -> tuple[str, str | None, str]:
@@ -19,12 +19,14 @@ def identity(manifest: Manifest) -> tuple[str, str | None, str]:
     return manifest["kind"], metadata.get("namespace"), metadata["name"]
 
 
-def _without_the_agent(documents: list[Manifest]) -> list[Manifest]:
-    """With a word in place of the power-limit agent's text, which has tests of its own, and of its hash."""
+def _without_long_texts(documents: list[Manifest]) -> list[Manifest]:
+    """With a word in place of the dashboard's text, and of that of the power-limit agent and its hash."""
     documents = copy.deepcopy(documents)
     for document in documents:
         if document["metadata"]["name"] == "nvidia-power-limit-agent":
             document["data"] = dict.fromkeys(document["data"], "a script")
+        if document["metadata"]["name"] == "gpu-sharing-dashboard":
+            document["data"] = dict.fromkeys(document["data"], "the dashboard")
         if document["metadata"]["name"].startswith("nvidia-power-limit") and document["kind"] == "DaemonSet":
             document["spec"]["template"]["metadata"]["annotations"][CHECKSUM_ANNOTATION] = "its hash"
     return documents
@@ -32,8 +34,15 @@ def _without_the_agent(documents: list[Manifest]) -> list[Manifest]:
 
 @pytest.mark.parametrize("stack", ["homelab", "lab"])
 def test_these_are_the_objects_of_a_shipped_stack(stack: str, snapshot: SnapshotAssertion) -> None:
-    documents = _without_the_agent(manifests(read_stack(stack)))
+    documents = _without_long_texts(manifests(read_stack(stack)))
     assert documents == snapshot(extension_class=YamlSnapshot)
+
+
+def test_these_are_the_objects_of_monitoring(snapshot: SnapshotAssertion) -> None:
+    (path,) = (path for path in VALID if path.stem == "alerts-and-dashboard")
+    namespace, *_, rule, dashboard = _without_long_texts(manifests(read_config("fixture", config_of(path))))
+    assert namespace["metadata"]["name"] == rule["metadata"]["namespace"]
+    assert [rule, dashboard] == snapshot(extension_class=YamlSnapshot)
 
 
 @pytest.mark.parametrize("version", kubernetes_schema.VERSIONS)

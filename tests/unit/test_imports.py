@@ -7,7 +7,7 @@ import pytest
 
 from tests.fixtures.stack_files import ROOT
 
-OWN = ("gpuctl", "components", "testbed", "demo", "tests")
+OWN = ("gpuctl", "components", "dashboard", "testbed", "demo", "tests")
 MAY_IMPORT = {
     "gpuctl/settings": {"gpuctl.settings"},
     "gpuctl/desired": {"gpuctl.settings", "gpuctl.desired"},
@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "gpuctl/plan": {"gpuctl.settings", "gpuctl.desired", "gpuctl.cluster", "gpuctl.plan"},
     "gpuctl/report": {"gpuctl.sharing", "gpuctl.checks", "gpuctl.report"},
     "gpuctl/cli": {"gpuctl"},
+    "dashboard": {"dashboard", "gpuctl.desired"},
     "components": {"components", "gpuctl.settings", "gpuctl.desired", "gpuctl.cluster"},
     "testbed": {"testbed"},
 }

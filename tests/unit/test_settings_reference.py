@@ -21,6 +21,7 @@ BEYOND_A_SCHEMA = {
     "a-driver-that-does-not-know-a-gpu-any-more",
     "a-driver-that-does-not-know-a-gpu-yet",
     "a-gpu-of-blanks",
+    "a-label-for-rules-without-a-value",
     "a-limit-above-one-cards-range",
     "a-limit-above-the-cards-range",
     "a-limit-below-the-cards-range",

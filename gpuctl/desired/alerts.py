@@ -1,0 +1,165 @@
+"""The alerts: what must never go unnoticed, with the words for it. docs/alerts.md says what mends each.
+
+They read nvidia_gpu_exporter v1.14, whose series have a UUID and, by relabelling, a node, and kube-state-metrics.
+Whatever else a series is labelled with is aggregated away: an exporter that restarts must not reset a pending alert.
+"""
+
+from collections.abc import Iterator
+
+from gpuctl.desired.figures import (
+    CIRCUIT_ALLOWED,
+    CIRCUIT_DRAWN,
+    DESIRED_LIMIT,
+    EXPECTED_AGENTS,
+    EXPECTED_SLICES,
+    GPU_INFO,
+    Rule,
+)
+from gpuctl.settings import Settings
+
+RUNBOOK = "docs/alerts.md"
+
+_GPU = "GPU {{ $labels.uuid }} of node {{ $labels.node }}"
+_CRITICAL_XIDS = "48|62|64|74|79|95|119|120"
+"""Those after which a GPU needs a reset or its node a reboot; the others are mostly faults of applications."""
+_SEEN = "and on () kube_node_info"
+"""Without kube-state-metrics nothing is known, and nothing is missing."""
+
+
+def alerts(settings: Settings) -> list[Rule]:
+    """The alerting rules of a stack."""
+    return [
+        *(_limits(settings) if settings.power_management else ()),
+        *(_circuits() if settings.circuits else ()),
+        *_capacity(),
+        *_sources(),
+    ]
+
+
+def _limits(settings: Settings) -> Iterator[Rule]:
+    """The agent has two looks to put a limit back before anyone is told."""
+    patience = f"{2 * settings.power_interval + 60}s"
+    requested, enforced = (_watts(f"nvidia_smi_{name}_watts") for name in ("power_limit", "enforced_power_limit"))
+    default = _watts("nvidia_smi_power_default_limit_watts")
+    lost = f"({requested} - on (node, uuid) {DESIRED_LIMIT}) > 1 and on (node, uuid) {requested} == {default}"
+    yield _alert(
+        "GpuPowerLimitLost",
+        lost,
+        patience,
+        "critical",
+        f"{_GPU} is back at its default power limit",
+        f"{_GPU} may draw {{{{ $value }}}} W more than the stack allows, and the agent does not put its limit back.",
+    )
+    yield _alert(
+        "GpuPowerLimitDrift",
+        f"({_off(requested)}) unless on (node, uuid) ({lost})",
+        patience,
+        "warning",
+        f"{_GPU} is not at its power limit",
+        f"The power limit of {_GPU} is {{{{ $value }}}} W off the stack's, and the agent does not put it back.",
+    )
+    yield _alert(
+        "GpuPowerLimitNotEnforced",
+        f"({_off(enforced)}) unless on (node, uuid) ({_off(requested)})",
+        patience,
+        "warning",
+        f"{_GPU} enforces another power limit than the one that is set",
+        f"What {_GPU} enforces is {{{{ $value }}}} W off the stack's limit, although that limit is set.",
+    )
+    ready = "max by (namespace, daemonset) (kube_daemonset_status_number_ready)"
+    yield _alert(
+        "GpuPowerAgentNotReady",
+        f"{_missing(EXPECTED_AGENTS, ready, 'namespace, daemonset')} {_SEEN}",
+        "5m",
+        "warning",
+        "The power-limit agent is not ready on every GPU node",
+        "DaemonSet {{ $labels.daemonset }} has {{ $value }} ready pods fewer than the stack has nodes: the GPUs of "
+        "these are not held at their limits.",
+    )
+
+
+def _circuits() -> Iterator[Rule]:
+    yield _alert(
+        "GpuCircuitOverBudget",
+        f"({CIRCUIT_DRAWN} - on (circuit) {CIRCUIT_ALLOWED}) > 0",
+        "1m",
+        "critical",
+        "The circuit of {{ $labels.circuit }} is overloaded",
+        "The nodes on the circuit of {{ $labels.circuit }} draw {{ $value }} W more than it allows.",
+    )
+
+
+def _capacity() -> Iterator[Rule]:
+    capacity, allocatable = (
+        f"max by (node, resource) (kube_node_status_{name})" for name in ("capacity", "allocatable")
+    )
+    yield _alert(
+        "GpuCapacityBelowExpected",
+        f"{_missing(EXPECTED_SLICES, capacity, 'node, resource')} {_SEEN}",
+        "5m",
+        "warning",
+        "Node {{ $labels.node }} offers fewer GPU slices than the stack says",
+        "{{ $value }} slices of {{ $labels.resource }} are missing on node {{ $labels.node }}.",
+    )
+    yield _alert(
+        "GpuUnhealthy",
+        f"({capacity} - on (node, resource) {allocatable}) > 0 and on (node, resource) {EXPECTED_SLICES}",
+        "2m",
+        "critical",
+        "A GPU of node {{ $labels.node }} is unhealthy",
+        "{{ $value }} slices of {{ $labels.resource }} on node {{ $labels.node }} get no new pods: the device plugin "
+        "found their GPU unhealthy, or does not run.",
+    )
+    yield _alert(
+        "GpuXid",
+        f'min by (node, uuid, xid) (time() - nvidia_smi_xid_last_timestamp_seconds{{xid=~"{_CRITICAL_XIDS}"}}) < 300 '
+        f"and on (node) {EXPECTED_SLICES}",
+        "0s",
+        "critical",
+        f"Xid {{{{ $labels.xid }}}} on {_GPU}",
+        f"The driver reported Xid {{{{ $labels.xid }}}} for {_GPU} {{{{ $value | humanizeDuration }}}} ago.",
+    )
+
+
+def _sources() -> Iterator[Rule]:
+    yield _alert(
+        "GpuExporterAbsent",
+        f"max by (node) ({EXPECTED_SLICES}) unless on (node) {GPU_INFO}",
+        "5m",
+        "warning",
+        "No GPU metrics of node {{ $labels.node }}",
+        f"Prometheus has no {GPU_INFO} with node {{{{ $labels.node }}}}: nobody watches what its GPUs draw.",
+    )
+    yield _alert(
+        "GpuKubeStateMetricsAbsent",
+        "absent(kube_node_info)",
+        "5m",
+        "warning",
+        "No metrics of kube-state-metrics",
+        "Prometheus has no kube_node_info: nobody watches capacity, health and the power-limit agent.",
+    )
+
+
+def _watts(metric: str) -> str:
+    return f"max by (node, uuid) ({metric})"
+
+
+def _off(limit: str) -> str:
+    """Too high or too low, with the sign kept; 1 W is within a card's rounding, and the agent's tolerance."""
+    off = f"({limit} - on (node, uuid) {DESIRED_LIMIT})"
+    return f"{off} > 1 or {off} < -1"
+
+
+def _missing(expected: str, actual: str, by: str) -> str:
+    """How many there are too few; a series that is not there counts as 0."""
+    return f"({expected} - on ({by}) ({actual} or on ({by}) {expected} * 0)) > 0"
+
+
+def _alert(name: str, expr: str, patience: str, severity: str, summary: str, description: str) -> Rule:
+    return {
+        "alert": name,
+        "expr": expr,
+        "for": patience,
+        "labels": {"severity": severity},
+        "annotations": {"summary": summary, "description": description, "runbook": f"{RUNBOOK}#{name.lower()}"},
+    }

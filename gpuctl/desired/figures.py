@@ -1,0 +1,90 @@
+"""The stack's figures as series of Prometheus, recorded by rules: what alerts and dashboard compare the cluster with.
+
+The alerts and the dashboard are then the same for every stack, and a figure is in one place.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from gpuctl.desired.capacity import capacity
+from gpuctl.desired.limits import Limit, limits
+from gpuctl.desired.power_limit import NAME as AGENT
+from gpuctl.settings import GpuNode, Settings
+
+Rule = dict[str, Any]
+"""One entry of a rule group, as it stands in a rule file."""
+
+DESIRED_LIMIT = "gpu_stack:power_limit_watts:desired"
+"""By node and UUID."""
+EXPECTED_SLICES = "gpu_stack:slices:expected"
+"""By node and resource, the latter as kube-state-metrics writes it."""
+EXPECTED_AGENTS = "gpu_stack:power_limit_agents:expected"
+"""Ready pods of the power-limit agent, by namespace and DaemonSet."""
+CIRCUIT_ALLOWED = "gpu_stack:circuit_watts:allowed"
+"""By circuit."""
+CIRCUIT_DRAWN = "gpu_stack:circuit_watts:drawn"
+"""What the GPUs on it draw now and its nodes draw besides, by circuit."""
+
+GPU_INFO = "nvidia_smi_gpu_info"
+"""Always 1; the exporter's only series that names the model."""
+
+
+def figures(settings: Settings) -> list[Rule]:
+    """The recording rules of a stack."""
+    return [*_slices(settings), *_circuits(settings), *(_power(settings) if settings.power_management else ())]
+
+
+def _slices(settings: Settings) -> Iterator[Rule]:
+    offered = capacity(settings)
+    resource = offered.resource.translate(str.maketrans("./", "__"))
+    for node, slices in offered.by_node.items():
+        yield _rule(EXPECTED_SLICES, f"vector({slices})", node=node, resource=resource)
+
+
+def _circuits(settings: Settings) -> Iterator[Rule]:
+    for circuit in settings.circuits:
+        draws = f"max by (node, uuid) (nvidia_smi_power_draw_watts{{{_of(circuit.nodes)}}})"
+        yield _rule(CIRCUIT_DRAWN, f"sum({draws}) + {circuit.base_watts}", circuit=circuit.name)
+        yield _rule(CIRCUIT_ALLOWED, f"vector({circuit.allowed_watts})", circuit=circuit.name)
+
+
+def _power(settings: Settings) -> Iterator[Rule]:
+    all_limits = list(limits(settings))
+    for limit in all_limits:
+        yield _limit(limit, all_limits, settings.nodes)
+    agents = f"vector({len(settings.nodes)})"
+    yield _rule(EXPECTED_AGENTS, agents, namespace=settings.namespace, daemonset=AGENT)
+
+
+def _limit(limit: Limit, others: Iterable[Limit], nodes: Iterable[GpuNode]) -> Rule:
+    """The limit of each GPU that it is for and the exporter reports; a GPU gets exactly one."""
+    if limit.uuid:
+        gpus = f"max by (node) ({GPU_INFO}{{{_of(nodes)},uuid={_quoted(_exported(limit.uuid))}}})"
+        return _rule(DESIRED_LIMIT, f"{gpus} * {limit.watts}", uuid=_exported(limit.uuid))
+    matchers = [f"node={_quoted(limit.node)}"]
+    matchers += [f"uuid!={_quoted(_exported(other.uuid))}" for other in others if other.uuid]
+    if limit.model:
+        matchers.append(f"name={_quoted(limit.model)}")
+    else:
+        matchers += [f"name!={_quoted(other.model)}" for other in others if other.model and other.node == limit.node]
+    gpus = f"max by (uuid) ({GPU_INFO}{{{','.join(matchers)}}})"
+    model = {"model": limit.model} if limit.model else {}
+    return _rule(DESIRED_LIMIT, f"{gpus} * {limit.watts}", node=limit.node, **model)
+
+
+def _rule(name: str, expr: str, **labels: str) -> Rule:
+    return {"record": name, "expr": expr, "labels": labels}
+
+
+def _of(nodes: Iterable[GpuNode]) -> str:
+    return f"node=~{_quoted('|'.join(node.name.replace('.', '[.]') for node in nodes))}"
+
+
+def _exported(uuid: str) -> str:
+    """As the exporter writes it."""
+    return uuid.removeprefix("GPU-")
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text)

@@ -1,0 +1,173 @@
+"""Each alert fires when it must, in words with the figure, and no other one does: judged by promtool."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.monitoring import scenario
+from tests.monitoring.scenario import BY_MODEL, BY_UUID, FIRST, MIXED, Fired, Values, slices
+
+Judge = Callable[..., None]
+
+
+@pytest.fixture
+def judge(programs: Path, tmp_path: Path) -> Judge:
+    """Asserts which alerts fire, by default half an hour after the change, when every patience is over."""
+
+    def judge(changes: Mapping[str, Values], fired: Fired | None = None, minute: int = 30, **keys: Any) -> None:
+        scenario.judge(programs / "promtool", tmp_path, scenario.stack(**keys), changes, fired or {}, minute)
+
+    return judge
+
+
+def _gpu(gpu: scenario.Gpu, description: str) -> list[dict[str, Any]]:
+    words = f"GPU {gpu.uuid} of node {gpu.node}"
+    return [{"node": gpu.node, "uuid": gpu.uuid, "description": description.replace("GPU", words, 1)}]
+
+
+def test_a_cluster_that_is_as_the_stack_wants_it_raises_no_alert(judge: Judge) -> None:
+    judge({})
+
+
+def test_a_limit_that_is_back_at_the_default_is_lost(judge: Judge) -> None:
+    """A reboot, a driver reload or a GPU reset takes it away."""
+    changes = {FIRST.series("power_limit_watts"): 350, FIRST.series("enforced_power_limit_watts"): 350}
+    lost = "GPU may draw 50 W more than the stack allows, and the agent does not put its limit back."
+    judge(changes, {"GpuPowerLimitLost": _gpu(FIRST, lost)})
+
+
+@pytest.mark.parametrize(("watts", "off"), [(320, "20"), (250, "-50")])
+def test_a_limit_that_was_moved_has_drifted(judge: Judge, watts: int, off: str) -> None:
+    changes = {FIRST.series("power_limit_watts"): watts, FIRST.series("enforced_power_limit_watts"): watts}
+    drift = f"The power limit of GPU is {off} W off the stack's, and the agent does not put it back."
+    judge(changes, {"GpuPowerLimitDrift": _gpu(FIRST, drift)})
+
+
+@pytest.mark.parametrize("watts", [299, 301])
+def test_a_watt_of_rounding_is_no_drift(judge: Judge, watts: int) -> None:
+    judge({FIRST.series("power_limit_watts"): watts, FIRST.series("enforced_power_limit_watts"): watts})
+
+
+@pytest.mark.parametrize(("watts", "off"), [(280, "-20"), (340, "40")])
+def test_a_card_that_enforces_something_else_than_what_is_set_is_told(judge: Judge, watts: int, off: str) -> None:
+    words = f"What GPU enforces is {off} W off the stack's limit, although that limit is set."
+    judge({FIRST.series("enforced_power_limit_watts"): watts}, {"GpuPowerLimitNotEnforced": _gpu(FIRST, words)})
+
+
+@pytest.mark.parametrize("gpu", [BY_UUID, MIXED, BY_MODEL], ids=["by UUID", "in a mixed node", "by model"])
+def test_each_gpu_is_compared_with_its_own_limit(judge: Judge, gpu: scenario.Gpu) -> None:
+    changes = {gpu.series(name): gpu.limit + 10 for name in ("power_limit_watts", "enforced_power_limit_watts")}
+    drift = "The power limit of GPU is 10 W off the stack's, and the agent does not put it back."
+    judge(changes, {"GpuPowerLimitDrift": _gpu(gpu, drift)})
+
+
+@pytest.mark.parametrize(("interval", "minute", "fires"), [(60, 2, False), (60, 3, True), (600, 20, False)])
+def test_the_agent_has_two_looks_to_put_a_limit_back(judge: Judge, interval: int, minute: int, *, fires: bool) -> None:
+    changes = {FIRST.series("power_limit_watts"): 320, FIRST.series("enforced_power_limit_watts"): 320}
+    drift = "The power limit of GPU is 20 W off the stack's, and the agent does not put it back."
+    judge(changes, {"GpuPowerLimitDrift": _gpu(FIRST, drift)} if fires else {}, minute, powerInterval=interval)
+
+
+def test_an_exporter_that_restarts_does_not_start_the_wait_again(judge: Judge) -> None:
+    """Its pod has another address then, and so its series another instance."""
+    gone, changes = {}, {}
+    for name, value in scenario.exported(FIRST).items():
+        gone[name] = f"{value}x2 _x20"
+    for name, value in scenario.exported(FIRST, "10.0.0.2:9835").items():
+        changes[name] = f"_x2 {value}x20"
+    changes[FIRST.series("power_limit_watts", "10.0.0.2:9835")] = "_x2 320x20"
+    gone[FIRST.series("power_limit_watts")] = "320x2 _x20"
+    drift = "The power limit of GPU is 20 W off the stack's, and the agent does not put it back."
+    judge(gone | changes, {"GpuPowerLimitDrift": _gpu(FIRST, drift)}, minute=3)
+
+
+def test_gpus_of_other_machines_are_nobodys_business(judge: Judge) -> None:
+    foreign = scenario.Gpu("desktop", "cccccccc-0000-0000-0000-000000000001", "NVIDIA GeForce RTX 3090", 350, 350)
+    xid = foreign.series("xid_last_timestamp_seconds", xid="79")
+    judge(
+        scenario.exported(foreign) | {xid: 1700, slices("capacity", "desktop"): 4, slices("allocatable", "desktop"): 0}
+    )
+
+
+def test_without_power_management_no_limit_is_watched(judge: Judge) -> None:
+    changes = {FIRST.series("power_limit_watts"): 350, scenario.ready_agents(): None}
+    judge(changes, powerManagement=False, circuitWatts=0)
+
+
+@pytest.mark.parametrize(("capacity", "missing"), [(4, 4), (0, 8), (None, 8)])
+def test_a_node_that_offers_fewer_slices_than_expected_is_told(judge: Judge, capacity: Values, missing: int) -> None:
+    changes = {slices("capacity", "gpu-1"): capacity, slices("allocatable", "gpu-1"): capacity}
+    words = f"{missing} slices of nvidia_com_gpu are missing on node gpu-1."
+    told = {"node": "gpu-1", "resource": "nvidia_com_gpu", "description": words}
+    judge(changes, {"GpuCapacityBelowExpected": [told]})
+
+
+def test_slices_under_a_name_of_their_own_are_counted_under_it(judge: Judge) -> None:
+    words = "8 slices of nvidia_com_gpu_shared are missing on node {}."
+    told = [
+        {"node": node, "resource": "nvidia_com_gpu_shared", "description": words.format(node)}
+        for node in ("gpu-1", "gpu-2")
+    ]
+    judge({}, {"GpuCapacityBelowExpected": told}, renameByDefault=True)
+
+
+def test_slices_that_are_there_and_not_healthy_are_told(judge: Judge) -> None:
+    words = (
+        "4 slices of nvidia_com_gpu on node gpu-2 get no new pods: the device plugin found their GPU unhealthy, or "
+        "does not run."
+    )
+    told = {"node": "gpu-2", "resource": "nvidia_com_gpu", "description": words}
+    judge({slices("allocatable", "gpu-2"): 4}, {"GpuUnhealthy": [told]})
+
+
+def test_a_critical_xid_is_told_for_five_minutes(judge: Judge) -> None:
+    xid = FIRST.series("xid_last_timestamp_seconds", xid="79")
+    told = _gpu(FIRST, "The driver reported Xid 79 for GPU 2m 0s ago.")
+    judge({xid: 1680}, {"GpuXid": [told[0] | {"xid": "79"}]})
+    judge({xid: 1500})
+
+
+def test_a_fault_of_an_application_is_no_alert(judge: Judge) -> None:
+    judge({FIRST.series("xid_last_timestamp_seconds", xid="31"): 1680})
+
+
+@pytest.mark.parametrize(("ready", "missing"), [(1, 1), (0, 2), (None, 2)])
+def test_agents_that_are_not_ready_or_not_there_are_told(judge: Judge, ready: Values, missing: int) -> None:
+    words = (
+        f"DaemonSet nvidia-power-limit has {missing} ready pods fewer than the stack has nodes: the GPUs of these are "
+        "not held at their limits."
+    )
+    told = {"namespace": "gpu-device-plugin", "daemonset": "nvidia-power-limit", "description": words}
+    judge({scenario.ready_agents(): ready}, {"GpuPowerAgentNotReady": [told]})
+
+
+def test_a_circuit_that_delivers_more_than_it_may_is_told(judge: Judge) -> None:
+    """4 GPUs at 310 W and 2 nodes with 150 W besides are 1540 W."""
+    draws = {gpu.series("power_draw_watts"): 310 for gpu in scenario.GPUS}
+    words = "The nodes on the circuit of gpu-1, gpu-2 draw 40 W more than it allows."
+    judge(draws, {"GpuCircuitOverBudget": [{"circuit": "gpu-1, gpu-2", "description": words}]})
+
+
+def test_a_node_may_have_a_circuit_of_its_own(judge: Judge) -> None:
+    nodes = [
+        {"name": "gpu-1", "gpu": "rtx-3090", "count": 2},
+        {"name": "gpu-2", "gpus": {"rtx-3090": 1, "rtx-4090": 1}, "circuitWatts": 900, "baseWatts": 200},
+    ]
+    words = "The nodes on the circuit of gpu-2 draw 10 W more than it allows."
+    draws = {gpu.series("power_draw_watts"): 355 for gpu in (MIXED, BY_MODEL)}
+    judge(draws, {"GpuCircuitOverBudget": [{"circuit": "gpu-2", "description": words}]}, nodes=nodes)
+
+
+def test_a_node_without_metrics_of_its_gpus_is_told(judge: Judge) -> None:
+    """Its exporter does not run or is not scraped, or the label `node` is missing."""
+    changes = dict.fromkeys([*scenario.exported(MIXED), *scenario.exported(BY_MODEL)])
+    words = "Prometheus has no nvidia_smi_gpu_info with node gpu-2: nobody watches what its GPUs draw."
+    judge(changes, {"GpuExporterAbsent": [{"node": "gpu-2", "description": words}]})
+
+
+def test_without_kube_state_metrics_only_that_is_told(judge: Judge) -> None:
+    changes = {name: None for name in scenario.healthy() if name.startswith("kube_")}
+    words = "Prometheus has no kube_node_info: nobody watches capacity, health and the power-limit agent."
+    judge(changes, {"GpuKubeStateMetricsAbsent": [{"description": words}]})

@@ -1,0 +1,82 @@
+"""Alerts and dashboard are written down once: in the rules, in their documentation, and in what Grafana reads."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from dashboard.__main__ import FILE
+from dashboard.board import text
+from gpuctl.desired import figures
+from gpuctl.desired.manifests import manifests
+from gpuctl.desired.monitoring import rules
+from gpuctl.settings import Settings
+from tests.fixtures.stack_files import ROOT, settings
+
+EVERYTHING = settings(circuitWatts=1000)
+"""A stack that has every alert."""
+
+
+def _rules(cluster: Settings) -> list[dict[str, Any]]:
+    return rules(cluster)["groups"][0]["rules"]
+
+
+def _alerts(cluster: Settings) -> dict[str, dict[str, Any]]:
+    return {rule["alert"]: rule for rule in _rules(cluster) if "alert" in rule}
+
+
+def test_the_dashboard_is_up_to_date() -> None:
+    """Mended by `make generate`."""
+    assert FILE.read_text() == text()
+
+
+def test_the_dashboard_is_what_grafanas_sidecar_loads() -> None:
+    dashboard = manifests(settings(monitoring=True))[-1]
+    assert dashboard["metadata"]["labels"]["grafana_dashboard"] == "1"
+    (document,) = dashboard["data"].values()
+    assert json.loads(document)["uid"] == "gpu-sharing"
+
+
+def test_the_dashboard_shows_every_figure_of_the_stack_that_is_no_detail_of_an_alert() -> None:
+    shown = set(re.findall(r"gpu_stack:\w+:\w+", text()))
+    recorded = {rule["record"] for rule in _rules(EVERYTHING) if "record" in rule}
+    assert shown == recorded - {figures.EXPECTED_AGENTS}
+
+
+def test_every_alert_has_its_entry_in_the_runbook_and_no_other_has() -> None:
+    headings = re.findall(r"^## (\w+)$", (ROOT / "docs" / "alerts.md").read_text(), re.MULTILINE)
+    assert headings == list(_alerts(EVERYTHING))
+
+
+@pytest.mark.parametrize("name", _alerts(EVERYTHING))
+def test_an_alert_tells_what_and_how_bad_it_is_and_where_to_read_on(name: str) -> None:
+    alert = _alerts(EVERYTHING)[name]
+    assert alert["labels"]["severity"] in ("critical", "warning")
+    assert alert["annotations"].keys() == {"summary", "description", "runbook"}
+    assert alert["annotations"]["runbook"] == f"docs/alerts.md#{name.lower()}"
+
+
+def test_what_the_stack_does_not_do_is_not_watched() -> None:
+    bare = _alerts(settings(powerManagement=False))
+    assert not [name for name in bare if name.startswith("GpuPower")]
+    assert "GpuCircuitOverBudget" not in bare
+    assert not [rule for rule in _rules(settings(powerManagement=False)) if "limit" in rule.get("record", "")]
+
+
+def test_a_figure_is_recorded_before_an_alert_reads_it() -> None:
+    """Prometheus evaluates the rules of a group one after the other."""
+    kinds = ["alert" in rule for rule in _rules(EVERYTHING)]
+    assert kinds == sorted(kinds)
+
+
+def test_the_label_by_which_prometheus_selects_rules_is_theirs_alone() -> None:
+    rule, dashboard = manifests(settings(monitoring=True, ruleLabel="release=prometheus"))[-2:]
+    assert rule["metadata"]["labels"]["release"] == "prometheus"
+    assert "release" not in dashboard["metadata"]["labels"]
+
+
+def test_that_label_cannot_take_one_of_the_projects_own() -> None:
+    """By these the project knows its objects."""
+    rule = manifests(settings(monitoring=True, ruleLabel="app.kubernetes.io/part-of=prometheus"))[-2]
+    assert rule["metadata"]["labels"]["app.kubernetes.io/part-of"] == "gpu-sharing"
