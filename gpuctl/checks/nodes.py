@@ -22,6 +22,13 @@ _KUBERNETES = "node.kubernetes.io/"
 """What the keys of taints begin with that the pods of every DaemonSet tolerate."""
 
 
+def present_nodes(context: Context) -> Iterator[tuple[GpuNode, Node]]:
+    """The nodes of the stack file that are in the cluster: as declared, and as they are."""
+    for node in context.settings.nodes:
+        if node.name in context.nodes:
+            yield node, context.nodes[node.name]
+
+
 @check(
     "NOD001",
     NODES,
@@ -69,7 +76,7 @@ def nodes_exist(context: Context) -> Iterator[Result]:
 )
 def nodes_take_pods(context: Context) -> Iterator[Result]:
     """By the kubelet's own condition, the cordon, and the taints."""
-    for _, node in _present(context):
+    for _, node in present_nodes(context):
         taints = [taint for taint in node.spec.taints if _keeps_off(taint)]
         if not node.ready:
             said = next((each for each in node.status.conditions if each.type == "Ready"), None)
@@ -138,12 +145,6 @@ def no_other_node_has_gpus(context: Context) -> Iterator[Result]:
     others = [node for name, node in context.nodes.items() if name not in declared]
     found = [result for node in others if (result := _undeclared(context, node))]
     yield from found or [passed(f"none of the {len(others)} nodes outside the stack file has a GPU")]
-
-
-def _present(context: Context) -> Iterator[tuple[GpuNode, Node]]:
-    for node in context.settings.nodes:
-        if node.name in context.nodes:
-            yield node, context.nodes[node.name]
 
 
 def _keeps_off(taint: Taint) -> bool:

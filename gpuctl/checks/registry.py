@@ -2,7 +2,17 @@
 
 from collections.abc import Collection
 
-from gpuctl.checks import capacity, competitors, identity, kubernetes_api, nodes, stack_file, workloads, workstation
+from gpuctl.checks import (
+    capacity,
+    competitors,
+    identity,
+    kubernetes_api,
+    nodes,
+    stack_file,
+    talos,
+    workloads,
+    workstation,
+)
 from gpuctl.checks.model import Check
 
 CHECKS: tuple[Check, ...] = (
@@ -10,6 +20,7 @@ CHECKS: tuple[Check, ...] = (
     *kubernetes_api.CHECKS,
     *identity.CHECKS,
     *nodes.CHECKS,
+    *talos.CHECKS,
     *capacity.CHECKS,
     *competitors.CHECKS,
     *workloads.CHECKS,

@@ -1,0 +1,248 @@
+"""Whether the GPU nodes run the stack's Talos, with the image that brings the driver.
+
+Talos itself says what a node runs: as `osImage`, and as labels and annotations `extensions.talos.dev/NAME` of the node;
+annotations where a value is no valid label, such as the schematic's ID of 64 digits. Where it has none, talosctl tells.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from gpuctl.checks.context import Context
+from gpuctl.checks.model import Category, Guide, Result, check, failed, passed, skipped
+from gpuctl.checks.nodes import present_nodes
+from gpuctl.checks.pulumi_program import said
+from gpuctl.checks.wording import listed
+from gpuctl.cluster import Node
+from gpuctl.desired.schematic import extension_versions, installer_image, schematic_id
+from gpuctl.desired.talos import MODULES
+from gpuctl.settings import GpuNode
+
+TALOS = Category("talos-node", "Talos on the GPU nodes")
+
+_EXTENSIONS = "extensions.talos.dev/"
+_SCHEMATIC = "schematic"
+_OWNER = "siderolabs/"
+"""What the Image Factory writes before the name of an extension, and a node does not."""
+_UPGRADE = (
+    "Upgrade the node, which reboots it: the command is in the output of `gpuctl talos patch --stack lab -o patches`."
+)
+
+
+@check(
+    "TAL001",
+    TALOS,
+    "every GPU node runs the Talos release of the stack file",
+    Guide(
+        cause="The node was upgraded without the stack file, or the other way round",
+        example="node gpu-1 runs Talos v1.12.4 and the stack file says v1.13.9",
+        confirm=("kubectl --context admin@lab get nodes -o wide",),
+        mend=(
+            "Tell the stack what the nodes run: `pulumi config set gpu:talosVersion VERSION --stack lab`.",
+            _UPGRADE,
+        ),
+    ),
+    severity="warning",
+)
+def talos_is_the_stacks(context: Context) -> Iterator[Result]:
+    """Driver versions, patches and the installer image all follow from the release."""
+    wanted = context.settings.talos_version
+    for declared, node in present_nodes(context):
+        runs = _release(node)
+        if runs is None:
+            yield _not_talos(node)
+        elif runs == wanted:
+            yield passed(f"node {node.name} runs Talos {runs}", node.name)
+        else:
+            fact = f"node {node.name} runs Talos {runs} and the stack file says {wanted}"
+            yield failed(fact, _upgrade(context, declared), node.name)
+
+
+@check(
+    "TAL002",
+    TALOS,
+    "every GPU node's image has the stack's NVIDIA extensions",
+    Guide(
+        cause="The node was installed with an image without the NVIDIA extensions, or with those of the other channel",
+        example="node gpu-1 lacks the extension nvidia-container-toolkit-production",
+        confirm=("talosctl -n ADDRESS get extensions",),
+        mend=(
+            _UPGRADE,
+            "Changing machine.install.image alone installs nothing on a node that is installed.",
+        ),
+    ),
+)
+def extensions_are_there(context: Context) -> Iterator[Result]:
+    """Driver and container toolkit reach a node only inside its image."""
+    wanted = list(_expected(context))
+    for declared, node in present_nodes(context):
+        if _release(node) is None:
+            yield _not_talos(node)
+            continue
+        found = _told(node) or _asked(context, declared)
+        if isinstance(found, Result):
+            yield found
+        elif missing := [name for name in wanted if name not in found]:
+            others = [name for name in found if "nvidia" in name and name not in wanted]
+            cause = f"its image has {listed(others)} instead" if others else "its image was made without it"
+            fact = f"node {node.name} lacks the extension {listed(missing)}"
+            yield failed(fact, _upgrade(context, declared), node.name, cause)
+        else:
+            yield passed(f"node {node.name} has {listed(wanted)}", node.name)
+
+
+@check(
+    "TAL003",
+    TALOS,
+    "every GPU node's NVIDIA extensions have the versions of its Talos release",
+    Guide(
+        cause="The node's image is of another Talos release than the stack file says, or was made elsewhere",
+        example="node gpu-1: nvidia-container-toolkit-production is 595.58.03-v1.19.0 and not 595.91.07-v1.19.1",
+        confirm=("talosctl -n ADDRESS get extensions", "gpuctl talos schematic --stack lab"),
+        mend=(_UPGRADE,),
+    ),
+    severity="warning",
+)
+def extension_versions_fit(context: Context) -> Iterator[Result]:
+    """A kernel module loads only in the kernel it was built for; driver and toolkit must be of one version."""
+    wanted = {name: version for name, version in _expected(context).items() if version}
+    for declared, node in present_nodes(context):
+        found = _told(node)
+        known = [name for name in wanted if name in found]
+        if _release(node) is None:
+            yield _not_talos(node)
+        elif not known:
+            yield skipped(f"node {node.name} has no label of an extension whose version is known here", node.name)
+        elif other := [
+            f"{name} is {found[name]} and not {wanted[name]}" for name in known if found[name] != wanted[name]
+        ]:
+            yield failed(f"node {node.name}: {'; '.join(other)}", _upgrade(context, declared), node.name)
+        else:
+            yield passed(f"node {node.name} has {', '.join(f'{name} {wanted[name]}' for name in known)}", node.name)
+
+
+@check(
+    "TAL004",
+    TALOS,
+    "every GPU node's image is of the stack's schematic",
+    Guide(
+        cause="The image has further extensions or kernel arguments, or was not made for this stack",
+        example="node gpu-1's image is of schematic 376567988a... and the stack's is 1deaeeb1ea...",
+        confirm=("talosctl -n ADDRESS get extensions", "gpuctl talos schematic --stack lab"),
+        mend=(
+            "Nothing, when you added extensions to the schematic yourself: leave the check out with `--skip TAL004`.",
+            _UPGRADE,
+        ),
+    ),
+    severity="warning",
+)
+def schematic_is_the_stacks(context: Context) -> Iterator[Result]:
+    """One schematic, with the NVIDIA extensions and nothing else, serves every Talos release."""
+    wanted = schematic_id(context.settings)
+    for declared, node in present_nodes(context):
+        runs = _told(node).get(_SCHEMATIC)
+        if _release(node) is None:
+            yield _not_talos(node)
+        elif runs is None:
+            yield skipped(f"node {node.name} does not say which schematic its image is of", node.name)
+        elif runs == wanted:
+            yield passed(f"node {node.name}'s image is of schematic {wanted[:10]}...", node.name)
+        else:
+            fact = f"node {node.name}'s image is of schematic {runs[:10]}... and the stack's is {wanted[:10]}..."
+            yield failed(fact, _upgrade(context, declared), node.name)
+
+
+@check(
+    "TAL005",
+    TALOS,
+    "every GPU node has loaded the NVIDIA kernel modules",
+    Guide(
+        cause="The machine configuration does not name the modules, or they are of another Talos build than the kernel",
+        example="node gpu-1 has not loaded nvidia_uvm",
+        confirm=("talosctl -n ADDRESS read /proc/modules", "talosctl -n ADDRESS dmesg"),
+        mend=(
+            "The extensions blacklist them, so the configuration must name all four: `gpuctl talos patch --stack lab`.",
+            "`key was rejected by service` in the kernel's log: the extensions are of another Talos release. "
+            + _UPGRADE,
+        ),
+    ),
+    deep=True,
+)
+def modules_are_loaded(context: Context) -> Iterator[Result]:
+    """Through the Talos API, which Kubernetes does not replace here; one call for each node."""
+    for declared, node in present_nodes(context):
+        if _release(node) is None:
+            yield _not_talos(node)
+            continue
+        address = declared.address or node.name
+        read = ("talosctl", "-n", address, "read", "/proc/modules")
+        ran = context.programs.run(*read, seconds=20)
+        if ran is None:
+            yield skipped("talosctl, which reads a node's kernel modules, is not installed here")
+            return
+        if ran.exit_code:
+            yield skipped(f"the kernel modules of {node.name} cannot be read: {said(ran)}", node.name, " ".join(read))
+            continue
+        loaded = {line.split(" ", 1)[0] for line in ran.stdout.splitlines()}
+        if missing := [name for name in MODULES if name not in loaded]:
+            yield failed(
+                f"node {node.name} has not loaded {', '.join(missing)}", f"talosctl -n {address} dmesg", node.name
+            )
+        else:
+            yield passed(f"node {node.name} has loaded {', '.join(MODULES)}", node.name)
+
+
+def _release(node: Node) -> str | None:
+    """The Talos release, such as `v1.13.9`, from `Talos (v1.13.9)`; None of another system."""
+    image = node.status.node_info.os_image
+    return image.removeprefix("Talos (").removesuffix(")") if image.startswith("Talos (") else None
+
+
+def _not_talos(node: Node) -> Result:
+    system = node.status.node_info.os_image or "a system that it does not name"
+    return skipped(f"node {node.name} runs {system} and not Talos", node.name)
+
+
+def _told(node: Node) -> dict[str, str]:
+    """Extension -> version, and `schematic` -> its ID, as the node's labels and annotations tell them."""
+    told = node.metadata.annotations | node.labels
+    return {key.removeprefix(_EXTENSIONS): told[key] for key in told if key.startswith(_EXTENSIONS)}
+
+
+def _asked(context: Context, node: GpuNode) -> dict[str, str] | Result:
+    """The same from Talos itself; or why it cannot be asked."""
+    get = ("talosctl", "-n", node.address or node.name, "get", "extensions", "-o", "json")
+    ran = context.programs.run(*get, seconds=20)
+    if ran is None or ran.exit_code:
+        reason = said(ran) if ran else "talosctl is not installed here"
+        unknown = f"node {node.name} has no label {_EXTENSIONS}..., and Talos cannot be asked: {reason}"
+        return skipped(unknown, node.name, " ".join(get))
+    layers = (resource["spec"]["metadata"] for resource in _documents(ran.stdout))
+    return {layer["name"]: layer["version"] for layer in layers}
+
+
+def _documents(text: str) -> Iterator[dict[str, Any]]:
+    """JSON documents one after the other, as talosctl prints them."""
+    decoder, rest = json.JSONDecoder(), text.strip()
+    while rest:
+        document, end = decoder.raw_decode(rest)
+        yield document
+        rest = rest[end:].lstrip()
+
+
+def _expected(context: Context) -> dict[str, str | None]:
+    """Extension, as a node calls it -> version; None where that is not known."""
+    return {name.removeprefix(_OWNER): version for name, version in extension_versions(context.settings).items()}
+
+
+def _upgrade(context: Context, node: GpuNode) -> str:
+    return f"talosctl upgrade -n {node.address or node.name} --image {installer_image(context.settings)}"
+
+
+CHECKS = (
+    talos_is_the_stacks,
+    extensions_are_there,
+    extension_versions_fit,
+    schematic_is_the_stacks,
+    modules_are_loaded,
+)
