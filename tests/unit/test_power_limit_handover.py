@@ -82,6 +82,15 @@ def test_an_agent_whose_limit_a_card_refuses_does_not_take_over(node: Node) -> N
     assert (node.owner, old.ready, new.ready) == (old.uid, True, False)
 
 
+def test_a_card_that_is_gone_does_not_keep_an_agent_from_taking_over(node: Node) -> None:
+    """The other cards are owed their new limit, the lower one above all."""
+    gpu = node.add_gpu()
+    old = _owning(node, node.agent("300"))
+    new = node.agent("250", gpu_count="2").start()
+    new.wait(lambda: gpu["power.limit"] == "250.00")
+    assert (node.owner, new.ready, old.uid != new.uid) == (new.uid, False, True)
+
+
 def test_it_takes_over_all_the_same_when_nobody_else_is_left(node: Node) -> None:
     """It then holds what it can, and the card that refuses keeps what it has."""
     gpu, small = node.add_gpu(), node.add_gpu(power__max_limit="320.00")

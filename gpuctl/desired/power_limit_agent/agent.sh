@@ -95,7 +95,12 @@ END
   want=${by_uuid:-${by_model:-${by_node:-$POWER_LIMIT_WATTS}}}
 }
 read_gpus() { # into $rows, one line per GPU that answers
-  rows='' index=0
+  faults='' rows=''
+  query_all
+  unread=$faults
+}
+query_all() {
+  index=0
   command -v nvidia-smi >/dev/null || { fault no_nvidia_smi searched="$PATH" && return; }
   for reasons_field in "$reasons_field" clocks_throttle_reasons.active; do # its name in older drivers
     rows=$(query) && return
@@ -145,7 +150,7 @@ serve() {
     fault unknown_limit gpu="$uuid" desired_w="$want"
   elif ! attainable; then
     nearest=$min && less "$max" "$want" && nearest=$max
-    fault unattainable gpu="$uuid" desired_w="$want" min_w="$min" max_w="$max" nearest_w="$nearest"
+    unfit=true && fault unattainable gpu="$uuid" desired_w="$want" min_w="$min" max_w="$max" nearest_w="$nearest"
   elif requested || { [ "$role" = owner ] && set_limit; }; then
     contains "$held" "$uuid" || held="$held $uuid"
     less "$enforced" $((want - 1)) && log warn capped gpu="$uuid" desired_w="$want" enforced_w="$enforced"
@@ -158,18 +163,17 @@ serve() {
     mem_total_mib="$total" throttle="${throttle:-none}" persistence="$persistence" at_limit=$at_limit
 }
 serve_all() {
-  previous=$seen seen='' count=0
+  previous=$seen seen='' count=0 unfit='' faults=$unread
   each_gpu serve
   for uuid in $known; do contains "$seen" "$uuid" || fault lost gpu="$uuid"; done
   [ "$count" -ge "${expected:-1}" ] || fault missing expected="${expected:-1}" found="$count"
 }
 look() {
-  faults=''
   find_role
   [ "$role" != heir ] || claim
   read_gpus
   serve_all
-  [ "$role$faults" != candidate ] || { claim && serve_all; } # only with limits that every card takes
+  [ "$role$unfit" != candidate ] || { claim && serve_all; } # only with limits that every card takes
   [ "$role" = owner ] || fault "$role" owner="$holder"
   publish "${faults:-ready}"
 }
@@ -219,7 +223,6 @@ run() {
   done
 }
 report() { # true when some GPU answered
-  faults=''
   read_gpus
   serve_all
   [ -n "$rows" ]
