@@ -1,0 +1,309 @@
+"""gpuctl verify as a user calls it: exit codes, what goes to which stream, and how it waits and is interrupted."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+from gpuctl.checks import runner
+from gpuctl.checks.context import Context
+from gpuctl.checks.registry import CHECKS
+from gpuctl.cli import running
+from gpuctl.cli.app import app
+from gpuctl.cluster import UnreachableError
+from gpuctl.settings import read_stack
+from tests.fixtures.checks import FakePrograms
+from tests.fixtures.fake_cluster import FakeCluster, healthy
+from tests.fixtures.stack_files import ROOT
+
+NO_CLUSTER = {
+    "PATH": os.environ["PATH"],
+    "KUBECONFIG": "/nonexistent/kubeconfig",
+    "COLUMNS": "200",
+    "TERM": "dumb",
+    "LANG": "C.UTF-8",
+}
+VERIFY = [sys.executable, "-m", "gpuctl", "verify"]
+
+
+def _without_cluster(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*VERIFY, *arguments], cwd=ROOT, env=NO_CLUSTER | environment, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> FakeCluster:
+    """The cluster of every stack, healthy as the stack `lab` asks for it; sleeping takes no time."""
+    made, now = healthy(read_stack("lab")), [0.0]
+
+    def context_of(stack: str) -> Context:
+        return Context(stack, lambda: read_stack(stack), lambda _: made, FakePrograms())
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    monkeypatch.setattr(running, "context_of", context_of)
+    monkeypatch.setattr(runner.time, "sleep", sleep)
+    monkeypatch.setattr(runner.time, "monotonic", lambda: now[0])
+    return made
+
+
+def _verify(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, ["verify", *map(str, arguments)], env={"COLUMNS": "200"})
+
+
+def _outcomes(output: str) -> dict[str, str]:
+    """Of the checks of the first stack."""
+    categories = json.loads(output)["stacks"][0]["categories"]
+    return {check["id"]: check["outcome"] for category in categories for check in category["checks"]}
+
+
+def _breaks(cluster: FakeCluster) -> None:
+    cluster.node_objects["gpu-2"]["status"]["allocatable"]["nvidia.com/gpu"] = "0"
+
+
+def test_a_cluster_as_the_stack_says_is_ready(cluster: FakeCluster) -> None:
+    result = _verify("--stack", "lab", "-o", "json")
+    assert {id_: outcome for id_, outcome in _outcomes(result.stdout).items() if outcome in ("fail", "error")} == {}
+    assert (result.exit_code, result.stderr, json.loads(result.stdout)["ready"]) == (0, "", True)
+    assert cluster.calls
+
+
+def test_a_cluster_that_is_not_as_the_stack_says_is_1(cluster: FakeCluster) -> None:
+    _breaks(cluster)
+    result = _verify("--stack", "lab")
+    assert (result.exit_code, result.stderr) == (1, "")
+    assert result.stdout.splitlines()[0] == "gpuctl verify: stack lab, context admin@lab"
+    assert result.stdout.splitlines()[-1].endswith('cluster "lab" is NOT ready')
+    assert "gpu-2  1     6       6         0" in result.stdout
+
+
+@pytest.mark.parametrize("form", ["table", "short", "json", "markdown"])
+def test_the_exit_code_does_not_depend_on_the_form(cluster: FakeCluster, form: str) -> None:
+    _breaks(cluster)
+    assert _verify("--stack", "lab", "-o", form).exit_code == 1
+
+
+def test_a_cluster_that_does_not_answer_is_3() -> None:
+    result = _without_cluster("--stack", "lab", "-o", "json")
+    assert (result.returncode, result.stderr) == (3, "")
+    assert _outcomes(result.stdout)["API001"] == "fail"
+
+
+def test_a_stack_file_with_a_mistake_is_2() -> None:
+    result = _without_cluster("--stack", "nowhere", "-o", "json")
+    assert (result.returncode, result.stderr) == (2, "")
+    assert _outcomes(result.stdout)["CFG001"] == "fail"
+    assert "config/Pulumi.nowhere.yaml = stack file: does not exist" in result.stdout
+
+
+def test_several_stacks_are_told_in_their_order_with_a_line_each_at_the_end() -> None:
+    result = _without_cluster("--stack", "lab", "--stack", "nowhere", "--stack", "homelab", "-o", "short")
+    assert result.returncode == 2
+    assert [line.split()[:2] for line in result.stdout.splitlines()[-3:]] == [
+        ["lab", "admin@lab"],
+        ["nowhere", "-"],
+        ["homelab", "admin@homelab"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ([], "name one, as in: gpuctl verify --stack lab"),
+        (["--stack", "lab", "--check", "api01"], "api01 is neither a check nor a category; did you mean API001?"),
+        (["--stack", "lab", "--skip", "kubernetes"], "did you mean kubernetes-api?"),
+        (["--stack", "lab", "--check", "qqq"], "neither a check nor a category; gpuctl verify --list names them"),
+        (["--stack", "lab", "--wait", "soon"], "'soon' is no length of time: write 90s, 5m, 1h30m or 2d"),
+        (["--stack", "lab", "--interval", "5"], "'5' is no length of time"),
+        (["--stack", "lab", "-o", "yaml"], "'yaml' is not one of"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_2_and_asks_nothing(
+    cluster: FakeCluster, arguments: list[str], problem: str
+) -> None:
+    result = _verify(*arguments)
+    assert (result.exit_code, result.stdout, cluster.calls) == (2, "", [])
+    assert problem in result.stderr
+
+
+def test_checks_are_chosen_by_id_and_by_category(cluster: FakeCluster) -> None:  # noqa: ARG001 (it is patched in)
+    only = _outcomes(_verify("--stack", "lab", "--check", "API002", "-o", "json").stdout)
+    assert {"API002"} <= set(only) <= {check.id for check in CHECKS if check.fatal} | {"API002"}
+    without = _outcomes(_verify("--stack", "lab", "--skip", "config", "--skip", "API002", "-o", "json").stdout)
+    assert {"CFG002", "API002"} & set(without) == set()
+    assert {"CFG001", "API001"} <= set(without), "nothing can be told without these"
+
+
+def test_strict_makes_a_warning_a_failure(cluster: FakeCluster) -> None:
+    cluster.server_version = "v1.99.0"
+    assert _verify("--stack", "lab").exit_code == 0
+    assert _verify("--stack", "lab", "--strict").exit_code == 1
+
+
+def test_a_wait_ends_as_soon_as_everything_holds(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    _breaks(cluster)
+    sleep = runner.time.sleep
+
+    def mend(seconds: float) -> None:
+        sleep(seconds)
+        cluster.node_objects["gpu-2"]["status"]["allocatable"]["nvidia.com/gpu"] = "6"
+
+    monkeypatch.setattr(runner.time, "sleep", mend)
+    result = _verify("--stack", "lab", "--wait", "5m")
+    assert result.exit_code == 0
+    assert [line[:13] for line in result.stderr.splitlines()] == ["lab: waiting:"]
+
+
+def test_the_end_of_a_wait_is_124_with_the_latest_state(cluster: FakeCluster) -> None:
+    _breaks(cluster)
+    result = _verify("--stack", "lab", "--wait", "1m30s", "--check", "CAP002")
+    assert result.exit_code == 124
+    assert result.stdout.splitlines()[-1].endswith('in 90.0 s: cluster "lab" is NOT ready, when the wait was over')
+    assert "gpu-2" in result.stderr
+
+
+def test_junit_is_written_besides(cluster: FakeCluster, tmp_path: Path) -> None:  # noqa: ARG001 (it is patched in)
+    result = _verify("--stack", "lab", "--junit", tmp_path / "junit.xml", "-o", "json")
+    assert json.loads(result.stdout)["ready"]
+    cases = ElementTree.parse(tmp_path / "junit.xml").getroot().iter("testcase")
+    assert [str(case.get("name")).split()[0] for case in cases] == list(_outcomes(result.stdout))
+
+
+def test_junit_that_cannot_be_written_does_not_hide_the_report(cluster: FakeCluster) -> None:  # noqa: ARG001
+    result = _verify("--stack", "lab", "--junit", "/nonexistent/junit.xml")
+    assert (result.exit_code, "cannot be written" in result.stderr) == (2, True)
+    assert 'cluster "lab" is ready' in result.stdout
+
+
+def test_the_list_names_every_check_and_runs_none(cluster: FakeCluster) -> None:
+    listed = json.loads(_verify("--list", "-o", "json").stdout)
+    assert [entry["id"] for entry in listed] == [check.id for check in CHECKS]
+    rows = _verify("--list").stdout.splitlines()
+    assert [row.split()[0] for row in rows] == ["ID", *(check.id for check in CHECKS)]
+    assert cluster.calls == []
+
+
+def test_colour_is_for_terminals_and_not_with_no_color() -> None:
+    plain, colour = "\x1b[", "\x1b[31m"
+    assert plain not in _without_cluster("--stack", "lab").stdout
+    assert colour in _without_cluster("--stack", "lab", FORCE_COLOR="1", TERM="xterm").stdout
+    assert colour not in _without_cluster("--stack", "lab", FORCE_COLOR="1", TERM="xterm", NO_COLOR="1").stdout
+
+
+@pytest.mark.parametrize("form", ["table", "short", "markdown", "json"])
+def test_a_stream_that_takes_only_ascii_gets_ascii(form: str) -> None:
+    result = _without_cluster("--stack", "lab", "-o", form, PYTHONIOENCODING="ascii")
+    assert (result.returncode, result.stderr, result.stdout.isascii()) == (3, "", True)
+
+
+def test_no_line_is_broken_on_a_narrow_screen() -> None:
+    narrow, wide = (_without_cluster("--stack", "lab", COLUMNS=columns).stdout for columns in ("40", "200"))
+    assert len(narrow.splitlines()) == len(wide.splitlines())
+
+
+def test_a_reader_that_goes_away_is_no_traceback() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    result = subprocess.run(
+        [*VERIFY, "--stack", "lab"],
+        cwd=ROOT,
+        env=NO_CLUSTER,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writing)
+    assert result.stderr == ""
+
+
+@pytest.mark.parametrize("stacks", [("lab",), ("lab", "homelab")])
+def test_an_interrupted_wait_is_130_and_says_so(stacks: tuple[str, ...]) -> None:
+    options = [word for stack in stacks for word in ("--stack", stack)]
+    waiting = subprocess.Popen(
+        [*VERIFY, *options, "--wait", "1h"],
+        cwd=ROOT,
+        env=NO_CLUSTER,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert waiting.stderr
+    assert "waiting: " in waiting.stderr.readline()
+    waiting.send_signal(signal.SIGINT)
+    stdout, stderr = waiting.communicate(timeout=60)
+    assert (waiting.returncode, stdout) == (130, "")
+    assert stderr.splitlines()[-1] == "gpuctl: interrupted; nothing was changed"
+    assert "Traceback" not in stderr
+
+
+def _stack_file(folder: Path, slices: int) -> Path:
+    node = {"name": "gpu-1", "gpu": "rtx-3090", "count": 2}
+    path = folder / "elsewhere.yaml"
+    path.write_text(yaml.safe_dump({"config": {"gpu:context": "admin@x", "gpu:slices": slices, "gpu:nodes": [node]}}))
+    return path
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Path]:
+    """Makes Pulumi, and so gpuctl, read a stack file that is not in config/."""
+
+    def write(slices: int) -> Path:
+        path = _stack_file(tmp_path, slices)
+        monkeypatch.setenv("PULUMI_OPTION_CONFIG_FILE", str(path))
+        return path
+
+    return write
+
+
+def test_every_verb_reads_the_stack_file_that_pulumi_would(elsewhere: Callable[[int], Path]) -> None:
+    elsewhere(3)
+    capacity = CliRunner().invoke(app, ["capacity", "--stack", "any", "-o", "json"])
+    assert json.loads(capacity.stdout)["gpuCapacity"]["total"] == 6
+    rendered = CliRunner().invoke(app, ["render", "--stack", "any"])
+    assert "--context admin@x " in rendered.stdout
+    assert running.context_of("any").settings.context == "admin@x"
+
+
+def test_a_mistake_in_it_is_told_with_its_path(elsewhere: Callable[[int], Path]) -> None:
+    path = elsewhere(0)
+    assert "gpu:slices = 0" in _verify("--stack", "any").stdout
+    path.unlink()
+    result = _verify("--stack", "any")
+    assert (result.exit_code, f"{path} = stack file: cannot be read" in result.stdout) == (2, True)
+
+
+def test_it_is_not_taken_for_several_stacks(elsewhere: Callable[[int], Path]) -> None:
+    elsewhere(3)
+    result = _verify("--stack", "lab", "--stack", "homelab")
+    assert (result.exit_code, "names the file of one stack, not of several" in result.stderr) == (2, True)
+
+
+def test_a_cluster_lost_on_the_way_is_3(cluster: FakeCluster) -> None:
+    cluster.failures["nodes"] = UnreachableError("context admin@lab cannot be reached: gone")
+    assert _verify("--stack", "lab").exit_code == 3
+
+
+def test_the_version_is_told_without_loading_what_looks_at_clusters() -> None:
+    heavy = ("rich", "lightkube", "httpx2", "msgspec", "pulumi", "gpuctl.checks", "gpuctl.cluster", "gpuctl.report")
+    code = (
+        "import sys; sys.argv = ['gpuctl', '--version']\n"
+        "from gpuctl.cli.app import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code\n"
+        f"print([name for name in {heavy} if name in sys.modules], file=sys.stderr)\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=NO_CLUSTER, capture_output=True, text=True, check=True
+    )
+    assert (result.stdout.split()[0], result.stderr) == ("gpuctl", "[]\n")
