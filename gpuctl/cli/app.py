@@ -8,6 +8,7 @@ import typer
 
 from gpuctl import __version__
 from gpuctl.cli.capacity import capacity
+from gpuctl.cli.doctor import doctor
 from gpuctl.cli.plan import plan
 from gpuctl.cli.render import render
 from gpuctl.cli.talos import talos
@@ -36,6 +37,7 @@ app.command(rich_help_panel=_BEFORE)(plan)
 app.command(rich_help_panel=_BEFORE)(render)
 app.add_typer(talos, name="talos", rich_help_panel=_BEFORE)
 app.command(rich_help_panel=_AFTER)(verify)
+app.command(rich_help_panel=_AFTER)(doctor)
 
 
 def _print_version(wanted: bool) -> None:

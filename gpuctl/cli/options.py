@@ -18,14 +18,12 @@ Stack = Annotated[
     str,
     typer.Option(metavar="NAME", help=f"The stack, which is config/Pulumi.NAME.yaml: {', '.join(stack_names())}."),
 ]
-Stacks = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--stack",
-        metavar="NAME",
-        help=f"A stack, as often as there are clusters to look at: {', '.join(stack_names())}.",
-    ),
-]
+_STACKS = typer.Option(
+    "--stack", metavar="NAME", help=f"A stack, as often as there are clusters to look at: {', '.join(stack_names())}."
+)
+Stacks = Annotated[list[str] | None, _STACKS]
+SomeStacks = Annotated[list[str], _STACKS]
+"""Stacks, of which one must be named."""
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 

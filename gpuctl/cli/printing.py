@@ -2,12 +2,13 @@
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from rich.console import Console
 from rich.text import Text
 
 from gpuctl.checks.report import Report
+from gpuctl.report.doctor import doctor
 from gpuctl.report.document import document
 from gpuctl.report.symbols import can_print_symbols
 from gpuctl.report.table import short, summary, table
@@ -22,8 +23,16 @@ def print_lines(lines: Iterable[Text]) -> None:
 
 def print_for_people(reports: Sequence[Report], *, only_bad: bool) -> None:
     """Each report, and a summary of several."""
+    _print_each(reports, short if only_bad else table)
+
+
+def print_diagnoses(reports: Sequence[Report]) -> None:
+    """What is wrong with each, why, and what mends it; and a summary of several."""
+    _print_each(reports, doctor)
+
+
+def _print_each(reports: Sequence[Report], form: Callable[..., Iterable[Text]]) -> None:
     in_ascii = not can_print_symbols(sys.stdout.encoding)
-    form = short if only_bad else table
     for index, report in enumerate(reports):
         print_lines([Text()] if index else [])
         print_lines(form(report, in_ascii=in_ascii))

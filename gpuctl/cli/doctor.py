@@ -1,0 +1,42 @@
+"""gpuctl doctor: why a stack's cluster is not what the stack says, and what mends it."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from gpuctl.cli.options import SomeStacks
+
+
+class Output(StrEnum):
+    """Forms of the diagnosis."""
+
+    table = "table"
+    json = "json"
+
+
+def doctor(
+    stack: SomeStacks,
+    pre: Annotated[
+        bool, typer.Option("--pre", help="Look at this machine and the stack instead, before the first `pulumi up`.")
+    ] = False,
+    output: Annotated[Output, typer.Option("--output", "-o", help="For people or for machines.")] = Output.table,
+) -> None:
+    """Find out why a cluster is not what its stack says: every finding with its cause and what mends it.
+
+    It asks all that `gpuctl verify` asks, and looks deeper: into logs and pods of others. Nothing is changed.
+
+    Exit codes are those of `gpuctl verify`.
+    """
+    from gpuctl.checks.registry import PREREQUISITES, selected
+    from gpuctl.checks.report import worst
+    from gpuctl.cli.printing import print_diagnoses, print_json
+    from gpuctl.cli.running import reports
+    from gpuctl.report.doctor import doctor_document
+
+    found = reports(stack, PREREQUISITES if pre else selected(deep=True))
+    if output is Output.json:
+        print_json(doctor_document(found))
+    else:
+        print_diagnoses(found)
+    raise typer.Exit(worst({report.exit_code() for report in found}))
