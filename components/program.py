@@ -6,6 +6,7 @@ import pulumi
 from pulumi.runtime import config, is_dry_run
 
 from gpuctl.cluster import ClusterError, cluster_uid, connect
+from gpuctl.desired.monitoring import without_operator
 from gpuctl.desired.names import CLUSTER_UID
 from gpuctl.desired.ownership import foreign
 from gpuctl.settings import Settings, SettingsError, read_config
@@ -45,12 +46,13 @@ def consult_cluster(settings: Settings) -> dict[str, pulumi.Input[str]]:
         The stack output that tells which cluster this is; not known in a preview that does not reach it.
 
     Raises:
-        pulumi.RunError: a declared node is not there, or an object of others is; or, outside a preview, the cluster
-            cannot be reached.
+        pulumi.RunError: a declared node is not there, an object of others is, or the Prometheus operator is not and the
+            stack has alerts for it; or, outside a preview, the cluster cannot be reached.
     """
     try:
         cluster = connect(settings.context, settings.kubeconfig)
         present, in_the_way = {node.name for node in cluster.nodes()}, foreign(settings, cluster.get)
+        no_operator = without_operator(settings, pulumi.get_stack(), cluster.get)
         uid = cluster_uid(cluster)
     except ClusterError as error:
         if not is_dry_run():
@@ -66,6 +68,8 @@ def consult_cluster(settings: Settings) -> dict[str, pulumi.Input[str]]:
         )
     if in_the_way:
         raise pulumi.RunError("\n".join(f"{each.fact}. {each.advice}" for each in in_the_way))
+    if no_operator:
+        raise pulumi.RunError(no_operator)
     return {CLUSTER_UID: uid}
 
 

@@ -14,6 +14,7 @@ _NAMESPACED = {
     "ServiceAccount": ("", "v1", "serviceaccounts"),
 }
 _GLOBAL = {
+    "CustomResourceDefinition": ("apiextensions.k8s.io", "v1", "customresourcedefinitions"),
     "Namespace": ("", "v1", "namespaces"),
     "Node": ("", "v1", "nodes"),
     "PriorityClass": ("scheduling.k8s.io", "v1", "priorityclasses"),

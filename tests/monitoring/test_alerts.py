@@ -1,11 +1,16 @@
 """Each alert fires when it must, in words with the figure, and no other one does: judged by promtool."""
 
+import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gpuctl.desired.monitoring import rules
+from gpuctl.desired.text import yaml_text
+from gpuctl.settings import read_config
+from tests.fixtures.stack_files import SHIPPED, VALID, config_of
 from tests.monitoring import scenario
 from tests.monitoring.scenario import BY_MODEL, BY_UUID, FIRST, MIXED, Fired, Values, slices
 
@@ -20,6 +25,15 @@ def judge(programs: Path, tmp_path: Path) -> Judge:
         scenario.judge(programs / "promtool", tmp_path, scenario.stack(**keys), changes, fired or {}, minute)
 
     return judge
+
+
+@pytest.mark.parametrize("path", [*SHIPPED, *VALID], ids=lambda path: path.stem)
+def test_promtool_finds_nothing_to_say_about_the_rules_of_a_stack(programs: Path, path: Path, tmp_path: Path) -> None:
+    """Its lint also finds two rules that record the same series, of which Prometheus would drop one."""
+    (tmp_path / "rules.yml").write_text(yaml_text(rules(read_config("fixture", config_of(path)))))
+    command = [programs / "promtool", "check", "rules", "--lint-fatal", tmp_path / "rules.yml"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def _gpu(gpu: scenario.Gpu, description: str) -> list[dict[str, Any]]:

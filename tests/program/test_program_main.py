@@ -43,8 +43,12 @@ def consulted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None]]:
 
 
 def _consult(monkeypatch: pytest.MonkeyPatch, nodes: set[str], **objects: Mapping[str, str]) -> None:
-    """Lets the program find a cluster with these nodes, a namespace and a RuntimeClass."""
-    names = {"namespace": ("Namespace", "gpu-device-plugin"), "runtime_class": ("RuntimeClass", "nvidia")}
+    """Lets the program find a cluster with these nodes and objects, which have these labels."""
+    names = {
+        "namespace": ("Namespace", "gpu-device-plugin"),
+        "runtime_class": ("RuntimeClass", "nvidia"),
+        "prometheus_rules": ("CustomResourceDefinition", "prometheusrules.monitoring.coreos.com"),
+    }
     found = {names[kind]: labels for kind, labels in objects.items()}
 
     def connect(context: str, kubeconfig: str | None) -> FakeCluster:
@@ -189,6 +193,25 @@ def test_a_namespace_of_others_is_not_taken_over(monkeypatch: pytest.MonkeyPatch
     )
     assert runtime_class.endswith(f"Hand it over: kubectl --context admin@homelab label runtimeclass nvidia {label}")
     assert deployment.resources == []
+
+
+@pytest.mark.parametrize("preview", [True, False], ids=["preview", "update"])
+def test_alerts_without_the_prometheus_operator_are_refused(monkeypatch: pytest.MonkeyPatch, preview: bool) -> None:
+    """The API server would refuse them itself, when half of the stack is there and in words about a missing kind."""
+    _consult(monkeypatch, {"gpu-1"})
+    deployment = _run(HOMELAB | {"gpu:monitoring": "true"}, preview=preview)
+    assert deployment.refusal == (
+        "gpu:monitoring needs the Prometheus operator, and context admin@homelab has no CustomResourceDefinition "
+        "prometheusrules.monitoring.coreos.com. Install the operator, or take the alerts to your Prometheus as a file "
+        "(gpuctl render --rules --stack fixture) and mend it: pulumi config set --stack fixture gpu:monitoring false"
+    )
+    assert deployment.resources == []
+
+
+def test_with_the_prometheus_operator_alerts_are_declared(monkeypatch: pytest.MonkeyPatch) -> None:
+    _consult(monkeypatch, {"gpu-1"}, prometheus_rules={})
+    deployment = _run(HOMELAB | {"gpu:monitoring": "true"})
+    assert deployment.named("gpu-sharing").inputs["kind"] == "PrometheusRule"
 
 
 def test_the_projects_own_objects_are_no_hindrance(monkeypatch: pytest.MonkeyPatch) -> None:
