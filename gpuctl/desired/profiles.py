@@ -49,7 +49,8 @@ def profiles(settings: Settings) -> tuple[Profile, ...]:
 
 def profile_of(settings: Settings, node: GpuNode) -> Profile:
     """The profile that a node of the cluster belongs to."""
-    return next(profile for profile in profiles(settings) if node in profile.nodes)
+    slices = settings.slices_of(node)
+    return next(profile for profile in profiles(settings) if profile.slices == slices)
 
 
 def _name(node: str) -> str:

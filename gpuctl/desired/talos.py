@@ -10,7 +10,7 @@ from typing import Any
 
 from gpuctl.desired.cri_fragment import cri_fragment
 from gpuctl.desired.names import node_labels
-from gpuctl.desired.profiles import profile_of
+from gpuctl.desired.profiles import Profile, profile_of, profiles
 from gpuctl.desired.schematic import installer_image
 from gpuctl.desired.text import yaml_text
 from gpuctl.settings import GpuNode, Settings
@@ -63,7 +63,7 @@ def talos_patches(settings: Settings) -> dict[str, str]:
 
     A changed installer image alone changes nothing on an installed node: that takes `talosctl upgrade`.
     """
-    return {node.name: talos_patch(settings, node) for node in settings.nodes}
+    return _patches(settings, None)
 
 
 def provider_patches(settings: Settings) -> dict[str, str]:
@@ -71,8 +71,7 @@ def provider_patches(settings: Settings) -> dict[str, str]:
 
     It merges with the configuration it is given and never with the node's own, so nothing is there already.
     """
-    known = Present(Form.FIELDS)
-    return {node.name: talos_patch(settings, node, known) for node in settings.nodes}
+    return _patches(settings, Present(Form.FIELDS))
 
 
 def talos_patch(settings: Settings, node: GpuNode, present: Present | None = None) -> str:
@@ -84,12 +83,21 @@ def talos_patch(settings: Settings, node: GpuNode, present: Present | None = Non
         present: what the node's configuration says already; without it, the patch is one for a configuration that has
             no NVIDIA parts, and must not be applied twice to the same one where it has lists.
     """
+    return _patch(settings, node, profile_of(settings, node), present)
+
+
+def _patches(settings: Settings, present: Present | None) -> dict[str, str]:
+    """The profiles are found once for all nodes."""
+    profile_by_node = {node.name: profile for profile in profiles(settings) for node in profile.nodes}
+    return {node.name: _patch(settings, node, profile_by_node[node.name], present) for node in settings.nodes}
+
+
+def _patch(settings: Settings, node: GpuNode, profile: Profile, present: Present | None) -> str:
     known = present or Present(form_of(settings, node), disk_selector=settings.disk_selector_of(node))
-    return yaml_text(*_documents(settings, node, known))
+    return yaml_text(*_documents(settings, node_labels(profile.name), known))
 
 
-def _documents(settings: Settings, node: GpuNode, present: Present) -> list[Document]:
-    labels = node_labels(profile_of(settings, node).name)
+def _documents(settings: Settings, labels: dict[str, str], present: Present) -> list[Document]:
     modules = [name for name in MODULES if name not in present.modules]
     image = installer_image(settings)
     match present.form:

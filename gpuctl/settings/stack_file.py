@@ -50,9 +50,25 @@ def read_stack_file(stack: str, path: Path, name: str | None = None) -> Settings
     """
     name = name or str(path)
     try:
-        document: object = yaml.load(path.read_text(), yaml.CSafeLoader)
+        text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise _unreadable(stack, name, f"cannot be read: {error}") from error
+    return parse_stack(stack, text, name)
+
+
+def parse_stack(stack: str, text: str, name: str) -> Settings:
+    """The settings in the text of a stack file.
+
+    Args:
+        stack: named in messages.
+        text: YAML.
+        name: how messages call the file.
+
+    Raises:
+        SettingsError: it is no stack file, or its settings have mistakes.
+    """
+    try:
+        document: object = yaml.load(text, yaml.CSafeLoader)
     except yaml.YAMLError as error:
         raise _unreadable(stack, name, f"is not YAML: {' '.join(str(error).split())}") from error
     match document:

@@ -1,0 +1,100 @@
+"""gpuctl plan: what a change of the stack files does to the GPUs."""
+
+import json
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gpuctl.cli.options import Stacks
+
+if TYPE_CHECKING:
+    from gpuctl.cluster import Cluster
+    from gpuctl.plan.stack_plan import StackPlan
+    from gpuctl.settings import Settings
+
+CHANGED, INVALID = 10, 2
+"""Exit codes."""
+
+_HEAD_DEFAULT = "the files as they lie here"
+
+
+class Output(StrEnum):
+    """Forms of the answer."""
+
+    table = "table"
+    markdown = "markdown"
+    json = "json"
+
+
+def plan(
+    stack: Stacks = None,
+    base: Annotated[str, typer.Option(metavar="REF", help="Revision to compare with.")] = "HEAD",
+    head: Annotated[
+        str | None, typer.Option(metavar="REF", help="Revision to look at.", show_default=_HEAD_DEFAULT)
+    ] = None,
+    output: Annotated[
+        Output, typer.Option("--output", "-o", help="For people, for a pull request's comment, or for machines.")
+    ] = Output.table,
+    diff: Annotated[bool, typer.Option("--diff", help="In the table, also print how each object differs.")] = False,
+    exit_zero: Annotated[bool, typer.Option("--exit-zero", help="Exit with 0 when something changes.")] = False,
+) -> None:
+    """Print what a change of the stack files does: capacity, watts, restarts, and what is left to do by hand.
+
+    Nothing is checked out, and nothing but git is needed: all figures come from the stack files. Only when a node will
+    offer less, its cluster is asked which running pods no longer fit; when it does not answer, that is said.
+
+    Exit codes: 0 nothing changes, 10 something does, 2 usage, or a stack that cannot be deployed.
+    """
+    from gpuctl.plan.revisions import WORKING_TREE, RevisionError
+
+    newer = head or WORKING_TREE
+    try:
+        plans = _plans(stack, base, newer)
+    except RevisionError as error:
+        raise typer.BadParameter(str(error), param_hint="--base or --head") from error
+    _print(plans, base, newer, output, diff=diff)
+    if any(each.is_invalid for each in plans):
+        raise typer.Exit(INVALID)
+    if any(each.is_changed for each in plans) and not exit_zero:
+        raise typer.Exit(CHANGED)
+
+
+def _plans(stacks: list[str] | None, base: str, head: str) -> "list[StackPlan]":
+    from gpuctl.plan.revisions import stack_texts
+    from gpuctl.plan.side import side
+    from gpuctl.plan.stack_plan import plan as plan_of
+
+    before, after = stack_texts(base), stack_texts(head)
+    known = sorted(before.keys() | after.keys())
+    unknown = sorted(set(stacks or ()) - set(known))
+    if unknown:
+        raise typer.BadParameter(
+            f"there is no {', '.join(unknown)}; there are: {', '.join(known)}", param_hint="--stack"
+        )
+    return [
+        plan_of(name, side(name, before.get(name)), side(name, after.get(name)), _connect) for name in stacks or known
+    ]
+
+
+def _connect(settings: "Settings") -> "Cluster":
+    from gpuctl.cluster import connect
+
+    return connect(settings.context, settings.kubeconfig)
+
+
+def _print(plans: "list[StackPlan]", base: str, head: str, output: Output, *, diff: bool) -> None:
+    if output is Output.json:
+        from gpuctl.plan.document import document
+
+        print(json.dumps(document(plans, base, head), indent=2))
+    elif output is Output.markdown:
+        from gpuctl.plan.markdown import markdown
+
+        print(markdown(plans, base, head), end="")
+    else:
+        from rich.console import Console
+
+        from gpuctl.plan.screen import show
+
+        show(Console(), plans, diff=diff)

@@ -1,0 +1,1 @@
+"""What a change of the stack files does to the GPUs, before anything is deployed."""

@@ -1,0 +1,193 @@
+"""What a change means for those who use the cluster: what restarts, what is lost, what is left to do by hand."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from gpuctl.desired import device_plugin, power_limit
+from gpuctl.desired.capacity import capacity, power_budget, resource_name
+from gpuctl.desired.profiles import profiles
+from gpuctl.desired.schematic import installer_image
+from gpuctl.plan.side import Desired
+from gpuctl.settings import GpuNode
+
+_NAMED = 10
+"""How many nodes a sentence names."""
+
+
+@dataclass(frozen=True)
+class Consequence:
+    """One sentence, with a full stop."""
+
+    kind: Literal["removal", "warning", "note"]
+    """Removals are what somebody may miss; warnings are felt, notes are to be done or known."""
+    text: str
+
+
+def consequences(before: Desired, after: Desired) -> list[Consequence]:
+    """What follows when a deployed stack changes from one side to the other."""
+    return [found for rule in _RULES for found in rule(before, after)]
+
+
+def _another_cluster(before: Desired, after: Desired) -> Iterator[Consequence]:
+    old, new = before.settings.context, after.settings.context
+    if old != new:
+        yield Consequence(
+            "removal",
+            f"The stack moves from context {old} to {new}. What is deployed in {old} stays there unless "
+            "`pulumi destroy` is run before this change is merged.",
+        )
+
+
+def _removed_nodes(before: Desired, after: Desired) -> Iterator[Consequence]:
+    left = {node.name for node in after.settings.nodes}
+    offered = capacity(before.settings)
+    for node in before.settings.nodes:
+        if node.name in left:
+            continue
+        heir = _renamed(node, before, after)
+        limits = ", its GPUs get their default power limits back" if before.settings.power_management else ""
+        yield Consequence(
+            "removal",
+            f"{node.name} is no longer a GPU node of the stack: {offered.by_node[node.name]} {offered.resource} go, "
+            f"its labels are removed{limits}."
+            + (f" {heir} has the same GPUs: if the node was renamed, nothing else is lost." if heir else ""),
+        )
+
+
+def _renamed(node: GpuNode, before: Desired, after: Desired) -> str | None:
+    known = {each.name for each in before.settings.nodes}
+    return next(
+        (each.name for each in after.settings.nodes if each.name not in known and each.cards == node.cards), None
+    )
+
+
+def _less_capacity(before: Desired, after: Desired) -> Iterator[Consequence]:
+    was, will_be = capacity(before.settings), capacity(after.settings)
+    for name, slices in will_be.by_node.items():
+        if slices < was.by_node.get(name, 0):
+            yield Consequence(
+                "removal",
+                f"{name} offers {was.by_node[name]} → {slices} {will_be.resource}. Pods that run beyond that go on, "
+                "and find no room when they start again.",
+            )
+
+
+def _other_resource(before: Desired, after: Desired) -> Iterator[Consequence]:
+    was, will_be = resource_name(before.settings), resource_name(after.settings)
+    if was != will_be:
+        yield Consequence(
+            "removal",
+            f"Slices are offered as {will_be} instead of {was}: every pod that asks for {was} stays Pending until it "
+            "asks for the other.",
+        )
+
+
+def _other_namespace(before: Desired, after: Desired) -> Iterator[Consequence]:
+    old, new = before.settings.namespace, after.settings.namespace
+    if old != new:
+        yield Consequence(
+            "warning",
+            f"Everything moves from namespace {old} to {new}: all nodes offer no GPU until the new device plugin has "
+            "registered.",
+        )
+
+
+def _restarts(before: Desired, after: Desired) -> Iterator[Consequence]:
+    """By the pod templates: a pod is replaced exactly when that of its DaemonSet changes."""
+    if before.settings.namespace != after.settings.namespace:
+        return
+    plugin = _affected(device_plugin.NAME, before, after)
+    if plugin:
+        yield Consequence(
+            "warning",
+            f"The device plugin restarts on {_listed(plugin)}, one node after the other. Running pods keep their GPU; "
+            "new GPU pods wait until it has registered again.",
+        )
+    if not after.settings.power_management:
+        return
+    agents = _affected(power_limit.NAME, before, after)
+    if agents:
+        yield Consequence(
+            "note", f"The power-limit agent restarts on {_listed(agents)}; limits stay in force meanwhile."
+        )
+
+
+def _power_management(before: Desired, after: Desired) -> Iterator[Consequence]:
+    if before.settings.power_management and not after.settings.power_management:
+        yield Consequence("removal", "Power limits are no longer held: every GPU gets its card's default limit back.")
+
+
+def _power(before: Desired, after: Desired) -> Iterator[Consequence]:
+    was, will_be = power_budget(before.settings).total, power_budget(after.settings).total
+    if was == will_be:
+        return
+    known = [f"{watts} W" if watts is not None else "an unknown figure" for watts in (was, will_be)]
+    yield Consequence("note", f"All GPUs together may draw {known[0]} → {known[1]}.")
+
+
+def _talos(before: Desired, after: Desired) -> Iterator[Consequence]:
+    """An installer image takes an upgrade; the rest of a patch is applied to a running node."""
+    was, will_be = before.patches, after.patches
+    changed = [name for name, patch in will_be.items() if name in was and was[name] != patch]
+    images = installer_image(before.settings), installer_image(after.settings)
+    if images[0] != images[1]:
+        stay = [node.name for node in after.settings.nodes if node.name in was]
+        yield Consequence(
+            "warning",
+            f"{_listed(stay)} must be upgraded, which reboots: "
+            f"`talosctl upgrade --nodes NODE --image {images[1]}`, one node at a time.",
+        )
+    elif changed:
+        yield Consequence(
+            "note",
+            f"The Talos patches of {_listed(changed)} change: "
+            "`gpuctl talos patch` writes them, and `talosctl apply-config --dry-run` tells whether a reboot is needed.",
+        )
+    new = [name for name in will_be if name not in was]
+    if new:
+        yield Consequence(
+            "note",
+            f"{_listed(new)} must run the installer image with the NVIDIA extensions, {images[1]}, and have its Talos "
+            "patch: `gpuctl talos patch`.",
+        )
+
+
+def _affected(component: str, before: Desired, after: Desired) -> list[str]:
+    """Nodes of both sides whose pod of a DaemonSet is replaced."""
+    was, will_be = _templates(component, before), _templates(component, after)
+    return [name for name, template in will_be.items() if name in was and was[name] != template]
+
+
+def _templates(component: str, desired: Desired) -> dict[str, tuple[str, Any]]:
+    """Node -> the DaemonSet its pod belongs to, and the template of it."""
+    sets = {
+        manifest["metadata"]["name"]: manifest["spec"]["template"]
+        for manifest in desired.manifests
+        if manifest["kind"] == "DaemonSet"
+    }
+    names = {
+        node.name: component if component == power_limit.NAME else profile.named(component)
+        for profile in profiles(desired.settings)
+        for node in profile.nodes
+    }
+    return {node: (name, sets[name]) for node, name in names.items() if name in sets}
+
+
+def _listed(names: Sequence[str]) -> str:
+    if len(names) > _NAMED:
+        return f"{', '.join(names[:_NAMED])} and {len(names) - _NAMED} more nodes"
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+_RULES: tuple[Callable[[Desired, Desired], Iterator[Consequence]], ...] = (
+    _another_cluster,
+    _removed_nodes,
+    _less_capacity,
+    _other_resource,
+    _power_management,
+    _other_namespace,
+    _restarts,
+    _power,
+    _talos,
+)

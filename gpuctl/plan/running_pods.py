@@ -1,0 +1,43 @@
+"""Which pods of the live cluster no longer fit when a node offers less."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+
+from gpuctl.cluster import Cluster, ClusterError, Pod
+from gpuctl.desired.capacity import capacity, resource_name
+from gpuctl.plan.consequences import Consequence
+from gpuctl.settings import Settings
+
+_NAMED = 5
+"""How many pods are named; the others are counted."""
+
+
+def crowded(before: Settings, after: Settings, connect: Callable[[Settings], Cluster]) -> list[Consequence]:
+    """One sentence for each node whose pods have more slices than it will offer.
+
+    The cluster is asked only when a node offers less, and only that which the stack names before the change.
+    """
+    offered, was = capacity(after).by_node, capacity(before).by_node
+    less = {name: offered.get(name, 0) for name, slices in was.items() if offered.get(name, 0) < slices}
+    if not less:
+        return []
+    try:
+        pods = connect(before).pods()
+    except ClusterError as error:
+        return [Consequence("note", f"Which running pods no longer fit is not known: {error}.")]
+    return list(_crowded(less, pods, resource_name(before)))
+
+
+def _crowded(less: dict[str, int], pods: list[Pod], resource: str) -> Iterator[Consequence]:
+    by_node: defaultdict[str, list[Pod]] = defaultdict(list)
+    for pod in pods:
+        if pod.active and pod.asks_for(resource):
+            by_node[pod.node].append(pod)
+    for node, slices in less.items():
+        users = by_node[node]
+        used = sum(pod.asks_for(resource) for pod in users)
+        if used > slices:
+            names = ", ".join(sorted(f"{pod.namespace}/{pod.name}" for pod in users)[:_NAMED])
+            more = f" and {len(users) - _NAMED} more" if len(users) > _NAMED else ""
+            text = f"{used} slices of {node} are in use and it will offer {slices}: {used - slices} no longer fit"
+            yield Consequence("removal", f"{text} ({names}{more}).")
