@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 from functools import cached_property
+from typing import Any, TypeVar
 
 from gpuctl.cluster import AccessDeniedError, Cluster, ClusterError, Manifest, Node, Pod
 from gpuctl.cluster.programs import Programs
 from gpuctl.desired.capacity import resource_name
 from gpuctl.settings import Settings
 from gpuctl.sharing.record import Record
+
+_Seen = TypeVar("_Seen")
 
 Prove = Callable[[Cluster, Settings], Record]
 """Runs the coexistence proof."""
@@ -33,6 +36,7 @@ class Context:
         self._connect = connect
         self._prove = prove
         self._objects: dict[tuple[str, str, str | None], Manifest | None] = {}
+        self._seen: dict[Any, Any] = {}
 
     def again(self) -> "Context":
         """Another look: the same stack and the same connection, observed anew."""
@@ -132,6 +136,12 @@ class Context:
         if key not in self._objects:
             self._objects[key] = self.cluster.get(kind, name, namespace)
         return self._objects[key]
+
+    def once(self, look: Callable[["Context"], _Seen]) -> _Seen:
+        """What a longer look finds that several checks judge by."""
+        if look not in self._seen:
+            self._seen[look] = look(self)
+        return self._seen[look]
 
     def kubectl(self, *words: str) -> str:
         """A kubectl command for a person to type, on the stack's cluster."""

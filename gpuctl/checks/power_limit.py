@@ -1,0 +1,251 @@
+"""Whether every GPU is held at the power limit that the stack asks for."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from gpuctl.checks.agent_reports import AgentReport, agent_reports
+from gpuctl.checks.context import Context
+from gpuctl.checks.daemon_pods import name_on, trouble
+from gpuctl.checks.model import Category, Guide, Result, check, failed, passed, skipped
+from gpuctl.checks.wording import counted, listed
+from gpuctl.desired.limits import limits
+from gpuctl.desired.power_limit import NAME as AGENT
+from gpuctl.power.log import Event, Look
+from gpuctl.settings import GpuNode
+from gpuctl.settings.refusal import step
+
+POWER_LIMIT = Category("power-limit", "power limits")
+
+_TOLERANCE = 1
+"""Watts, as the agent's: a card may round."""
+_UNMANAGED = "gpu:powerManagement is false, so the stack sets no power limits"
+_LOGS = "kubectl --context admin@lab logs -n gpu-device-plugin ds/nvidia-power-limit"
+_REPORT = (
+    "kubectl --context admin@lab exec -n gpu-device-plugin ds/nvidia-power-limit -- /busybox/sh /agent/agent.sh report"
+)
+
+
+@check(
+    "PWR001",
+    POWER_LIMIT,
+    "the power-limit agent is ready on every node",
+    Guide(
+        cause="A GPU is not at its limit, does not answer, or the agent itself hangs or does not start",
+        example="the power-limit agent on gpu-1 is not ready: missing expected=2 found=1",
+        confirm=(_LOGS, _REPORT),
+        mend=("docs/power.md tells what each of the agent's words means, and what to do about it.",),
+    ),
+    retry=True,
+)
+def agents_are_ready(context: Context) -> Iterator[Result]:
+    """An agent is ready only while every GPU of its node is at its limit, and its last look is not long ago."""
+    if not context.settings.power_management:
+        yield skipped(_UNMANAGED)
+        return
+    reports = context.once(agent_reports)
+    for node in context.settings.nodes:
+        if (seen := context.nodes.get(node.name)) is None or not seen.ready:
+            yield skipped(reports[node.name].silence, node.name)
+        elif (why := trouble(context, AGENT, node.name)) is None:
+            yield passed(f"the power-limit agent on {node.name} is ready", node.name)
+        elif status := reports[node.name].status:
+            yield failed(f"the power-limit agent on {node.name} is not ready: {status}", why.remedy, node.name)
+        else:
+            yield failed(f"the power-limit agent on {node.name} is not ready", why.remedy, node.name, why.cause)
+
+
+@check(
+    "PWR002",
+    POWER_LIMIT,
+    "every GPU of the stack answers",
+    Guide(
+        cause="A GPU fell off the bus or was taken out, the driver does not know it, or `count` is wrong",
+        example="gpu-1: 1 of 2 GPUs answers",
+        confirm=(_REPORT, "talosctl -n ADDRESS dmesg"),
+        mend=(
+            "A lost GPU: reboot the node, and look at the card, its slot and its power if that does not help.",
+            "Correct `count` in the stack file where the node has another number of GPUs, then `pulumi up`.",
+        ),
+    ),
+    retry=True,
+)
+def every_gpu_answers(context: Context) -> Iterator[Result]:
+    """By nvidia-smi in the agent's pod, which sees all GPUs of its node."""
+    for node, report in _reports(context):
+        there = len(report.gpus)
+        if there == node.count:
+            yield passed(f"{node.name}: all of {counted(there, 'GPU')} answer", node.name)
+            continue
+        lost = [fault.gpu for fault in report.faults if fault.name == "lost" and fault.gpu]
+        failures = [fault for fault in report.faults if fault.name in ("query_failed", "no_nvidia_smi")]
+        cause = "the stack file's count is too low" if there > node.count else ""
+        if failures:
+            cause = f"nvidia-smi says: {failures[0].fields.get('message', 'it is not there')}"
+        if lost:
+            cause = f"lost since the agent started: {listed(lost)}"
+        yield failed(
+            f"{node.name}: {there} of {counted(node.count, 'GPU')} answer", _ask(context, node), node.name, cause
+        )
+    yield from _silent(context)
+
+
+@check(
+    "PWR003",
+    POWER_LIMIT,
+    "every GPU has the power limit of the stack",
+    Guide(
+        cause="Something else changed the limit, or the card does not take it",
+        example="GPU 0 of gpu-1 (NVIDIA GeForce RTX 3090) is limited to 350 W instead of 300 W",
+        confirm=(_REPORT, _LOGS),
+        mend=(
+            "A limit that was moved is put back within `gpu:powerInterval`; POD012 looks for who moves it.",
+            "A limit outside the card's range: give that model or card its own in `gpu:powerLimits`.",
+            "A card that refuses: a laptop's or a virtual GPU's limit cannot be set; `gpu:powerManagement: false`.",
+        ),
+    ),
+    retry=True,
+)
+def limits_are_in_force(context: Context) -> Iterator[Result]:
+    """What is requested of the card, and no more than that in force; to 1 W."""
+    wanted = {limit[1:]: limit.watts for limit in limits(context.settings)}
+    for node, report in _reports(context):
+        for gpu in report.gpus:
+            yield _limited(context, node, report, gpu, _desired(wanted, node, gpu))
+    yield from _silent(context)
+
+
+@check(
+    "PWR004",
+    POWER_LIMIT,
+    "no GPU is held below its power limit by something else",
+    Guide(
+        cause="Firmware, a power brake or out-of-band management enforces less than what was requested",
+        example="GPU 0 of gpu-1 (NVIDIA H200) enforces 500 W, and 700 W are requested of it",
+        confirm=(_REPORT,),
+        mend=(
+            "The circuit is safe. For full speed look for the other limiter: power cables, chassis or BMC settings.",
+        ),
+    ),
+    severity="warning",
+)
+def limits_are_not_undercut(context: Context) -> Iterator[Result]:
+    """The driver enforces the lowest of all limiters."""
+    for node, report in _reports(context):
+        for gpu in report.gpus:
+            if gpu.limit is None or gpu.enforced is None:
+                yield skipped(f"{_named(node, gpu)} does not tell what it enforces", _subject(node, gpu))
+            elif gpu.enforced < gpu.limit - _TOLERANCE:
+                fact = f"{_named(node, gpu)} enforces {gpu.enforced:g} W, and {gpu.limit:g} W are requested of it"
+                yield failed(fact, _ask(context, node), _subject(node, gpu))
+            else:
+                yield passed(f"{_named(node, gpu)} enforces what is requested of it", _subject(node, gpu))
+    yield from _silent(context)
+
+
+@check(
+    "PWR005",
+    POWER_LIMIT,
+    "the GPUs are of the models that the stack file declares",
+    Guide(
+        cause="A card was replaced, or the stack file names another model: its power range and memory are not these",
+        example="gpu-1 has 2 x NVIDIA GeForce RTX 4090, and the stack file declares 2 x NVIDIA GeForce RTX 3090",
+        confirm=("kubectl --context admin@lab exec -n gpu-device-plugin ds/nvidia-power-limit -- nvidia-smi -L",),
+        mend=("Name the model in the stack file as it is: `gpu` or `gpus` of the node, a key of config/gpus.yaml.",),
+    ),
+    severity="warning",
+)
+def models_are_as_declared(context: Context) -> Iterator[Result]:
+    """By the names that the driver gives them; a model that is not in the catalogue has none to compare."""
+    for node, report in _reports(context):
+        declared = Counter({cards.model.name: cards.count for cards in node.cards if cards.model})
+        there = Counter(gpu.name for gpu in report.gpus)
+        unknown = any(cards.model is None for cards in node.cards)
+        if not there or unknown:
+            yield skipped(
+                f"which models {node.name} should have is not known" if unknown else f"no GPU of {node.name} answers",
+                node.name,
+            )
+        elif declared.keys() == there.keys():
+            yield passed(f"{node.name} has {_models(there)}", node.name)
+        else:
+            fact = f"{node.name} has {_models(there)}, and the stack file declares {_models(declared)}"
+            yield failed(fact, _ask(context, node), node.name)
+    yield from _silent(context)
+
+
+def _limited(context: Context, node: GpuNode, report: AgentReport, gpu: Look, watts: int) -> Result:
+    name, subject = _named(node, gpu), _subject(node, gpu)
+    if gpu.limit is None:
+        return skipped(f"{name} does not tell its power limit", subject, _ask(context, node))
+    if abs(gpu.limit - watts) <= _TOLERANCE and (gpu.enforced or 0) <= watts + _TOLERANCE:
+        return passed(f"{name} is limited to {watts} W", subject)
+    fact = f"{name} is limited to {gpu.limit:g} W instead of {watts} W"
+    if abs(gpu.desired - watts) > _TOLERANCE:
+        remedy = f"pulumi up --refresh --stack {context.stack}"
+        return failed(
+            fact, remedy, subject, f"the agent was told {gpu.desired:g} W, by another stack file than this one"
+        )
+    nearest = max(watts, gpu.minimum or 0)
+    nearest = min(nearest, gpu.maximum or nearest)
+    if nearest != watts:
+        span = " to ".join("?" if side is None else f"{side:g}" for side in (gpu.minimum, gpu.maximum))
+        path, stack = f"gpu:powerLimits{step(gpu.gpu)}", f"--stack {context.stack}"
+        remedy = f"pulumi config set --path '{path}' {nearest:g} {stack} && pulumi up {stack}"
+        return failed(fact, remedy, subject, f"{watts} W is outside the range of this card, {span} W")
+    logs = context.kubectl("logs", "-n", context.settings.namespace, name_on(context, AGENT, node.name))
+    if abs(gpu.limit - watts) <= _TOLERANCE:
+        return failed(f"{name} enforces {gpu.enforced:g} W although {watts} W are requested of it", logs, subject)
+    return failed(fact, logs, subject, _why(context, report.fault_of(gpu.gpu)))
+
+
+def _why(context: Context, fault: Event | None) -> str:
+    if fault and fault.name in ("refused", "not_applied"):
+        return f"the card does not take it: {fault.fields.get('message') or fault.name}"
+    return f"something else moved it; the agent looks every {context.settings.power_interval} s and puts it back"
+
+
+def _desired(wanted: Mapping[tuple[str, ...], int], node: GpuNode, gpu: Look) -> int:
+    """What the stack wants of a GPU: what is said of the card counts before its model, and that before its node."""
+    keys = (gpu.gpu, "", ""), ("", node.name, gpu.name), ("", node.name, "")
+    return next(wanted[key] for key in keys if key in wanted)
+
+
+def _reports(context: Context) -> Iterator[tuple[GpuNode, AgentReport]]:
+    """The reports of the agents that answer."""
+    if context.settings.power_management:
+        for node in context.settings.nodes:
+            report = context.once(agent_reports)[node.name]
+            if not report.silence:
+                yield node, report
+
+
+def _silent(context: Context) -> Iterator[Result]:
+    """Why the others say nothing."""
+    if not context.settings.power_management:
+        yield skipped(_UNMANAGED)
+        return
+    for name, report in context.once(agent_reports).items():
+        if report.silence:
+            yield skipped(report.silence, name)
+
+
+def _ask(context: Context, node: GpuNode) -> str:
+    pod = name_on(context, AGENT, node.name)
+    return context.kubectl(
+        "exec", "-n", context.settings.namespace, pod, "--", "/busybox/sh", "/agent/agent.sh", "report"
+    )
+
+
+def _named(node: GpuNode, gpu: Look) -> str:
+    return f"GPU {'?' if gpu.index is None else gpu.index} of {node.name} ({gpu.name})"
+
+
+def _subject(node: GpuNode, gpu: Look) -> str:
+    return f"{node.name}/{gpu.gpu}"
+
+
+def _models(counts: Counter[str]) -> str:
+    return listed([f"{count} x {name}" for name, count in counts.items()])
+
+
+CHECKS = (agents_are_ready, every_gpu_answers, limits_are_in_force, limits_are_not_undercut, models_are_as_declared)
