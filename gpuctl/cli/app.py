@@ -10,6 +10,7 @@ from gpuctl import __version__
 from gpuctl.cli.capacity import capacity
 from gpuctl.cli.doctor import doctor
 from gpuctl.cli.plan import plan
+from gpuctl.cli.power import power
 from gpuctl.cli.render import render
 from gpuctl.cli.talos import talos
 from gpuctl.cli.verify import verify
@@ -37,6 +38,7 @@ app.command(rich_help_panel=_BEFORE)(plan)
 app.command(rich_help_panel=_BEFORE)(render)
 app.add_typer(talos, name="talos", rich_help_panel=_BEFORE)
 app.command(rich_help_panel=_AFTER)(verify)
+app.add_typer(power, name="power", rich_help_panel=_AFTER)
 app.command(rich_help_panel=_AFTER)(doctor)
 
 

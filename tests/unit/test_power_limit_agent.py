@@ -390,9 +390,10 @@ def test_a_node_that_no_line_names_has_the_limit_of_all(node: Node) -> None:
     assert gpu["power.limit"] == "300.00"
 
 
-def test_a_model_is_known_by_its_whole_name(node: Node) -> None:
-    gpu = node.add_gpu(name="NVIDIA GeForce RTX 3090 Ti")
-    agent = node.agent(limits="gpu-1 250 NVIDIA GeForce RTX 3090").start()
+@pytest.mark.parametrize(("card", "named"), [("RTX 3090 Ti", "RTX 3090"), ("RTX 3090", "RTX 3090 Ti")])
+def test_a_model_is_known_by_its_whole_name(node: Node, card: str, named: str) -> None:
+    gpu = node.add_gpu(name=card)
+    agent = node.agent(limits=f"gpu-1 250 {named}").start()
     agent.wait(lambda: agent.ready)
     assert gpu["power.limit"] == "300.00"
 

@@ -1,0 +1,191 @@
+"""gpuctl power history: what each GPU drew over a time."""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gpuctl.cli.options import Stack, duration, settings_of
+
+if TYPE_CHECKING:
+    from gpuctl.cluster import Cluster, Pod
+    from gpuctl.power.history import History
+    from gpuctl.settings import Settings
+
+_PARTS = 24
+"""Characters of a sparkline."""
+_BLOCKS, _ASCII = "▁▂▃▄▅▆▇█", "_.-=+*#@"
+_NOTHING, _UNREACHABLE = 1, 3
+"""Exit codes: no agent said anything; the cluster does not answer."""
+
+
+class Output(StrEnum):
+    """Forms of the answer."""
+
+    table = "table"
+    json = "json"
+
+
+def history(
+    stack: Stack,
+    since: Annotated[
+        timedelta,
+        typer.Option(parser=duration, metavar="DURATION", show_default="1h", help="How far back, such as 30m or 2d."),
+    ] = timedelta(hours=1),
+    output: Annotated[Output, typer.Option("--output", "-o", help="For people or for machines.")] = Output.table,
+) -> None:
+    """Print energy, draw and utilisation of each GPU, as the power-limit agent saw them; nothing is stored anywhere.
+
+    It reads the logs of the agent's pods: they reach back to the start of a pod or to where the kubelet rotated them,
+    and the time that is really covered is part of the answer.
+    """
+    from gpuctl.cluster import ClusterError, connect
+    from gpuctl.desired.power_limit import NAME as AGENT  # noqa: N811
+
+    settings = settings_of(stack)
+    if not settings.power_management:
+        raise typer.BadParameter("has gpu:powerManagement false, so there is no agent to ask", param_hint="--stack")
+    now = datetime.now(UTC)
+    try:
+        cluster = connect(settings.context, settings.kubeconfig)
+        pods = cluster.pods(settings.namespace, {"app.kubernetes.io/name": AGENT})
+        found = [each for node in settings.nodes for each in _of_node(cluster, settings, node.name, pods, since)]
+    except ClusterError as error:
+        print(f"gpuctl: error: {error}", file=sys.stderr)
+        raise typer.Exit(_UNREACHABLE) from None
+    notes = list(_notes(settings, found, pods, now - since))
+    if output is Output.json:
+        print(json.dumps(_document(stack, since, now, found, notes), indent=2))
+    else:
+        _print_table(stack, settings, since, now, found, notes)
+    if not found:
+        raise typer.Exit(_NOTHING)
+
+
+def _of_node(
+    cluster: "Cluster", settings: "Settings", node: str, pods: "Sequence[Pod]", since: timedelta
+) -> "list[History]":
+    """From all pods of the node: while one hands over to the next there are two."""
+    from gpuctl.power.history import histories
+    from gpuctl.power.log import Look, parse_all
+
+    seconds = int(since.total_seconds())
+    lines = (line for pod in pods if pod.node == node for line in cluster.log(pod.name, pod.namespace, seconds))
+    looks = [said for said in parse_all(lines) if isinstance(said, Look)]
+    return histories(node, looks, timedelta(seconds=settings.power_interval))
+
+
+def _notes(settings: "Settings", found: "Sequence[History]", pods: "Sequence[Pod]", asked: datetime) -> Iterator[str]:
+    """For each node that does not reach back as far as asked: how far, and why."""
+    slack = timedelta(seconds=2 * settings.power_interval)
+    for node in settings.nodes:
+        begin = min((each.begin for each in found if each.node == node.name), default=None)
+        started = [datetime.fromisoformat(pod.metadata.creation_timestamp) for pod in pods if pod.node == node.name]
+        if not started:
+            yield f"{node.name}: no pod of the power-limit agent runs there"
+        elif begin is None:
+            yield f"{node.name}: its agent has said nothing of any GPU in this time; see: gpuctl verify"
+        elif begin - asked > slack:
+            cause = (
+                "then its pod began"
+                if min(started) > begin - slack
+                else "earlier lines are gone: the container began anew, or the kubelet rotated its log"
+            )
+            yield f"{node.name}: covered only from {_clock(begin)} on; {cause}"
+
+
+def _document(
+    stack: str, since: timedelta, now: datetime, found: "Sequence[History]", notes: Sequence[str]
+) -> dict[str, object]:
+    return {
+        "stack": stack,
+        "asked": {"begin": _clock(now - since), "end": _clock(now)},
+        "notes": notes,
+        "gpus": [
+            {
+                "node": each.node,
+                "gpu": each.gpu,
+                "index": each.index,
+                "name": each.name,
+                "limitWatts": each.limit,
+                "energyWattHours": _rounded(each.energy),
+                "meanWatts": _rounded(each.mean),
+                "peakWatts": each.peak,
+                "shareOfTimeAtCap": _rounded(each.at_cap),
+                "meanUtilizationPercent": _rounded(each.utilization),
+                "begin": _clock(each.begin),
+                "end": _clock(each.end),
+                "coveredSeconds": each.covered.total_seconds(),
+                "drawWatts": [_rounded(part) for part in each.draws(now - since, now, _PARTS)],
+            }
+            for each in found
+        ],
+    }
+
+
+def _print_table(
+    stack: str,
+    settings: "Settings",
+    since: timedelta,
+    now: datetime,
+    found: "Sequence[History]",
+    notes: Sequence[str],
+) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    rows = Table("NODE", "GPU", box=SIMPLE_HEAD, pad_edge=False)
+    for heading in ("LIMIT W", "MEAN W", "PEAK W", "WH", "AT CAP", "UTIL", "COVERED"):
+        rows.add_column(heading, justify="right")
+    rows.add_column("DRAW", no_wrap=True)
+    for each in found:
+        rows.add_row(
+            each.node,
+            f"{'?' if each.index is None else each.index} {each.name.removeprefix('NVIDIA ')}",
+            f"{each.limit:.0f}",
+            _shown(each.mean, ".0f"),
+            _shown(each.peak, ".0f"),
+            _shown(each.energy, ".1f"),
+            _shown(each.at_cap, ".0%"),
+            "unknown" if each.utilization is None else f"{each.utilization:.0f}%",
+            str(timedelta(seconds=round(each.covered.total_seconds()))),
+            sparkline(each.draws(now - since, now, _PARTS), each.limit, sys.stdout.encoding),
+        )
+    console = Console(highlight=False, soft_wrap=True)
+    if found:
+        console.print(rows)
+        known = [each.energy for each in found if each.energy is not None]
+        console.print(
+            f"stack {stack}, context {settings.context}: {sum(known):.1f} Wh in the time covered, "
+            f"of {_clock(now - since)} to {_clock(now)}. A full bar is the limit."
+        )
+    for note in notes:
+        console.print(note)
+
+
+def sparkline(values: Sequence[float | None], full: float, encoding: str | None) -> str:
+    """One character per value, the highest at `full` and above, a blank for None; ASCII where nothing else shows."""
+    blocks = _BLOCKS
+    try:
+        blocks.encode(encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        blocks = _ASCII
+    levels = (None if value is None else min(len(blocks) - 1, int(value / full * len(blocks))) for value in values)
+    return "".join(" " if level is None else blocks[level] for level in levels)
+
+
+def _shown(value: float | None, form: str) -> str:
+    return "unknown" if value is None else format(value, form)
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
+
+
+def _clock(time: datetime) -> str:
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
