@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from gpuctl.checks.context import Context
+from gpuctl.checks.events import last_warning
 from gpuctl.cluster import ClusterError, Pod
 
 _LINES = 1000
@@ -50,9 +51,8 @@ def trouble(context: Context, component: str, node: str) -> Trouble | None:
                 last = log(context, pod)[-1:] or [waiting.message]
                 logs = context.kubectl("logs", "-n", namespace, pod.name)
                 return Trouble(f"{component} on {node} exits again and again: {last[0]}", logs)
-            return Trouble(
-                f"{component} on {node} does not start: {_sentence(waiting.reason, waiting.message)}", describe
-            )
+            message = waiting.message or last_warning(context, "Pod", pod.name)
+            return Trouble(f"{component} on {node} does not start: {_sentence(waiting.reason, message)}", describe)
         if ended := status.state.terminated:
             what = f"has ended with exit code {ended.exit_code}"
             return Trouble(f"{component} on {node} {what}", context.kubectl("logs", "-n", namespace, pod.name))

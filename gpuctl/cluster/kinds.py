@@ -11,6 +11,7 @@ _NAMESPACED = {
     "DaemonSet": ("apps", "v1", "daemonsets"),
     "Event": ("", "v1", "events"),
     "Pod": ("", "v1", "pods"),
+    "PrometheusRule": ("monitoring.coreos.com", "v1", "prometheusrules"),
     "ServiceAccount": ("", "v1", "serviceaccounts"),
 }
 _GLOBAL = {

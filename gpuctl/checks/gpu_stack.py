@@ -1,0 +1,235 @@
+"""Whether the stack's objects are in the cluster as the stack asks for them, and its DaemonSets do their work."""
+
+from collections.abc import Iterator, Sequence
+
+from gpuctl.checks.context import Context
+from gpuctl.checks.daemon_pods import Trouble, pod_on, trouble
+from gpuctl.checks.differences import differences
+from gpuctl.checks.events import last_warning
+from gpuctl.checks.model import Category, Guide, Result, check, failed, passed, skipped
+from gpuctl.checks.wording import counted, listed
+from gpuctl.cluster import Manifest, RejectedError
+from gpuctl.desired.manifests import manifests
+from gpuctl.desired.names import PART_OF, node_labels
+from gpuctl.desired.namespace import namespace
+from gpuctl.desired.profiles import profiles
+from gpuctl.desired.runtime_class import runtime_class
+
+GPU_STACK = Category("gpu-stack", "the stack's objects")
+
+_SHOWN = 3
+"""Differences of one object that are told; the others are of the same kind, mostly."""
+
+
+@check(
+    "STK001",
+    GPU_STACK,
+    "the namespace is there and admits the stack's pods",
+    Guide(
+        cause="The namespace was deleted, or its Pod Security labels were changed: Talos then enforces `baseline`",
+        example="Namespace gpu-device-plugin: metadata.labels[pod-security.kubernetes.io/enforce]: live baseline, "
+        "stack privileged",
+        confirm=("kubectl --context admin@lab get namespace gpu-device-plugin --show-labels",),
+        mend=("`pulumi up --refresh --stack lab` puts it back.",),
+    ),
+)
+def namespace_admits_pods(context: Context) -> Iterator[Result]:
+    """A DaemonSet whose pods are forbidden applies without an error, and never gets a pod."""
+    wanted = namespace(context.settings)
+    name = wanted["metadata"]["name"]
+    live = context.get("Namespace", name)
+    if live is not None and live.get("status", {}).get("phase") == "Terminating":
+        remedy = context.kubectl("get", "namespace", name, "-o", "jsonpath={.status.conditions}")
+        yield failed(f"Namespace {name} is being deleted, with all that it holds", remedy, name)
+    else:
+        yield _judged(context, wanted, live and {"metadata": live["metadata"]}, {"metadata": wanted["metadata"]})
+
+
+@check(
+    "STK002",
+    GPU_STACK,
+    "the RuntimeClass is there and names NVIDIA's handler",
+    Guide(
+        cause="The RuntimeClass was deleted, or made by hand with another handler",
+        example="RuntimeClass nvidia is not in the cluster",
+        confirm=("kubectl --context admin@lab get runtimeclass nvidia -o yaml",),
+        mend=(
+            "`pulumi up --refresh --stack lab` makes it again.",
+            "Another handler cannot be changed: `kubectl --context admin@lab delete runtimeclass nvidia` first.",
+        ),
+    ),
+)
+def runtime_class_is_there(context: Context) -> Iterator[Result]:
+    """Without it no pod of the stack is created, and none that asks for a GPU through it."""
+    wanted = runtime_class()
+    yield _judged(context, wanted, context.get("RuntimeClass", wanted["metadata"]["name"]), wanted)
+
+
+@check(
+    "STK003",
+    GPU_STACK,
+    "every object is as the stack asks for it",
+    Guide(
+        cause="Someone changed the object by hand, or the stack file was changed and `pulumi up` was not run",
+        example="DaemonSet nvidia-device-plugin: spec.template.spec.containers[nvidia-device-plugin].image: "
+        "live nvcr.io/nvidia/k8s-device-plugin:v0.17.0, stack nvcr.io/nvidia/k8s-device-plugin:v0.18.2",
+        confirm=("gpuctl render --stack lab | kubectl --context admin@lab diff --server-side --force-conflicts -f -",),
+        mend=(
+            "`pulumi up --refresh --stack lab` brings the object to what the stack says.",
+            "The change is wanted: make it in the stack file.",
+        ),
+    ),
+)
+def objects_are_as_wanted(context: Context) -> Iterator[Result]:
+    """Compared with what the API server would make of the stack's object, defaults and all: a dry run, every time."""
+    for wanted in _own(context):
+        kind, metadata = wanted["kind"], wanted["metadata"]
+        live = context.get(kind, metadata["name"], metadata["namespace"])
+        if live is None:
+            yield _judged(context, wanted, None, wanted)
+            continue
+        try:
+            complete = context.cluster.replace(_replacement(wanted, live)) | {"metadata": metadata}
+        except RejectedError as error:
+            yield failed(f"{kind} {metadata['name']} cannot become what the stack asks for: {error}", _up(context))
+        else:
+            yield _judged(context, wanted, live, complete)
+
+
+@check(
+    "STK004",
+    GPU_STACK,
+    "no DaemonSet of an earlier state is left",
+    Guide(
+        cause="A DaemonSet was left behind when a stack with other settings was forgotten",
+        example="DaemonSet nvidia-device-plugin-gpu-2 is in namespace gpu-device-plugin and not in the stack",
+        confirm=("kubectl --context admin@lab get daemonsets -n gpu-device-plugin --show-labels",),
+        mend=("Delete it: `kubectl --context admin@lab delete daemonset NAME -n gpu-device-plugin`.",),
+    ),
+)
+def nothing_is_left(context: Context) -> Iterator[Result]:
+    """Two device plugins on one node take each other's place with the kubelet."""
+    place, (label, value) = context.settings.namespace, PART_OF
+    own = {wanted["metadata"]["name"] for wanted in _own(context) if wanted["kind"] == "DaemonSet"}
+    present = [live["metadata"] for live in context.cluster.list("DaemonSet", place)]
+    others = [each["name"] for each in present if each.get("labels", {}).get(label) == value]
+    others = [name for name in others if name not in own]
+    for name in others:
+        remedy = context.kubectl("delete", "daemonset", name, "-n", place)
+        yield failed(f"DaemonSet {name} is in namespace {place} and not in the stack", remedy, name)
+    if not others:
+        yield passed(f"namespace {place} has no DaemonSet of the project that the stack does not ask for")
+
+
+@check(
+    "STK005",
+    GPU_STACK,
+    "every DaemonSet runs on its nodes, up to date and ready",
+    Guide(
+        cause="Pods of the DaemonSet cannot be made, do not start, or exit",
+        example="DaemonSet nvidia-device-plugin is ready on 1 of 2 nodes",
+        confirm=(
+            "kubectl --context admin@lab get daemonsets,pods -n gpu-device-plugin -o wide",
+            "kubectl --context admin@lab get events -n gpu-device-plugin --field-selector type=Warning",
+            "kubectl --context admin@lab logs -n gpu-device-plugin ds/nvidia-device-plugin",
+        ),
+        mend=(
+            "Forbidden by PodSecurity: the namespace needs the stack's labels, see STK001.",
+            '`no runtime for "nvidia" is configured`: the node\'s image lacks the container toolkit, see TAL002.',
+            "The image cannot be pulled: mend the registry, or name a mirror in gpu:devicePluginImage.",
+            "It runs on too few nodes: their labels, see NOD003.",
+        ),
+    ),
+    retry=True,
+)
+def daemon_sets_are_ready(context: Context) -> Iterator[Result]:
+    """By the controller's own count, which is trusted only once it has seen the latest change."""
+    for wanted in _own(context):
+        if wanted["kind"] == "DaemonSet":
+            metadata = wanted["metadata"]
+            live = context.get("DaemonSet", metadata["name"], metadata["namespace"])
+            yield (
+                _rolled_out(context, live, _nodes_of(context, wanted))
+                if live
+                else skipped(f"DaemonSet {metadata['name']} is not in the cluster (STK003)", metadata["name"])
+            )
+
+
+def _own(context: Context) -> list[Manifest]:
+    """The stack's objects in its namespace."""
+    return [wanted for wanted in manifests(context.settings) if "namespace" in wanted["metadata"]]
+
+
+def _replacement(wanted: Manifest, live: Manifest) -> Manifest:
+    """The API server replaces a custom resource only when it is told which version of it."""
+    if "." not in wanted["apiVersion"]:
+        return wanted
+    return wanted | {"metadata": wanted["metadata"] | {"resourceVersion": live["metadata"]["resourceVersion"]}}
+
+
+def _judged(context: Context, wanted: Manifest, live: Manifest | None, complete: Manifest) -> Result:
+    name = wanted["metadata"]["name"]
+    title = f"{wanted['kind']} {name}"
+    if live is None:
+        return failed(f"{title} is not in the cluster", _up(context), name)
+    if found := differences(live, complete):
+        more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        return failed(f"{title}: {'; '.join(found[:_SHOWN])}{more}", _up(context), name)
+    return passed(f"{title} is as the stack asks for it", name)
+
+
+def _rolled_out(context: Context, live: Manifest, nodes: Sequence[str]) -> Result:
+    metadata, status = live["metadata"], live.get("status", {})
+    name, title = metadata["name"], f"DaemonSet {metadata['name']}"
+    wants, ready = status.get("desiredNumberScheduled", 0), status.get("numberReady", 0)
+    updated, misplaced = status.get("updatedNumberScheduled", 0), status.get("numberMisscheduled", 0)
+    show = context.kubectl("get", "daemonsets,pods", "-n", metadata["namespace"], "-o", "wide")
+    if status.get("observedGeneration", 0) < metadata.get("generation", 0):
+        return failed(f"{title} was changed, and its controller has not seen it yet", show, name)
+    if wants != len(nodes):
+        labels = context.kubectl("get", "nodes", "--show-labels")
+        fact = f"{title} is to run on {counted(wants, 'node')}, and the stack has {len(nodes)} for it"
+        return failed(fact, labels, name, "labels or taints of the nodes are not those of the stack")
+    if ready < wants:
+        why = _why(context, metadata, nodes)
+        return failed(f"{title} is ready on {ready} of {counted(wants, 'node')}", why.remedy, name, why.cause)
+    if updated < wants:
+        return failed(f"{title} is up to date on {updated} of {counted(wants, 'node')}", show, name)
+    if misplaced:
+        return failed(f"{title} still runs on {counted(misplaced, 'node')} where it does not belong", show, name)
+    return passed(f"{title} is up to date and ready on {counted(ready, 'node')}", name)
+
+
+def _why(context: Context, daemon_set: Manifest, nodes: Sequence[str]) -> Trouble:
+    """What keeps the pods of a DaemonSet from being ready: of the first node that has such a pod, or needs one."""
+    component, name = daemon_set["labels"]["app.kubernetes.io/name"], daemon_set["name"]
+    describe = context.kubectl("describe", "daemonset", name, "-n", daemon_set["namespace"])
+    lacking = [node for node in nodes if context.sees_pods and pod_on(context, component, node) is None]
+    if lacking and (refusal := last_warning(context, "DaemonSet", name)):
+        return Trouble(f"no pod can be made on {listed(lacking)}: {refusal}", describe)
+    found = (why for node in nodes if (why := trouble(context, component, node)))
+    return next(found, Trouble("", describe))
+
+
+def _nodes_of(context: Context, daemon_set: Manifest) -> list[str]:
+    """The nodes of the stack file that a DaemonSet selects by their labels."""
+    selector = daemon_set["spec"]["template"]["spec"]["nodeSelector"].items()
+    return [
+        node.name
+        for profile in profiles(context.settings)
+        for node in profile.nodes
+        if selector <= node_labels(profile.name).items()
+    ]
+
+
+def _up(context: Context) -> str:
+    return f"pulumi up --refresh --stack {context.stack}"
+
+
+CHECKS = (
+    namespace_admits_pods,
+    runtime_class_is_there,
+    objects_are_as_wanted,
+    nothing_is_left,
+    daemon_sets_are_ready,
+)
