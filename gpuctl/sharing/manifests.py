@@ -92,7 +92,7 @@ def _looking(image: str, verb: str) -> dict[str, Any]:
 
 def _resources(resource: str = "") -> dict[str, Any]:
     """So little that a node with a free slice has it; a CUDA program's memory on the host is left to itself."""
-    return {"requests": {"cpu": "1m", "memory": "8Mi"}, "limits": {resource: 1} if resource else {}}
+    return {"requests": {"cpu": "1m", "memory": "8Mi"}, "limits": {resource: "1"} if resource else {}}
 
 
 def _pod(

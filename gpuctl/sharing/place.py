@@ -71,8 +71,10 @@ class Place:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._say("removing what the proof made")
-        self.left = self._remove(self._name)
+        try:
+            self._say("removing what the proof made")
+        finally:
+            self.left = self._remove(self._name)
 
     def pause(self) -> None:
         """Lets a moment pass, and shows others that this run lives.
@@ -94,7 +96,8 @@ class Place:
 
     def _remove_leftovers(self) -> None:
         for name in self._found("Namespace"):
-            self._wait_while_alive(name)
+            if self._ends_by_itself(name):
+                continue
             self._say(f"removing what an earlier run left: namespace {name}")
             if left := self._remove(name):
                 raise ClusterError(f"an earlier run left {', '.join(left)}, which does not go away")
@@ -106,17 +109,18 @@ class Place:
         objects = (each["metadata"] for each in self._cluster.list(kind))
         return [metadata["name"] for metadata in objects if wanted <= metadata.get("labels", {}).items()]
 
-    def _wait_while_alive(self, name: str) -> None:
-        """Until the run there gives no sign of life."""
+    def _ends_by_itself(self, name: str) -> bool:
+        """Waits while the run there lives; false once it gives no sign of life and is still there."""
         seen, since = "", time.monotonic()
         while found := self._cluster.get("Namespace", name):
             if (beat := _beat(found)) != seen:
                 seen, since = beat, time.monotonic()
             if "deletionTimestamp" in found["metadata"] or time.monotonic() - since >= _SILENCE_SECONDS:
-                return
+                return False
             self._say(f"waiting for another run of the proof, or for it to be {_SILENCE_SECONDS} s silent: {name}")
             if self._stop.wait(_POLL_SECONDS):
                 raise StoppedError
+        return True
 
     def _remove(self, name: str) -> tuple[str, ...]:
         """Deletes a run's objects and waits until they are gone; returns those that are not."""
