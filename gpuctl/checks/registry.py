@@ -5,6 +5,7 @@ from collections.abc import Collection
 from gpuctl.checks import (
     capacity,
     competitors,
+    drift,
     gpu_stack,
     identity,
     kubernetes_api,
@@ -28,6 +29,7 @@ CHECKS: tuple[Check, ...] = (
     *capacity.CHECKS,
     *competitors.CHECKS,
     *workloads.CHECKS,
+    *drift.CHECKS,
 )
 """Every check of a cluster."""
 

@@ -1,0 +1,69 @@
+"""Whether Pulumi itself would change something: its records, the stack file and the cluster agree."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from gpuctl.checks.context import Context
+from gpuctl.checks.model import Category, Guide, Result, check, failed, passed, skipped
+from gpuctl.checks.pulumi_program import NOT_INSTALLED, pulumi, said
+from gpuctl.checks.wording import listed
+from gpuctl.cluster.programs import Ran
+
+DRIFT = Category("drift", "Pulumi's records")
+
+_PREVIEW = ("preview", "--refresh", "--expect-no-changes")
+"""Without --refresh Pulumi compares with its own records and does not see what others changed."""
+_SECONDS = 120
+_CHANGED = "no changes were expected"
+_UNCHANGED = ("same", "refresh", "read")
+
+
+@check(
+    "DRF001",
+    DRIFT,
+    "Pulumi would change nothing",
+    Guide(
+        cause="The stack file was changed and `pulumi up` was not run, or someone changed an object by hand",
+        example="Pulumi would update ConfigMap nvidia-device-plugin-config, create RuntimeClass nvidia",
+        confirm=("pulumi preview --refresh --diff --stack lab",),
+        mend=("`pulumi up --refresh --stack lab` brings the cluster to what the stack says.",),
+    ),
+    deep=True,
+)
+def nothing_has_drifted(context: Context) -> Iterator[Result]:
+    """A preview runs the whole program and takes several seconds."""
+    ran = pulumi(context, *_PREVIEW, "--json", "--stack", context.stack, seconds=_SECONDS)
+    if ran is None:
+        yield skipped(f"whether Pulumi would change something is not known: {NOT_INSTALLED}")
+        return
+    digest = _digest(ran)
+    if ran.exit_code == 0:
+        yield passed("Pulumi would change nothing")
+    elif _CHANGED in ran.stderr:
+        changes = listed([_told(step) for step in digest.get("steps", []) if step["op"] not in _UNCHANGED])
+        yield failed(f"Pulumi would {changes or 'change something'}", f"pulumi up --refresh --stack {context.stack}")
+    else:
+        said_so = [each["message"] for each in digest.get("diagnostics", []) if each["severity"] == "error"]
+        reason = " ".join(said_so[0].split()) if said_so else said(ran)
+        yield skipped(
+            f"whether Pulumi would change something is not known: {reason}",
+            remedy=f"pulumi preview --refresh --stack {context.stack}",
+        )
+
+
+def _digest(ran: Ran) -> dict[str, Any]:
+    """What a preview prints as JSON; nothing where it got no further, or prints events one by one."""
+    try:
+        return json.loads(ran.stdout)
+    except json.JSONDecodeError:
+        return {}
+
+
+def _told(step: dict[str, Any]) -> str:
+    """`update ConfigMap nvidia-device-plugin-config`."""
+    *_, kind, name = step["urn"].replace("::", ":").split(":")
+    return f"{step['op']} {kind} {name}"
+
+
+CHECKS = (nothing_has_drifted,)
