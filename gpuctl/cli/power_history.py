@@ -44,7 +44,7 @@ def history(
     and the time that is really covered is part of the answer.
     """
     from gpuctl.cluster import ClusterError, connect
-    from gpuctl.desired.power_limit import NAME as AGENT  # noqa: N811
+    from gpuctl.desired.power_limit import NAME as AGENT
 
     settings = settings_of(stack)
     if not settings.power_management:

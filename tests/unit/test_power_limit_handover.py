@@ -95,7 +95,7 @@ def test_it_takes_over_all_the_same_when_nobody_else_is_left(node: Node) -> None
     """It then holds what it can, and the card that refuses keeps what it has."""
     gpu, small = node.add_gpu(), node.add_gpu(power__max_limit="320.00")
     old = _owning(node, node.agent("300", patience=str(SECONDS)))
-    new = node.agent("350").start()
+    new = node.agent("350", interval="60").start()
     new.wait_for("candidate")
     with _watched(small) as seen:
         assert old.stop() == 0
@@ -145,15 +145,18 @@ def test_cards_that_an_earlier_agent_set_get_their_defaults_back_as_well(node: N
 
 @pytest.mark.parametrize("left", ["boot-before 999999999 7", "expired"])
 def test_an_owner_that_lives_no_more_is_no_hindrance(node: Node, left: str) -> None:
-    """After a reboot its file is still there, and seconds since boot begin anew."""
-    gpu = node.add_gpu()
+    """After a reboot its file is still there, and seconds since boot begin anew.
+
+    An agent that a card refuses would wait for ever for an owner to end.
+    """
+    gpu, _ = node.add_gpu(), node.add_gpu(power__max_limit="250.00")
     folder = node.folder / "node"
     folder.mkdir()
     (folder / "owner").write_text("pod-of-old 7\n")
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     (folder / "agent-pod-of-old").write_text(f"{boot} 1 7\n" if left == "expired" else f"{left}\n")
-    agent = _owning(node, node.agent(interval="60"))
-    assert gpu["power.limit"] == "300.00"
+    agent = node.agent(interval="60").start()
+    agent.wait(lambda: gpu["power.limit"] == "300.00")
     assert agent.wait_for("owner")["after"] == "pod-of-old"
 
 
