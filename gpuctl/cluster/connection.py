@@ -88,8 +88,10 @@ class Cluster(Protocol):
         """The lines of a pod's only container."""
         ...
 
-    def execute(self, pod: str, namespace: str, command: Sequence[str], seconds: float = 15) -> Executed:
-        """Runs a command in a pod's only container."""
+    def execute(
+        self, pod: str, namespace: str, command: Sequence[str], seconds: float = 15, container: str | None = None
+    ) -> Executed:
+        """Runs a command in a container of a pod, which need not be named when it is the only one."""
         ...
 
 
@@ -181,11 +183,19 @@ class _LightkubeCluster:
                 pod, namespace=namespace, since=since_seconds, tail_lines=tail_lines, newlines=False
             )
 
-    def execute(self, pod: str, namespace: str, command: Sequence[str], seconds: float = 15) -> Executed:
+    def execute(
+        self, pod: str, namespace: str, command: Sequence[str], seconds: float = 15, container: str | None = None
+    ) -> Executed:
         with self._answering():
             return Executed(
                 *self._client.exec(
-                    pod, namespace=namespace, command=list(command), stdout=True, stderr=True, timeout=seconds
+                    pod,
+                    namespace=namespace,
+                    container=container,
+                    command=list(command),
+                    stdout=True,
+                    stderr=True,
+                    timeout=seconds,
                 )
             )
 

@@ -1,0 +1,122 @@
+"""Whether driver and container runtime work inside pods: nvidia-smi, run there."""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from gpuctl.checks.context import Context
+from gpuctl.checks.daemon_pods import pod_on
+from gpuctl.checks.model import Category, Guide, Result, check, failed, passed, skipped
+from gpuctl.checks.wording import counted
+from gpuctl.cluster import AccessDeniedError, ClusterError, Executed, Pod
+from gpuctl.desired.capacity import resource_name
+from gpuctl.desired.device_plugin import NAME as PLUGIN
+from gpuctl.settings import GpuNode
+
+RUNTIME = Category("runtime", "driver and runtime in pods")
+
+_AT_ONCE = 16
+"""Pods that are asked at the same time."""
+_OWN = ["/busybox/sh", "-c", "PATH=$PATH:/usr/local/nvidia/bin:/usr/local/bin:/usr/bin; exec nvidia-smi -L"]
+"""The runtime mounts nvidia-smi at the host's path, which need not be on the PATH of the image."""
+_THEIRS = ["nvidia-smi", "-L"]
+_CAUSES = {
+    9: "the NVIDIA driver is not loaded on the node",
+    12: "the driver's library is not in the pod: driver and toolkit of the node do not fit together",
+    15: "a GPU has fallen off the bus",
+    127: "the NVIDIA runtime mounted no nvidia-smi: its handler is not that of the RuntimeClass, or not installed",
+}
+"""Exit codes of nvidia-smi by its manual page; 127 is the shell's."""
+_MISMATCH = "Driver/library version mismatch"
+
+_Subject = TypeVar("_Subject")
+
+
+@check(
+    "RUN001",
+    RUNTIME,
+    "the NVIDIA driver answers in the stack's own pods",
+    Guide(
+        cause="No driver is loaded, or its kernel modules and its libraries are of two versions",
+        example="nvidia-smi on gpu-1 ends with 18: Failed to initialize NVML: Driver/library version mismatch",
+        confirm=("talosctl -n ADDRESS get extensions", "talosctl -n ADDRESS read /proc/driver/nvidia/version"),
+        mend=(
+            "Both extensions must be of one Talos release: `gpuctl talos patch --stack lab`, then upgrade the node.",
+            "After an upgrade without a reboot: `talosctl -n ADDRESS reboot`.",
+        ),
+    ),
+    deep=True,
+)
+def driver_answers(context: Context) -> Iterator[Result]:
+    """In the device plugin's pods, which see all GPUs of their node."""
+    yield from _at_once(context.settings.nodes, lambda node: _own(context, node))
+
+
+@check(
+    "RUN002",
+    RUNTIME,
+    "pods with a slice still see their GPU",
+    Guide(
+        cause="The node's daemons were reloaded, and running containers have lost their devices",
+        example="nvidia-smi in default/trainer ends with 255: Failed to initialize NVML: Unknown Error",
+        confirm=("kubectl --context admin@lab exec -n default trainer -- nvidia-smi -L",),
+        mend=("Make the pod anew: `kubectl delete pod -n default trainer`. A new one gets its devices again.",),
+    ),
+    severity="warning",
+    deep=True,
+)
+def users_see_their_gpu(context: Context) -> Iterator[Result]:
+    """Only in pods that hold a slice and brought or got nvidia-smi; NVIDIA/nvidia-container-toolkit issue 48."""
+    users = [pod for node in context.settings.nodes for pod in context.users.get(node.name, [])]
+    yield from _at_once([pod for pod in users if pod.status.phase == "Running"], lambda pod: _theirs(context, pod))
+    if not users:
+        yield skipped("no pod holds a slice")
+
+
+def _own(context: Context, node: GpuNode) -> Result:
+    pod = pod_on(context, PLUGIN, node.name)
+    if pod is None or not any(status.state.running for status in pod.status.container_statuses):
+        return skipped(f"no device plugin runs on {node.name}", node.name)
+    try:
+        done = context.cluster.execute(pod.name, pod.namespace, _OWN)
+    except AccessDeniedError:
+        raise
+    except ClusterError as error:
+        return skipped(f"the device plugin's pod on {node.name} cannot be entered: {error}", node.name)
+    if done.exit_code == 0:
+        return passed(f"nvidia-smi on {node.name} lists {counted(done.stdout.count('GPU-'), 'GPU')}", node.name)
+    said = _said(done)
+    cause = "kernel modules and libraries of the driver are of two versions" if _MISMATCH in said else ""
+    extensions = f"talosctl -n {node.address or node.name} get extensions"
+    fact = f"nvidia-smi on {node.name} ends with {done.exit_code}: {said}"
+    return failed(fact, extensions, node.name, cause or _CAUSES.get(done.exit_code, ""))
+
+
+def _theirs(context: Context, pod: Pod) -> Result:
+    resource, name = resource_name(context.settings), f"{pod.namespace}/{pod.name}"
+    container = next(box.name for box in pod.spec.containers if resource in box.resources.limits)
+    try:
+        done = context.cluster.execute(pod.name, pod.namespace, _THEIRS, container=container)
+    except AccessDeniedError:
+        raise
+    except ClusterError as error:
+        return skipped(f"{name} cannot be entered, or has no nvidia-smi: {error}", f"pod/{name}")
+    if done.exit_code == 0:
+        return passed(f"{name} sees {counted(done.stdout.count('GPU-'), 'GPU')}", f"pod/{name}")
+    if "NVML" not in _said(done):
+        return skipped(f"{name} has no nvidia-smi that works there: {_said(done)}", f"pod/{name}")
+    fact = f"nvidia-smi in {name} ends with {done.exit_code}: {_said(done)}"
+    return failed(fact, context.kubectl("delete", "pod", "-n", pod.namespace, pod.name), f"pod/{name}")
+
+
+def _said(done: Executed) -> str:
+    """The first line of what a command printed."""
+    return next(iter((done.stdout + done.stderr).strip().splitlines()), "nothing")
+
+
+def _at_once(subjects: Iterable[_Subject], judge: Callable[[_Subject], Result]) -> Iterator[Result]:
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        yield from pool.map(judge, subjects)
+
+
+CHECKS = (driver_answers, users_see_their_gpu)
