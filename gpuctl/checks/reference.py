@@ -8,9 +8,12 @@ from itertools import groupby
 from pathlib import Path
 
 from gpuctl.checks.model import DOCS, Check
-from gpuctl.checks.registry import CHECKS
+from gpuctl.checks.registry import CHECKS, PREREQUISITES
 
 _ROOT = Path(__file__).parents[2]
+
+_ALL = (*CHECKS, *(check for check in PREREQUISITES if check not in CHECKS))
+"""Those of the cluster, then those that only `gpuctl doctor --pre` asks."""
 
 _INTRODUCTION = """\
 # Check reference
@@ -33,13 +36,13 @@ def reference() -> str:
 def _overview() -> Iterator[str]:
     yield "| id | category | severity | statement |"
     yield "|---|---|---|---|"
-    for check in CHECKS:
+    for check in _ALL:
         yield f"| [{check.id}](#{check.id.lower()}) | {check.category.name} | {check.severity} | {check.title} |"
     yield ""
 
 
 def _chapters() -> Iterator[str]:
-    for category, checks in groupby(CHECKS, key=lambda check: check.category):
+    for category, checks in groupby(_ALL, key=lambda check: check.category):
         yield f"## {category.name}: {category.title}\n"
         for check in checks:
             yield from _section(check)
@@ -63,6 +66,8 @@ def _traits(check: Check) -> str:
         "nothing after it can be told while it fails": check.fatal,
         "`--wait` waits for it": check.retry,
         "asked by `gpuctl doctor` only": check.deep,
+        "asked by `gpuctl doctor --pre` only": check not in CHECKS,
+        "asked by `gpuctl verify --sharing` only": check.makes_pods,
         "advice": check.severity == "warning",
     }
     told = [trait for trait, holds in traits.items() if holds]

@@ -31,10 +31,10 @@ def doctor(
     from gpuctl.checks.registry import PREREQUISITES, selected
     from gpuctl.checks.report import worst
     from gpuctl.cli.printing import print_diagnoses, print_json
-    from gpuctl.cli.running import reports
+    from gpuctl.cli.running import runs
     from gpuctl.report.doctor import doctor_document
 
-    found = reports(stack, PREREQUISITES if pre else selected(deep=True))
+    found = [run.report for run in runs(stack, PREREQUISITES if pre else selected(deep=True))]
     if output is Output.json:
         print_json(doctor_document(found))
     else:

@@ -1,34 +1,40 @@
 """Runs of checks against the clusters of stacks, side by side; loaded only by verbs that run checks."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
+from concurrent.futures import wait as wait_for
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
-from threading import Thread
+from threading import Event, Thread
 
 import typer
 
-from gpuctl.checks.context import Context
+from gpuctl.checks.context import Context, Prove
 from gpuctl.checks.model import Check
 from gpuctl.checks.registry import CHECKS, selected
 from gpuctl.checks.report import Report
-from gpuctl.checks.runner import Wait, run
+from gpuctl.checks.runner import Say, Wait, run
 from gpuctl.cli.options import STACK_FILE, silent_settings_of
 from gpuctl.cli.progress import progress
 from gpuctl.cluster import connect
 from gpuctl.cluster.programs import InstalledPrograms
+from gpuctl.settings import SettingsError
+from gpuctl.sharing.proof import Proof, Request
+from gpuctl.sharing.record import Record
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as of a program that the signal ended."""
 
 
-def chosen(only: Collection[str], but: Collection[str], *, deep: bool = False) -> list[Check]:
-    """The checks of a run.
+def chosen(only: Collection[str], but: Collection[str], *, deep: bool = False, sharing: bool = False) -> list[Check]:
+    """The checks of a run; what the arguments mean stands at `selected`.
 
     Raises:
-        typer.BadParameter: there is no such check and no such category.
+        typer.BadParameter: there is no such check and no such category, or it makes pods and may not.
     """
     known = {name for check in CHECKS for name in (check.id, check.category.name)}
     for option, names in (("--check", only), ("--skip", but)):
@@ -38,21 +44,59 @@ def chosen(only: Collection[str], but: Collection[str], *, deep: bool = False) -
                 meant = f"did you mean {close[0]}? " if close else ""
                 problem = f"{name} is neither a check nor a category; {meant}gpuctl verify --list names them"
                 raise typer.BadParameter(problem, param_hint=option)
-    return selected(only, but, deep=deep)
+    for name in only:
+        if not sharing and all(check.makes_pods for check in CHECKS if name in (check.id, check.category.name)):
+            raise typer.BadParameter(f"{name} makes pods, so it needs --sharing", param_hint="--check")
+    return selected(only, but, deep=deep, sharing=sharing)
 
 
-def context_of(stack: str) -> Context:
+def refuse_strangers(stacks: Sequence[str], nodes: Collection[str]) -> None:
+    """Makes sure that the nodes are those of one of the stacks at least.
+
+    Raises:
+        typer.BadParameter: one is not.
+    """
+    known: set[str] = set()
+    for stack in stacks:
+        try:
+            known |= {node.name for node in silent_settings_of(stack).nodes}
+        except SettingsError:  # the report tells
+            return
+    if strangers := set(nodes) - known:
+        problem = f"{', '.join(sorted(strangers))} is no node of the stack, which has {', '.join(sorted(known))}"
+        raise typer.BadParameter(problem, param_hint="--node")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What was found about one stack."""
+
+    report: Report
+    record: Record | None
+    """Of the coexistence proof, where that ran to its end."""
+
+
+def context_of(stack: str, prove: Prove | None = None) -> Context:
     """What checks look at: nothing is read before a check asks."""
     return Context(
         stack,
         lambda: silent_settings_of(stack),
         lambda settings: connect(settings.context, settings.kubeconfig),
         InstalledPrograms(),
+        prove,
     )
 
 
-def reports(stacks: Sequence[str], checks: Sequence[Check], wait: Wait | None = None) -> list[Report]:
-    """Runs checks against each stack's cluster at the same time; a report each, in the order given.
+def runs(
+    stacks: Sequence[str], checks: Sequence[Check], wait: Wait | None = None, request: Request | None = None
+) -> list[Run]:
+    """Runs checks against each stack's cluster at the same time, in the order given.
+
+    Args:
+        stacks: their names.
+        checks: in the order of the registry.
+        wait: None asks once.
+        request: what the coexistence proof is to prove; None when no check needs it.
 
     Raises:
         typer.BadParameter: one stack file is to be several stacks.
@@ -60,20 +104,32 @@ def reports(stacks: Sequence[str], checks: Sequence[Check], wait: Wait | None = 
     """
     if len(stacks) > 1 and os.environ.get(STACK_FILE):
         raise typer.BadParameter(f"{STACK_FILE} names the file of one stack, not of several", param_hint="--stack")
+    stop, futures = Event(), list[Future[Run]]()
+    if request:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # what the proof makes it also removes
     try:
         with progress() as tell:
-            running = [
-                _started(partial(run, checks, context_of(stack), partial(tell, stack), wait)) for stack in stacks
-            ]
-            return [future.result() for future in running]
+            for stack in stacks:
+                proof = Proof(request, partial(tell, stack), stop) if request else None
+                futures.append(_started(partial(_run, stack, checks, partial(tell, stack), wait, proof)))
+            return [future.result() for future in futures]
     except KeyboardInterrupt:
-        print("gpuctl: interrupted; nothing was changed", file=sys.stderr)
+        stop.set()
+        left = "removing what the proof made" if request else "nothing was changed"
+        print(f"gpuctl: interrupted; {left}", file=sys.stderr)
+        if request:
+            wait_for(futures)
         raise typer.Exit(INTERRUPTED) from None
 
 
-def _started(job: Callable[[], Report]) -> Future[Report]:
+def _run(stack: str, checks: Sequence[Check], say: Say, wait: Wait | None, proof: Proof | None) -> Run:
+    report = run(checks, context_of(stack, proof), say, wait)
+    return Run(report, proof.record if proof else None)
+
+
+def _started(job: Callable[[], Run]) -> Future[Run]:
     """Runs a job in a thread that does not keep the program from ending."""
-    future = Future[Report]()
+    future = Future[Run]()
 
     def work() -> None:
         try:

@@ -13,6 +13,7 @@ from gpuctl.cli.options import Stacks, duration
 if TYPE_CHECKING:
     from gpuctl.checks.model import Check
     from gpuctl.checks.report import Report
+    from gpuctl.sharing.proof import Request
 
 
 class Output(StrEnum):
@@ -24,11 +25,9 @@ class Output(StrEnum):
     markdown = "markdown"
 
 
-_EXIT_CODES = """\
-Exit codes: 0 everything holds, 1 something does not, 2 usage or stack file, 3 the cluster does not answer,
-124 something still does not hold when the wait is over.
-"""
 _WAIT_HELP = "Go on until everything holds, for at most this long, such as 90s, 5m or 1h."
+_SHARING_HELP = "Also make pods in all free slices at once, and see whether they share the GPUs; all is removed again."
+_PROOF = "The coexistence proof"
 _Names = list[str]
 
 
@@ -45,25 +44,62 @@ def verify(
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write a JUnit report for CI.")] = None,
     check: Annotated[_Names | None, typer.Option(metavar="NAME", help="Only this check or category.")] = None,
     skip: Annotated[_Names | None, typer.Option(metavar="NAME", help="Not this check or category.")] = None,
+    sharing: Annotated[bool, typer.Option("--sharing", help=_SHARING_HELP, rich_help_panel=_PROOF)] = False,
+    node: Annotated[
+        _Names | None, typer.Option(metavar="NAME", help="Only on this node.", rich_help_panel=_PROOF)
+    ] = None,
+    cuda_image: Annotated[
+        str | None,
+        typer.Option(
+            metavar="IMAGE",
+            help="Its program must print `Test PASSED`; '' runs none. Default: NVIDIA's vector addition.",
+            rich_help_panel=_PROOF,
+        ),
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="A warning is a failure.")] = False,
     list_: Annotated[bool, typer.Option("--list", help="List the checks, and run none.")] = False,
 ) -> None:
-    """Compare the cluster of a stack with what the stack says, and say what does not fit; nothing is changed."""
+    """Compare the cluster of a stack with what the stack says, and say what does not fit.
+
+    Nothing is changed. Only --sharing makes something: pods, in a namespace of their own, which go again.
+
+    Exit codes:
+    0    everything holds; warnings and skipped checks are allowed
+    1    something does not hold
+    2    usage, or the stack file
+    3    the cluster does not answer
+    124  the wait is over, and nothing but time was missing
+
+    The checks, and what mends what they find: docs/checks.md
+    """
     from gpuctl.checks.report import worst
     from gpuctl.checks.runner import Wait
-    from gpuctl.cli.running import chosen, reports
+    from gpuctl.cli.running import chosen, refuse_strangers, runs
 
-    checks = chosen(check or (), skip or ())
+    checks = chosen(check or (), skip or (), deep=list_, sharing=sharing or list_)
     if list_:
         _print_list(checks, output)
         return
     if not stack:
         raise typer.BadParameter("name one, as in: gpuctl verify --stack lab", param_hint="--stack")
-    found = reports(stack, checks, Wait(wait.total_seconds(), interval.total_seconds()) if wait else None)
+    refuse_strangers(stack, node or ())
+    request = _request(node, cuda_image, sharing=sharing)
+    patience = Wait(wait.total_seconds(), interval.total_seconds()) if wait else None
+    found = [run.report for run in runs(stack, checks, patience, request)]
     print_reports(found, output)
     if junit:
         _write_junit(junit, found)
     raise typer.Exit(worst({report.exit_code(strict=strict) for report in found}))
+
+
+def _request(nodes: _Names | None, cuda_image: str | None, *, sharing: bool) -> "Request | None":
+    from gpuctl.sharing.proof import CUDA_IMAGE, Request
+
+    if sharing:
+        return Request(tuple(nodes or ()), CUDA_IMAGE if cuda_image is None else cuda_image)
+    if nodes or cuda_image is not None:
+        raise typer.BadParameter("is missing: the options of the proof mean nothing without it", param_hint="--sharing")
+    return None
 
 
 def print_reports(reports: "Sequence[Report]", output: Output) -> None:
@@ -96,6 +132,3 @@ def _write_junit(file: Path, reports: "Sequence[Report]") -> None:
         file.write_text(junit(reports), encoding="utf-8")
     except OSError as error:
         raise typer.BadParameter(f"cannot be written: {error}", param_hint="--junit") from error
-
-
-verify.__doc__ = f"{verify.__doc__}\n\n{_EXIT_CODES}"

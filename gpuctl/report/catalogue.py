@@ -8,7 +8,7 @@ from rich.text import Text
 from gpuctl.checks.model import Check
 from gpuctl.report.table import columns
 
-_HEADINGS = ("ID", "CATEGORY", "SEVERITY", "WAIT", "TITLE")
+_HEADINGS = ("ID", "CATEGORY", "SEVERITY", "RETRY", "ASKED BY", "TITLE")
 
 
 def catalogue(checks: Sequence[Check]) -> list[dict[str, Any]]:
@@ -20,7 +20,7 @@ def catalogue(checks: Sequence[Check]) -> list[dict[str, Any]]:
             "severity": check.severity,
             "fatal": check.fatal,
             "retry": check.retry,
-            "deep": check.deep,
+            "askedBy": _asked_by(check),
             "title": check.title,
             "docs": check.anchor,
         }
@@ -31,6 +31,21 @@ def catalogue(checks: Sequence[Check]) -> list[dict[str, Any]]:
 def catalogue_table(checks: Sequence[Check]) -> Iterator[Text]:
     """One line each."""
     rows = [
-        (check.id, check.category.name, check.severity, "yes" if check.retry else "no", check.title) for check in checks
+        (
+            check.id,
+            check.category.name,
+            check.severity,
+            "yes" if check.retry else "no",
+            _asked_by(check),
+            check.title,
+        )
+        for check in checks
     ]
     yield from (Text(line.rstrip()) for line in columns([_HEADINGS, *rows]))
+
+
+def _asked_by(check: Check) -> str:
+    """The least that asks it."""
+    if check.makes_pods:
+        return "verify --sharing"
+    return "doctor" if check.deep else "verify"

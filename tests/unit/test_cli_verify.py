@@ -14,12 +14,14 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from gpuctl.checks import runner
-from gpuctl.checks.context import Context
+from gpuctl.checks.context import Context, Prove
 from gpuctl.checks.registry import CHECKS
 from gpuctl.cli import running
 from gpuctl.cli.app import app
-from gpuctl.cluster import UnreachableError
+from gpuctl.cluster import AccessDeniedError, UnreachableError
 from gpuctl.settings import read_stack
+from gpuctl.sharing.proof import Proof, Request
+from gpuctl.sharing.record import Record
 from tests.fixtures.checks import FakePrograms
 from tests.fixtures.fake_cluster import FakeCluster, healthy
 from tests.fixtures.stack_files import ROOT
@@ -45,8 +47,8 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> FakeCluster:
     """The cluster of every stack, healthy as the stack `lab` asks for it; sleeping takes no time."""
     made, now = healthy(read_stack("lab")), [0.0]
 
-    def context_of(stack: str) -> Context:
-        return Context(stack, lambda: read_stack(stack), lambda _: made, FakePrograms())
+    def context_of(stack: str, prove: Prove | None = None) -> Context:
+        return Context(stack, lambda: read_stack(stack), lambda _: made, FakePrograms(), prove)
 
     def sleep(seconds: float) -> None:
         now[0] += seconds
@@ -125,6 +127,9 @@ def test_several_stacks_are_told_in_their_order_with_a_line_each_at_the_end() ->
         (["--stack", "lab", "--check", "qqq"], "neither a check nor a category; gpuctl verify --list names them"),
         (["--stack", "lab", "--wait", "soon"], "'soon' is no length of time: write 90s, 5m, 1h30m or 2d"),
         (["--stack", "lab", "--interval", "5"], "'5' is no length of time"),
+        (["--stack", "lab", "--check", "sharing"], "sharing makes pods, so it needs --sharing"),
+        (["--stack", "lab", "--cuda-image", "x"], "the options of the proof mean nothing without it"),
+        (["--stack", "lab", "--sharing", "--node", "gpu-9"], "gpu-9 is no node of the stack, which has gpu-1, gpu-2"),
         (["--stack", "lab", "-o", "yaml"], "'yaml' is not one of"),
     ],
 )
@@ -142,6 +147,21 @@ def test_checks_are_chosen_by_id_and_by_category(cluster: FakeCluster) -> None: 
     without = _outcomes(_verify("--stack", "lab", "--skip", "config", "--skip", "API002", "-o", "json").stdout)
     assert {"CFG002", "API002"} & set(without) == set()
     assert {"CFG001", "API001"} <= set(without), "nothing can be told without these"
+
+
+def test_nothing_makes_pods_unless_it_is_asked_to(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    proofs: list[Request] = []
+
+    def refused(proof: Proof, *_: object) -> Record:
+        proofs.append(proof.request)
+        raise AccessDeniedError("you may not")
+
+    monkeypatch.setattr(Proof, "__call__", refused)
+    _verify("--stack", "lab")
+    assert (proofs, "create" in cluster.calls) == ([], False)
+    result = _verify("--stack", "lab", "--sharing", "--node", "gpu-2", "--cuda-image", "", "-o", "json")
+    assert proofs == [Request(("gpu-2",), "")], "once, whatever the number of checks"
+    assert {outcome for id_, outcome in _outcomes(result.stdout).items() if id_.startswith("SHR")} == {"skip"}
 
 
 def test_strict_makes_a_warning_a_failure(cluster: FakeCluster) -> None:
@@ -188,6 +208,7 @@ def test_junit_that_cannot_be_written_does_not_hide_the_report(cluster: FakeClus
 def test_the_list_names_every_check_and_runs_none(cluster: FakeCluster) -> None:
     listed = json.loads(_verify("--list", "-o", "json").stdout)
     assert [entry["id"] for entry in listed] == [check.id for check in CHECKS]
+    assert {entry["askedBy"] for entry in listed if entry["category"] == "sharing"} == {"verify --sharing"}
     rows = _verify("--list").stdout.splitlines()
     assert [row.split()[0] for row in rows] == ["ID", *(check.id for check in CHECKS)]
     assert cluster.calls == []

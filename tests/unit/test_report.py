@@ -12,6 +12,7 @@ from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
 from gpuctl.checks.model import Outcome, Result, failed, passed
 from gpuctl.checks.report import Report
+from gpuctl.report.doctor import doctor, doctor_document
 from gpuctl.report.document import document
 from gpuctl.report.junit import junit
 from gpuctl.report.markdown import markdown
@@ -53,12 +54,20 @@ def _for_people(form: Callable[[Report], Iterable[Text]]) -> Callable[[Sequence[
     return shown
 
 
+def _doctors_document(reports: Sequence[Report]) -> str:
+    """Only what it adds to that of gpuctl verify."""
+    whole = doctor_document(reports)
+    return json.dumps([stack["findings"] for stack in whole["stacks"]], indent=2) + "\n"
+
+
 FORMS: dict[str, tuple[Callable[[Sequence[Report]], str], type[_TextFile]]] = {
     "table": (_for_people(table), _TextFile),
     "short": (_for_people(short), _TextFile),
     "json": (lambda reports: json.dumps(document(reports), indent=2) + "\n", _JsonFile),
     "junit": (junit, _XmlFile),
     "markdown": (markdown, _MarkdownFile),
+    "doctor": (_for_people(doctor), _TextFile),
+    "doctor json": (_doctors_document, _JsonFile),
 }
 RUNS = {
     "all green": [green()],
@@ -77,13 +86,13 @@ def test_a_report(form: str, run: str, snapshot: SnapshotAssertion) -> None:
     assert shown(RUNS[run]) == snapshot(extension_class=file)
 
 
-@pytest.mark.parametrize("form", ["table", "short", "markdown"])
+@pytest.mark.parametrize("form", ["table", "short", "markdown", "doctor"])
 def test_a_thousand_nodes_are_cut_for_people(form: str, snapshot: SnapshotAssertion) -> None:
     shown, file = FORMS[form]
     assert shown([large()]) == snapshot(extension_class=file)
 
 
-@pytest.mark.parametrize("form", ["json", "junit"])
+@pytest.mark.parametrize("form", ["json", "junit", "doctor json"])
 def test_a_thousand_nodes_are_whole_for_machines(form: str) -> None:
     shown, _ = FORMS[form]
     text = shown([large()])
@@ -117,7 +126,7 @@ def test_markdown_shows_a_fact_as_it_is() -> None:
     assert r"- &lt;none&gt; of \`a\` \*b\* \[c] \| d" in markdown([report])
 
 
-@pytest.mark.parametrize("form", [table, short])
+@pytest.mark.parametrize("form", [table, short, doctor])
 def test_ascii_is_enough_for_a_report(form: Callable[..., Iterable[Text]]) -> None:
     assert _screen(form(mixed(), in_ascii=True)).isascii()
 
