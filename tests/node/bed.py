@@ -1,4 +1,4 @@
-"""A cluster with three real nodes on simulated GPUs, and a stack on it that tests deploy as they need it."""
+"""A cluster with four real nodes on simulated GPUs, and a stack on it that tests deploy as they need it."""
 
 import copy
 import json
@@ -36,6 +36,8 @@ NODES = (
     NodeSpec.parse("gpu-2=rtx-4090x1"),
     NodeSpec.parse("gpu-3=rtx-3090x1"),
 )
+MIXED = NodeSpec.parse("gpu-4=rtx-4090x1+rtx-3090x1")
+"""Only the tests about mixed cards declare it; otherwise nothing of the stack runs there."""
 
 _STACK = "l2"
 _UP = ["pulumi", "up", "--yes", "--skip-preview", "--stack", _STACK]
@@ -206,10 +208,11 @@ class Bed:
         self.output("kubectl", "delete", "pods", "-l", f"app={_STACK}")
 
     def daemon_pod(self, component: str, node: str) -> Object | None:
-        """The pod of a DaemonSet on a node; None while there is none but one that ends."""
+        """The newest pod of a DaemonSet on a node; None while there is none but one that ends."""
         label, field = f"app.kubernetes.io/name={component}", f"spec.nodeName={node}"
         pods = self.get("pods", "-n", NAMESPACE, "-l", label, "--field-selector", field)["items"]
-        return next((pod for pod in pods if "deletionTimestamp" not in pod["metadata"]), None)
+        staying = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+        return max(staying, key=lambda pod: pod["metadata"]["creationTimestamp"], default=None)
 
     def name_of(self, component: str, node: str) -> str:
         """The name of that pod; waits until there is one."""

@@ -6,7 +6,7 @@ import pytest
 
 from testbed.cluster import Cluster
 from testbed.gpus import SimulatedGpu
-from tests.node.bed import NODES, Bed, require_real_nodes, stack_file
+from tests.node.bed import MIXED, NODES, Bed, require_real_nodes, stack_file
 
 NAME = "l2"
 
@@ -18,7 +18,7 @@ def session_bed() -> Iterator[Bed]:
     cluster = Cluster(NAME)
     cluster.down()  # a run that was killed
     try:
-        cluster.up(NODES)
+        cluster.up((*NODES, MIXED))
         yield Bed(cluster)
     finally:
         cluster.down()

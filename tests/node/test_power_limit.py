@@ -1,9 +1,12 @@
 """Watts: every GPU at its limit, back there when something moves it, and a reason where that cannot be."""
 
+import json
+import time
+
 import pytest
 
 from testbed.gpus import SimulatedGpu
-from tests.node.bed import NAMESPACE, PLUGIN, POWER, Bed, stack_file, wait_for
+from tests.node.bed import INTERVAL, MIXED, NAMESPACE, PLUGIN, POWER, Bed, stack_file, wait_for
 
 pytestmark = pytest.mark.node
 
@@ -29,11 +32,11 @@ def process_status(bed: Bed, component: str) -> dict[str, str]:
 
 
 def unavailable(bed: Bed) -> int:
-    """How many nodes of the default profile the DaemonSet's status calls unavailable."""
+    """How many nodes the DaemonSet's status calls unavailable."""
     return bed.get("daemonset", "-n", NAMESPACE, POWER)["status"].get("numberUnavailable", 0)
 
 
-def test_every_gpu_is_at_the_limit_of_its_profile(deployed: Bed) -> None:
+def test_every_gpu_is_at_the_limit_of_its_node(deployed: Bed) -> None:
     wait_for(["300.00", "300.00"], lambda: limits(deployed, "gpu-1"))
     wait_for(["250.00"], lambda: limits(deployed, "gpu-2"))
     wait_for(["300.00"], lambda: limits(deployed, "gpu-3"))
@@ -41,13 +44,71 @@ def test_every_gpu_is_at_the_limit_of_its_profile(deployed: Bed) -> None:
 
 def test_a_limit_that_another_process_moved_is_put_back(deployed: Bed, gpu: SimulatedGpu) -> None:
     gpu.drift(350)
+    moved = time.monotonic()
     wait_for(300.0, lambda: gpu.power_limit)
+    print(f"from drift to correction: {time.monotonic() - moved:.1f} s; a look every {INTERVAL} s")
     wait_for(True, lambda: f"msg=drift gpu={gpu.uuid} limit_w=350 desired_w=300" in deployed.log(POWER, "gpu-1"))
 
 
-def test_a_limit_that_a_driver_reload_forgot_is_set_again(gpu: SimulatedGpu) -> None:
-    gpu.reload_driver()
-    assert gpu.power_limit == 350.0
+def test_the_limits_that_a_driver_reload_forgot_are_all_set_again(deployed: Bed, gpu: SimulatedGpu) -> None:
+    """And the driver stays loaded from then on, where no nvidia-persistenced sees to it."""
+    gpus = deployed.gpus("gpu-1")
+    for each in gpus:
+        each.reload_driver()
+    assert [each.power_limit for each in gpus] == [350.0, 350.0]
+    wait_for([300.0, 300.0], lambda: [each.power_limit for each in gpus])
+    wait_for(True, lambda: f"msg=persistence gpu={gpu.uuid}" in deployed.log(POWER, "gpu-1"))
+    wait_for(0, lambda: unavailable(deployed))
+
+
+def test_a_card_that_something_else_caps_further_down_is_told_and_fine(deployed: Bed, gpu: SimulatedGpu) -> None:
+    gpu.cap_elsewhere(250)
+    try:
+        capped = f"msg=capped gpu={gpu.uuid} desired_w=300 enforced_w=250"
+        wait_for(True, lambda: capped in deployed.log(POWER, "gpu-1"))
+        assert reason(deployed, "gpu-1") == ""
+    finally:
+        gpu.cap_elsewhere(None)
+
+
+def test_a_card_that_is_lost_is_noticed_and_the_other_is_still_held(deployed: Bed, gpu: SimulatedGpu) -> None:
+    wait_for(0, lambda: unavailable(deployed))
+    other = deployed.gpus("gpu-1")[1]
+    gpu.lose()
+    try:
+        wait_for(True, lambda: f"lost gpu={gpu.uuid}" in reason(deployed, "gpu-1"))
+        other.drift(350)
+        wait_for(300.0, lambda: other.power_limit)
+        wait_for(1, lambda: unavailable(deployed))
+    finally:
+        gpu.recover()
+    wait_for(0, lambda: unavailable(deployed))
+
+
+def test_mixed_cards_of_one_node_get_the_limit_of_their_model_or_their_own(deployed: Bed) -> None:
+    big, small = deployed.gpus(MIXED.name)
+    config = stack_file(powerLimits={"rtx-4090": 320})
+    config["nodes"].append({"name": MIXED.name, "gpus": {"rtx-4090": 1, "rtx-3090": 1}})
+    deployed.deploy(config)
+    wait_for([320.0, 300.0], lambda: [big.power_limit, small.power_limit])
+    wait_for(8, lambda: deployed.allocatable(MIXED.name))
+    config["powerLimits"] |= {small.uuid: 260}
+    deployed.deploy(config)
+    wait_for([320.0, 260.0], lambda: [big.power_limit, small.power_limit])
+    deployed.deploy(stack_file())
+    wait_for([450.0, 350.0], lambda: [big.power_limit, small.power_limit])
+
+
+def test_without_the_capability_the_reason_is_told(deployed: Bed, gpu: SimulatedGpu) -> None:
+    path = "/spec/template/spec/containers/0/securityContext/capabilities/add"
+    deployed.changed_by_hand()
+    patch = json.dumps([{"op": "remove", "path": path}])
+    deployed.output("kubectl", "patch", "-n", NAMESPACE, "daemonset", POWER, "--type=json", "-p", patch)
+    wait_for(0, lambda: int(process_status(deployed, POWER).get("CapEff", "-1"), 16))
+    wait_for("", lambda: reason(deployed, "gpu-1"))
+    gpu.drift(350)
+    wait_for(True, lambda: "setting needs uid 0 and the capability SYS_ADMIN" in reason(deployed, "gpu-1"))
+    deployed.deploy(stack_file())
     wait_for(300.0, lambda: gpu.power_limit)
 
 
