@@ -13,6 +13,7 @@ from gpuctl.checks import (
     plugin_config,
     power_limit,
     runtime,
+    sharing,
     stack_file,
     talos,
     workloads,
@@ -34,6 +35,7 @@ CHECKS: tuple[Check, ...] = (
     *competitors.CHECKS,
     *workloads.CHECKS,
     *drift.CHECKS,
+    *sharing.CHECKS,
 )
 """Every check of a cluster."""
 
