@@ -291,38 +291,41 @@ def test_a_missing_nvidia_smi_is_reported_with_the_folders_searched_and_found_wh
     agent.wait(lambda: agent.ready)
 
 
-def test_the_answer_of_a_real_h200_is_understood(node: Node) -> None:
-    """Recorded with driver 580.159.04."""
+def test_the_answer_of_a_real_h100_is_understood(node: Node) -> None:
+    """Recorded with driver 580.159.04: exactly what the agent asked, and what it was told."""
     names = (
-        "index,uuid,name,power.management,power.limit,enforced.power.limit,power.default_limit,power.min_limit,"
-        "power.max_limit,power.draw,persistence_mode,clocks_event_reasons.sw_power_cap,utilization.gpu,temperature.gpu,"
-        "clocks_event_reasons.active,memory.used,memory.total"
+        "uuid,index,name,power.limit,enforced.power.limit,power.default_limit,power.min_limit,power.max_limit,"
+        "power.draw,utilization.gpu,temperature.gpu,memory.used,memory.total,persistence_mode,"
+        "clocks_event_reasons.active"
     )
     answer = (
-        "0, GPU-8eb0778b-d464-b2c2-c1ff-53da4ffb64cd, NVIDIA H200, Enabled, 700.00, 700.00, 700.00, 200.00, "
-        "700.00, 81.46, Enabled, Not Active, 0, 37, 0x0000000000000001, 0, 143771"
+        "GPU-1f57a5e6-cf54-7f59-1b96-111288213195, 0, NVIDIA H100 80GB HBM3, 700.00, 700.00, 700.00, 200.00, 700.00, "
+        "120.91, 0, 35, 0, 81559, Enabled, 0x0000000000000001"
+    )
+    assert (
+        "".join(f"{name}," for name in names.split(",")[:9]) in SCRIPT.read_text().replace("\nfields=$fields", "") + ","
     )
     gpu = node.add_gpu(dict(zip(names.split(","), answer.split(", "), strict=True)))
     agent = node.agent("700").start()
     agent.wait(lambda: agent.ready)
     found, look = agent.wait_for("found"), agent.wait_for("look")
-    found_fields = {"name": "NVIDIA H200", "index": "0", "min_w": "200", "max_w": "700", "default_w": "700"}
+    found_fields = {"name": "NVIDIA H100 80GB HBM3", "index": "0", "min_w": "200", "max_w": "700", "default_w": "700"}
     assert found.items() >= found_fields.items()
     assert {key: look[key] for key in look if key not in ("time", "level", "msg")} == {
         "gpu": gpu.uuid,
         "index": "0",
-        "name": "NVIDIA H200",
+        "name": "NVIDIA H100 80GB HBM3",
         "desired_w": "700",
         "limit_w": "700",
         "enforced_w": "700",
-        "draw_w": "81.46",
+        "draw_w": "120.91",
         "default_w": "700",
         "min_w": "200",
         "max_w": "700",
         "util_pct": "0",
-        "temp_c": "37",
+        "temp_c": "35",
         "mem_used_mib": "0",
-        "mem_total_mib": "143771",
+        "mem_total_mib": "81559",
         "throttle": "gpu_idle",
         "persistence": "Enabled",
         "at_limit": "true",
