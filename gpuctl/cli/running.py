@@ -104,13 +104,14 @@ def runs(
     """
     if len(stacks) > 1 and os.environ.get(STACK_FILE):
         raise typer.BadParameter(f"{STACK_FILE} names the file of one stack, not of several", param_hint="--stack")
-    stop, futures = Event(), list[Future[Run]]()
+    stop, proofs, futures = Event(), list[Proof](), list[Future[Run]]()
     if request:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # what the proof makes it also removes
     try:
         with progress() as tell:
             for stack in stacks:
                 proof = Proof(request, partial(tell, stack), stop) if request else None
+                proofs += [proof] if proof else []
                 futures.append(_started(partial(_run, stack, checks, partial(tell, stack), wait, proof)))
             return [future.result() for future in futures]
     except KeyboardInterrupt:
@@ -119,6 +120,8 @@ def runs(
         print(f"gpuctl: interrupted; {left}", file=sys.stderr)
         if request:
             wait_for(futures)
+            for left in (left for proof in proofs for left in proof.left):
+                print(f"gpuctl: still there, and removed by the next run: {left}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
 
 

@@ -1,5 +1,7 @@
 """gpuctl verify: whether a stack's cluster is what the stack says."""
 
+import json
+import sys
 from collections.abc import Sequence
 from datetime import timedelta
 from enum import StrEnum
@@ -8,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gpuctl import __version__
 from gpuctl.cli.options import Stacks, duration
 
 if TYPE_CHECKING:
     from gpuctl.checks.model import Check
     from gpuctl.checks.report import Report
+    from gpuctl.cli.running import Run
     from gpuctl.sharing.proof import Request
 
 
@@ -56,6 +60,14 @@ def verify(
             rich_help_panel=_PROOF,
         ),
     ] = None,
+    evidence: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write what was seen for others to judge: FILE.json, FILE.md, or FILE for both.",
+            rich_help_panel=_PROOF,
+        ),
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="A warning is a failure.")] = False,
     list_: Annotated[bool, typer.Option("--list", help="List the checks, and run none.")] = False,
 ) -> None:
@@ -83,21 +95,24 @@ def verify(
     if not stack:
         raise typer.BadParameter("name one, as in: gpuctl verify --stack lab", param_hint="--stack")
     refuse_strangers(stack, node or ())
-    request = _request(node, cuda_image, sharing=sharing)
+    request = _request(node, cuda_image, evidence, sharing=sharing)
     patience = Wait(wait.total_seconds(), interval.total_seconds()) if wait else None
-    found = [run.report for run in runs(stack, checks, patience, request)]
+    done = runs(stack, checks, patience, request)
+    found = [run.report for run in done]
     print_reports(found, output)
+    if evidence:
+        _write_evidence(evidence, done)
     if junit:
         _write_junit(junit, found)
     raise typer.Exit(worst({report.exit_code(strict=strict) for report in found}))
 
 
-def _request(nodes: _Names | None, cuda_image: str | None, *, sharing: bool) -> "Request | None":
+def _request(nodes: _Names | None, cuda_image: str | None, evidence: Path | None, *, sharing: bool) -> "Request | None":
     from gpuctl.sharing.proof import CUDA_IMAGE, Request
 
     if sharing:
         return Request(tuple(nodes or ()), CUDA_IMAGE if cuda_image is None else cuda_image)
-    if nodes or cuda_image is not None:
+    if nodes or evidence or cuda_image is not None:
         raise typer.BadParameter("is missing: the options of the proof mean nothing without it", param_hint="--sharing")
     return None
 
@@ -123,6 +138,30 @@ def _print_list(checks: "Sequence[Check]", output: Output) -> None:
         print_json(catalogue(checks))
     else:
         print_lines(catalogue_table(checks))
+
+
+def _write_evidence(file: Path, runs: "Sequence[Run]") -> None:
+    from gpuctl.report.evidence import evidence, evidence_markdown
+
+    for run in runs:
+        if run.record is None:
+            print(
+                f"gpuctl: the proof of stack {run.report.stack} did not run, so {file} has none of it", file=sys.stderr
+            )
+    proven = [(run.report, run.record) for run in runs if run.record]
+    if not proven:
+        return
+    forms = {
+        ".json": lambda: json.dumps(evidence(proven, __version__), indent=2) + "\n",
+        ".md": lambda: evidence_markdown(proven, __version__),
+    }
+    both = file.suffix not in forms
+    try:
+        for suffix, text in forms.items():
+            if both or file.suffix == suffix:
+                (file.with_name(file.name + suffix) if both else file).write_text(text(), encoding="utf-8")
+    except OSError as error:
+        raise typer.BadParameter(f"cannot be written: {error}", param_hint="--evidence") from error
 
 
 def _write_junit(file: Path, reports: "Sequence[Report]") -> None:

@@ -28,8 +28,8 @@ def markdown(reports: Sequence[Report]) -> str:
 
 
 def _section(report: Report) -> Iterator[str]:
-    yield f"### {_GOOD if report.ready else _BAD} {_escaped(verdict(report))}"
-    yield f"\n{_escaped(seen(report))}\n"
+    yield f"### {_GOOD if report.ready else _BAD} {escaped(verdict(report))}"
+    yield f"\n{escaped(seen(report))}\n"
     yield from _capacity(report.capacity)
     told = [entry for entry in report.entries if entry.is_bad or entry.outcome is Outcome.WARN]
     for entry in told:
@@ -52,12 +52,12 @@ def _capacity(capacity: Sequence[CapacityRow]) -> Iterator[str]:
 
 def _finding(entry: Entry) -> Iterator[str]:
     check = entry.check
-    yield f"#### {_BAD if entry.is_bad else _ADVICE} {check.id}: {_escaped(check.title)}\n"
+    yield f"#### {_BAD if entry.is_bad else _ADVICE} {check.id}: {escaped(check.title)}\n"
     found = findings(entry)
     for facts, cause, remedy in with_remedies(found[:SHOWN]):
-        yield from (f"- {_escaped(fact)}" for fact in facts)
+        yield from (f"- {escaped(fact)}" for fact in facts)
         if cause:
-            yield f"\n{_escaped(cause)}"
+            yield f"\n{escaped(cause)}"
         if remedy:
             yield f"\n```sh\n{remedy}\n```"
     if len(found) > SHOWN:
@@ -71,10 +71,10 @@ def _folded(entries: Sequence[Entry]) -> Iterator[str]:
     yield f"<details><summary>{len(entries)} checks passed or skipped</summary>\n"
     for entry in entries:
         told = "skipped, " if entry.outcome is Outcome.SKIP else ""
-        yield f"- {entry.check.id}: {told}{_escaped(headline(entry))}"
+        yield f"- {entry.check.id}: {told}{escaped(headline(entry))}"
     yield "\n</details>\n"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Text that shows as it is, in one paragraph."""
     return re.sub(r"([\\`*\[|])", r"\\\1", html.escape(text, quote=False)).replace("\n", "<br>")

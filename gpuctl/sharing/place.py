@@ -70,11 +70,13 @@ class Place:
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         try:
             self._say("removing what the proof made")
         finally:
             self.left = self._remove(self._name)
+        if self.left and isinstance(error, ClusterError):
+            raise type(error)(f"{error}; still there: {', '.join(self.left)}") from error
 
     def pause(self) -> None:
         """Lets a moment pass, and shows others that this run lives.

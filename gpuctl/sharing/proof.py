@@ -1,19 +1,24 @@
 """A run of the coexistence proof: pods take every free slice, wait for each other, and are let go together."""
 
+import hashlib
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from threading import Event
 
+from msgspec.structs import replace
+
 from gpuctl.cluster import Cluster, Pod, RejectedError
+from gpuctl.desired import manifests as desired
 from gpuctl.desired.capacity import resource_name
+from gpuctl.desired.text import yaml_text
 from gpuctl.settings import Settings
 from gpuctl.sharing import manifests
 from gpuctl.sharing.crew import Crew
 from gpuctl.sharing.observing import busy, cannot_be_pulled, cuda_run, node_run, pod_run, problem, unschedulable
-from gpuctl.sharing.place import Place
+from gpuctl.sharing.place import Place, StoppedError
 from gpuctl.sharing.record import CudaRun, ExtraPod, NodeRun, PodRun, Record
 
 CUDA_IMAGE = "nvcr.io/nvidia/k8s/cuda-sample:vectoradd-cuda12.5.0"
@@ -51,6 +56,8 @@ class Proof:
     stop: Event = field(default_factory=Event)
     record: Record | None = None
     """What was seen; None before the end."""
+    left: tuple[str, ...] = ()
+    """What it made and could not remove."""
 
     def __call__(self, cluster: Cluster, settings: Settings) -> Record:
         """Runs the proof.
@@ -60,7 +67,13 @@ class Proof:
             StoppedError: `stop` was set; what was made is gone.
             ClusterError: the cluster stopped answering.
         """
-        self.record = _Run(cluster, settings, self.request, self.say, self.stop).record()
+        if self.stop.is_set():
+            raise StoppedError
+        run = _Run(cluster, settings, self.request, self.say, self.stop)
+        try:
+            self.record = run.record()
+        finally:
+            self.left = run.place.left
         return self.record
 
 
@@ -72,27 +85,28 @@ class _Run:
         self._resource = resource_name(settings)
         id_ = secrets.token_hex(3)
         self._namespace = f"{manifests.NAME}-{id_}"
-        self._place = Place(cluster, self._namespace, say, stop)
-        self._crew = Crew(cluster, self._namespace, self._place, say)
+        self.place = Place(cluster, self._namespace, say, stop)
+        self._crew = Crew(cluster, self._namespace, self.place, say)
         self._seen = Record(
             id=id_,
             namespace=self._namespace,
             context=settings.context,
             kubernetes=cluster.version(),
             resource=self._resource,
+            objects_hash=hashlib.sha256(yaml_text(*desired.manifests(settings)).encode()).hexdigest(),
             started=_now(),
             cuda_image=request.cuda_image,
         )
 
     def record(self) -> Record:
         try:
-            with self._place:
+            with self.place:
                 self._saw(nodes=tuple(self._nodes()))
                 self._share()
                 self._run_cuda()
         except RejectedError as error:
             self._saw(refused=str(error))
-        self._saw(finished=_now(), left=self._place.left)
+        self._saw(finished=_now(), left=self.place.left)
         return self._seen
 
     def _saw(self, **changes: object) -> None:
@@ -133,9 +147,10 @@ class _Run:
         users = self._users()
         nodes = (replace(node, busy_after=busy(users.get(node.name, []), self._resource)) for node in self._seen.nodes)
         self._saw(nodes=tuple(nodes))
-        for name in where.keys() & pods.keys():
+        running = [name for name in where if name in pods and pods[name].status.phase == "Running"]
+        for name in running:
             self._cluster.apply(manifests.annotation("Pod", name, self._namespace, manifests.RELEASE, "now"))
-        ended = self._crew.wait(where, "have ended", _is_over, _PATIENCE_SECONDS)
+        ended = self._crew.wait(running, "have ended", _is_over, _PATIENCE_SECONDS)
         self._saw(pods=self._runs(where, ended, pods), without=self._runs(without, ended, pods))
 
     def _holding(self, name: str, *nodes: str) -> manifests.Manifest:
@@ -151,7 +166,7 @@ class _Run:
         self._crew.wait([name], "have an answer", lambda pod: bool(pod.node or unschedulable(pod)), _PATIENCE_SECONDS)
         until = time.monotonic() + _WATCH_SECONDS
         while time.monotonic() < until:
-            self._place.pause()
+            self.place.pause()
         pod = self._crew.pods()[name]
         events = tuple(self._crew.warnings().get(name, []))
         seconds = round(time.monotonic() - begin, 1)

@@ -5,11 +5,11 @@ Times are those of the Kubernetes API, in UTC and whole seconds, so that their t
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class Gpu:
+class Gpu(msgspec.Struct, frozen=True, rename="camel"):
     """A GPU as a pod sees it through nvidia-smi."""
 
     uuid: str
@@ -17,8 +17,7 @@ class Gpu:
     driver: str
 
 
-@dataclass(frozen=True, slots=True)
-class PodRun:
+class PodRun(msgspec.Struct, frozen=True, rename="camel"):
     """A pod of the proof, from its start to its end."""
 
     name: str
@@ -48,8 +47,7 @@ class PodRun:
         return self.sees[0].uuid if len(self.sees) == 1 else ""
 
 
-@dataclass(frozen=True, slots=True)
-class NodeRun:
+class NodeRun(msgspec.Struct, frozen=True, rename="camel"):
     """A node, and what was free on it when the proof began."""
 
     name: str
@@ -78,8 +76,7 @@ class NodeRun:
         return 0 if self.problem else max(0, self.allocatable - self.busy)
 
 
-@dataclass(frozen=True, slots=True)
-class ExtraPod:
+class ExtraPod(msgspec.Struct, frozen=True, rename="camel"):
     """The pod that comes after every slice is taken."""
 
     name: str
@@ -95,8 +92,7 @@ class ExtraPod:
     """Word by word."""
 
 
-@dataclass(frozen=True, slots=True)
-class CudaRun:
+class CudaRun(msgspec.Struct, frozen=True, rename="camel"):
     """A pod that ran the CUDA program."""
 
     name: str
@@ -109,8 +105,7 @@ class CudaRun:
     problem: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True, rename="camel"):
     """One run of the proof on one cluster."""
 
     id: str
@@ -119,6 +114,8 @@ class Record:
     kubernetes: str
     """Version of the API server."""
     resource: str
+    objects_hash: str
+    """SHA-256 of the objects that the stack asks for, as `gpuctl render` prints them."""
     started: str
     finished: str = ""
     nodes: tuple[NodeRun, ...] = ()
