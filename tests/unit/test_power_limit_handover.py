@@ -70,6 +70,17 @@ def test_the_owner_alone_writes_the_lines_about_a_card(node: Node) -> None:
     assert len(old.events("look")) == before
 
 
+def test_an_agent_that_loses_the_limits_in_the_middle_of_a_look_sets_nothing_more(node: Node) -> None:
+    gpu = node.add_gpu()
+    agent = _owning(node, node.agent())
+    boot, folder = Path("/proc/sys/kernel/random/boot_id").read_text().strip(), node.folder / "node"
+    (folder / "agent-newer").write_text(f"{boot} 99999999 9\n")
+    calls = node.set_calls
+    node.put("before_answering", f"echo 250.00 >0/power.limit; echo newer 9 >{folder / 'owner'}")
+    agent.wait_for("superseded", owner="newer")
+    assert (node.set_calls, gpu["power.limit"]) == (calls, "250.00")
+
+
 def test_an_agent_whose_limit_a_card_refuses_does_not_take_over(node: Node) -> None:
     """A rolling update with a mistake in it then stops, and the limits that were right go on being held."""
     gpu = node.add_gpu()
@@ -80,6 +91,7 @@ def test_an_agent_whose_limit_a_card_refuses_does_not_take_over(node: Node) -> N
     gpu["power.limit"] = "350.00"
     old.wait_for("change", from_w="350")
     assert (node.owner, old.ready, new.ready) == (old.uid, True, False)
+    assert not new.events("look"), "the owner's lines are enough"
 
 
 def test_a_card_that_is_gone_does_not_keep_an_agent_from_taking_over(node: Node) -> None:
