@@ -50,6 +50,10 @@ def test_a_card_is_at_its_cap_when_the_power_limit_slows_it(throttle: str, cappe
     assert _look(LOOK.replace("sw_power_cap,hw_slowdown", throttle)).capped is capped
 
 
+def test_a_card_that_nothing_slows_has_no_reason() -> None:
+    assert _look(LOOK.replace("sw_power_cap,hw_slowdown", "none")).throttle == frozenset()
+
+
 def test_what_a_card_does_not_tell_is_none_and_never_zero() -> None:
     line = LOOK
     for field in ("index=0", "limit_w=600", "enforced_w=550", "draw_w=81.46", "util_pct=12", "persistence=Enabled"):
