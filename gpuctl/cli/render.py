@@ -6,6 +6,7 @@ import typer
 
 from gpuctl.cli.options import Stack, settings_of
 from gpuctl.desired import monitoring
+from gpuctl.desired import verify_cronjob as cronjob
 from gpuctl.desired.manifests import manifests
 from gpuctl.desired.names import node_labels
 from gpuctl.desired.profiles import profiles
@@ -18,6 +19,15 @@ def render(
     rules: Annotated[
         bool, typer.Option("--rules", help="Print the stack's alerts instead, as a rule file of Prometheus.")
     ] = False,
+    verify_cronjob: Annotated[
+        bool, typer.Option("--verify-cronjob", help="Print what runs `gpuctl verify` in the cluster instead.")
+    ] = False,
+    image: Annotated[
+        str | None, typer.Option(metavar="IMAGE", help="For --verify-cronjob: an image with gpuctl in it.")
+    ] = None,
+    schedule: Annotated[
+        str, typer.Option(metavar="CRON", help="For --verify-cronjob: when it looks.")
+    ] = cronjob.SCHEDULE,
 ) -> None:
     """Print every Kubernetes object of a stack as YAML, as `kubectl apply --server-side` takes it.
 
@@ -26,6 +36,13 @@ def render(
     settings = settings_of(stack)
     if rules:
         print(yaml_text(monitoring.rules(settings)), end="")
+        return
+    if verify_cronjob:
+        if not image:
+            raise typer.BadParameter(
+                "is missing: no image of gpuctl is published; see docs/in-cluster.md", param_hint="--image"
+            )
+        print(yaml_text(*cronjob.verify_cronjob(settings, stack, image, schedule)), end="")
         return
     print(_label_commands(settings), end="")
     print(yaml_text(*manifests(settings)), end="")

@@ -14,7 +14,7 @@ from lightkube.core.exceptions import ApiError, ConfigError
 
 from gpuctl.cluster.errors import AccessDeniedError, RejectedError, UnreachableError
 from gpuctl.cluster.kinds import api_of, is_namespaced, resource_of
-from gpuctl.cluster.kubeconfig import access
+from gpuctl.cluster.kubeconfig import access, service_account
 from gpuctl.cluster.objects import Manifest, Node, Pod
 
 _TIMEOUT = httpx2.Timeout(5, read=30)
@@ -110,6 +110,18 @@ def connect(context: str, kubeconfig: str | None) -> Cluster:
         return _LightkubeCluster(config)
     except (ConfigError, AssertionError, OSError, ValueError) as error:
         raise UnreachableError(f"kubeconfig {config.fname} cannot be used: {error}") from error
+
+
+def connect_in_cluster() -> Cluster:
+    """The cluster in whose pod this runs, with the rights of the pod's service account.
+
+    Raises:
+        UnreachableError: this is no pod, or one without a service account's token.
+    """
+    try:
+        return _LightkubeCluster(service_account())
+    except OSError as error:
+        raise UnreachableError(f"the service account cannot be used: {error}") from error
 
 
 class _LightkubeCluster:

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 from lightkube import KubeConfig
-from lightkube.config.kubeconfig import SingleConfig
+from lightkube.config.kubeconfig import SERVICE_ACCOUNT, SingleConfig
 from lightkube.core.exceptions import ConfigError
 
 from gpuctl.cluster.errors import UnreachableError
@@ -31,6 +31,22 @@ def access(context: str, kubeconfig: str | None) -> SingleConfig:
         return _config(context, paths)
     except (ConfigError, AssertionError, KeyError, OSError, TypeError, ValueError, yaml.YAMLError) as error:
         raise UnreachableError(f"kubeconfig {listed} cannot be used: {error}") from error
+
+
+def service_account(folder: str = SERVICE_ACCOUNT) -> SingleConfig:
+    """How a pod reaches the cluster it runs in, as its service account; a token that is renewed is read again.
+
+    Args:
+        folder: where the kubelet puts token and certificate.
+
+    Raises:
+        UnreachableError: this is no pod, or one without a service account's token.
+    """
+    try:
+        found: Any = KubeConfig.from_service_account(folder).get()
+    except (ConfigError, KeyError, OSError) as error:
+        raise UnreachableError(f"this is no pod with a service account: {error} is missing") from error
+    return found._replace(context_name="in-cluster")
 
 
 def _config(context: str, paths: Sequence[Path]) -> SingleConfig:

@@ -1,4 +1,4 @@
-"""YAML as a person would write it: keys in their order, texts of several lines as blocks."""
+"""YAML as a person would write it: keys in their order, texts of several lines as blocks, nothing by reference."""
 
 from typing import Any
 

@@ -24,7 +24,7 @@ MAY_IMPORT = {
         "gpuctl.checks",
     },
     "gpuctl/plan": {"gpuctl.settings", "gpuctl.desired", "gpuctl.cluster", "gpuctl.plan"},
-    "gpuctl/report": {"gpuctl.sharing", "gpuctl.checks", "gpuctl.report"},
+    "gpuctl/report": {"gpuctl.desired", "gpuctl.sharing", "gpuctl.checks", "gpuctl.report"},
     "gpuctl/cli": {"gpuctl"},
     "dashboard": {"dashboard", "gpuctl.desired"},
     "components": {"components", "gpuctl.settings", "gpuctl.desired", "gpuctl.cluster"},

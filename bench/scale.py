@@ -1,0 +1,49 @@
+"""What `gpuctl verify` costs on a cluster of 1,000 nodes with 8,000 GPUs and 10,000 pods, against kubectl.
+
+kubectl lists the same nodes and pods as its usual table, which costs it less than JSON. kwok plays the nodes: no agent
+answers there, so checks that ask one tell that it does not.
+"""
+
+import sys
+from pathlib import Path
+
+import yaml
+
+from bench import crowd
+from bench.measured import in_turns
+from gpuctl.settings import read_config
+from testbed.cluster import Cluster
+
+_CLUSTER = "bench"
+_NODES, _GPUS, _PODS = 1000, 8, 10_000
+_MANAGERS = 10
+_ROUNDS = 5
+
+
+def run() -> None:
+    """Medians of runs in turns, twice: the second time the pods have far more managed fields."""
+    cluster = Cluster(_CLUSTER)
+    cluster.down()  # a run that was killed
+    try:
+        cluster.up()
+        cluster.add_kwok_node("control-1")
+        nodes = [{"name": f"gpu-{i}", "gpu": "rtx-4090", "count": _GPUS} for i in range(_NODES)]
+        config = {"gpu:context": cluster.context, "gpu:nodes": nodes}
+        cluster.stack_file.write_text(yaml.safe_dump({"config": config}))
+        environment = cluster.environment()
+        crowd.populate(environment, read_config(_CLUSTER, config), _PODS)
+        _measure(environment, "managed fields of one manager")
+        crowd.add_managed_fields(environment, _MANAGERS)
+        _measure(environment, f"managed fields of {_MANAGERS} more managers")
+    finally:
+        cluster.down()
+
+
+def _measure(environment: crowd.Environment, title: str) -> None:
+    kubectl = ["kubectl", "get", "nodes,pods", "--all-namespaces"]
+    verify = [str(Path(sys.executable).with_name("gpuctl")), "verify", "--stack", _CLUSTER]
+    costs = in_turns({"kubectl get nodes,pods -A": kubectl, "gpuctl verify": verify}, _ROUNDS, environment)
+    base = next(iter(costs.values()))
+    print(f"pods with {title}")
+    for name, one in costs.items():
+        print(f"  {name:27} {one.seconds:6.1f} s   {one.seconds / base.seconds:4.2f} x   {one.peak_mib:5.0f} MiB")
