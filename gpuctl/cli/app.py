@@ -12,6 +12,7 @@ from gpuctl.cli.doctor import doctor
 from gpuctl.cli.plan import plan
 from gpuctl.cli.power import power
 from gpuctl.cli.render import render
+from gpuctl.cli.stacks import stacks
 from gpuctl.cli.talos import talos
 from gpuctl.cli.verify import verify
 from gpuctl.settings import SettingsError
@@ -34,6 +35,7 @@ _BEFORE, _AFTER = "What a cluster must be (from the stack file alone)", "What a 
 
 app = typer.Typer(help=_HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command(rich_help_panel=_BEFORE)(capacity)
+app.command(rich_help_panel=_BEFORE)(stacks)
 app.command(rich_help_panel=_BEFORE)(plan)
 app.command(rich_help_panel=_BEFORE)(render)
 app.add_typer(talos, name="talos", rich_help_panel=_BEFORE)
