@@ -8,7 +8,9 @@ import pytest
 from gpuctl.checks import power_limit
 from gpuctl.checks.context import Context
 from gpuctl.checks.model import Check, Outcome, Result
-from gpuctl.cluster import AccessDeniedError, Executed, RejectedError
+from gpuctl.cluster import AccessDeniedError, RejectedError
+from tests.fixtures import agent_lines
+from tests.fixtures.agent_lines import NOW, error
 from tests.fixtures.checks import context_of, settings_of
 from tests.fixtures.fake_cluster import FakeCluster, healthy
 
@@ -18,33 +20,12 @@ FOURTH = "GPU-8eb0778b-d464-b2c2-c1ff-53da4ffb64cd"
 AGENT = "nvidia-power-limit-gpu-1"
 RTX_3090, RTX_4090 = "NVIDIA GeForce RTX 3090", "NVIDIA GeForce RTX 4090"
 KUBECTL = "kubectl --context admin@lab"
-EARLIER, NOW = "2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z"
+EARLIER = "2026-01-01T00:00:00Z"
 
 
 def look(gpu: str, index: int, name: str = RTX_3090, time: str = NOW, **fields: object) -> str:
-    """One line of an agent about a GPU at its limit, but for the fields given."""
-    said = {
-        "desired_w": 300,
-        "limit_w": 300,
-        "enforced_w": 300,
-        "draw_w": 25,
-        "default_w": 350,
-        "min_w": 100,
-        "max_w": 375,
-        "util_pct": 0,
-        "temp_c": 34,
-        "mem_used_mib": 0,
-        "mem_total_mib": 24576,
-        "throttle": "none",
-        "persistence": "Enabled",
-        "at_limit": "true",
-    } | fields
-    rest = " ".join(f"{key}={value}" for key, value in said.items())
-    return f'time={time} level=info msg=look gpu={gpu} index={index} name="{name}" {rest}'
-
-
-def error(event: str, time: str = NOW) -> str:
-    return f"time={time} level=error msg={event}"
+    """A line about a GPU, an RTX 3090 unless told otherwise."""
+    return agent_lines.look(gpu, index, name, 300, time, **fields)
 
 
 TWO = [look(FIRST, 0), look(SECOND, 1)]
@@ -55,11 +36,7 @@ def cluster(reports: Mapping[str, Sequence[str]] | None = None, status: str = "r
     """A healthy cluster whose agents report these lines, by node, and say of themselves that they are ready, or not."""
     fake = healthy(settings_of(**config))
     for node, lines in ({"gpu-1": TWO, "gpu-2": ONE} | dict(reports or {})).items():
-        pod = f"nvidia-power-limit-{node}"
-        answers = {"report": "\n".join(lines), "ready": status}
-        fake.commands[pod] = lambda command, answers=answers: Executed(answers[command[-1]], "", 0)
-    if status != "ready":
-        fake.pod_objects[AGENT]["status"]["conditions"] = [{"type": "Ready", "status": "False"}]
+        agent_lines.reports(fake, node, lines, status if node == "gpu-1" else "ready")
     return fake
 
 
