@@ -137,7 +137,9 @@ class _Cases:
             self._of[each.check.id, self._node(each.result)].append(index)
 
     def origin(self, index: int) -> int:
-        """Where it begins: itself, when nothing else that is wrong explains it."""
+        """Where it begins: itself, when nothing else that is wrong explains it, or it says nothing of the cluster."""
+        if self.told[index].result.outcome is Outcome.ERROR:
+            return index
         explanations = [found for known in KNOWLEDGE if (found := self._explanation(known, index)) is not None]
         return self.origin(min(explanations)) if explanations else index
 

@@ -1,32 +1,34 @@
 """A report for someone who wants it mended: what is wrong in the order to look at it, why, and where to begin."""
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby
 from typing import Any
 
 from rich.text import Text
 
-from gpuctl.checks.model import Outcome, Result
-from gpuctl.checks.report import Entry, Report
+from gpuctl.checks.diagnosis import Finding, Told, diagnose
+from gpuctl.checks.model import Outcome
+from gpuctl.checks.report import Report
 from gpuctl.report.document import document
 from gpuctl.report.symbols import marked
-from gpuctl.report.words import ALL, SHOWN, findings, plain, said, seen, verdict
+from gpuctl.report.words import ALL, SHOWN, cut, plain, said, seen, verdict
 
 _INDENT = "   "
 _REMEDIES = 3
-"""How many of the commands for one cause a person is shown."""
+"""How many of the commands of one finding a person is shown."""
 
 
 def doctor(report: Report, *, in_ascii: bool = False) -> Iterator[Text]:
-    """Every finding with its cause and what mends it, what could not be told, and the most likely cause of all."""
+    """Every finding with its cause, what mends it and what follows from it; what could not be told; where to begin."""
     yield Text(f"gpuctl doctor: {seen(report)}", "bold")
-    found = _in_order(report)
-    for number, entry in enumerate(found, 1):
+    findings = diagnose(report)
+    for number, finding in enumerate(findings, 1):
         yield Text()
-        yield from _finding(number, entry, in_ascii=in_ascii)
+        yield Text.assemble(f"{number}. ", marked(finding.outcome, in_ascii=in_ascii), f" {finding.check.title}")
+        yield from (Text(_INDENT + line) for line in _finding(finding))
+        yield Text(f"{_INDENT}see {finding.check.anchor}", "dim")
     yield from _untold(report)
     yield Text()
-    yield from _likely(report)
+    yield from _likely(report, findings)
     yield Text(verdict(report), "bold green" if report.ready else "bold red")
 
 
@@ -34,41 +36,37 @@ def doctor_document(reports: Sequence[Report]) -> dict[str, Any]:
     """The same for machines: all that `gpuctl verify` tells, and the findings of each stack in their order."""
     whole = document(reports)
     for stack, report in zip(whole["stacks"], reports, strict=True):
-        found = _in_order(report)
-        stack["findings"] = [
-            {"id": entry.check.id, "fact": said(result), "cause": _cause(entry, result), "remedy": plain(result.remedy)}
-            for entry in found
-            for result in _found(entry)
-        ]
+        stack["findings"] = [_described(finding) for finding in diagnose(report)]
     return whole
 
 
-def _in_order(report: Report) -> list[Entry]:
-    """What is wrong, then what is advice: within each, what comes first is the likely cause of what comes later."""
-    return [*report.bad, *(entry for entry in report.entries if entry.outcome is Outcome.WARN)]
+def _described(finding: Finding) -> dict[str, Any]:
+    return {
+        "id": finding.check.id,
+        "outcome": finding.outcome.value,
+        "cause": finding.cause,
+        "facts": [said(result) for result in finding.results],
+        "remedies": list(finding.remedies),
+        "explains": [{"id": told.check.id, "fact": said(told.result)} for told in finding.consequences],
+        "docs": finding.check.anchor,
+    }
 
 
-def _found(entry: Entry) -> list[Result]:
-    return [result for result in findings(entry) if result.outcome is not Outcome.SKIP]
+def _finding(finding: Finding) -> Iterator[str]:
+    for result in finding.results[:SHOWN]:
+        yield from said(result).splitlines()
+    if len(finding.results) > SHOWN:
+        yield f"and {len(finding.results) - SHOWN} more: {ALL}"
+    if finding.cause:
+        yield f"why: {plain(finding.cause)}"
+    yield from (f"try: {plain(remedy)}" for remedy in finding.remedies[:_REMEDIES])
+    if finding.consequences:
+        yield f"explains: {_explained(finding.consequences)}"
 
 
-def _cause(entry: Entry, result: Result) -> str:
-    """Of a check that broke nothing is known but what it said."""
-    return plain(result.cause) or (entry.check.guide.cause if result.outcome is not Outcome.ERROR else "")
-
-
-def _finding(number: int, entry: Entry, *, in_ascii: bool) -> Iterator[Text]:
-    yield Text.assemble(f"{number}. ", marked(entry.outcome, in_ascii=in_ascii), f" {entry.check.title}")
-    found = _found(entry)
-    for cause, results in groupby(found[:SHOWN], key=lambda result: _cause(entry, result)):
-        alike = list(results)
-        yield from (Text(_INDENT + line) for result in alike for line in said(result).splitlines())
-        yield from [Text(f"{_INDENT}why: {cause}")] if cause else []
-        remedies = dict.fromkeys(plain(result.remedy) for result in alike if result.remedy)
-        yield from (Text.assemble(_INDENT, "try: ", (remedy, "cyan")) for remedy in list(remedies)[:_REMEDIES])
-    if len(found) > SHOWN:
-        yield Text(f"{_INDENT}and {len(found) - SHOWN} more: {ALL}")
-    yield Text(f"{_INDENT}see {entry.check.anchor}", "dim")
+def _explained(consequences: Sequence[Told]) -> str:
+    """The statements that do not hold because of something else, each once."""
+    return cut(list(dict.fromkeys(f"{told.check.id} ({told.check.title})" for told in consequences)), "; ")
 
 
 def _untold(report: Report) -> Iterator[Text]:
@@ -81,16 +79,16 @@ def _untold(report: Report) -> Iterator[Text]:
         yield Text()
         yield Text("Not told:", "bold")
     for reason, ids in reasons.items():
-        more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
-        yield Text(f"- {', '.join(ids[:SHOWN])}{more}: {reason}")
+        yield Text(f"- {cut(ids)}: {reason}")
 
 
-def _likely(report: Report) -> Iterator[Text]:
+def _likely(report: Report, findings: Sequence[Finding]) -> Iterator[Text]:
     if report.ready:
         yield Text("Nothing must be mended.")
         return
-    entry = report.bad[0]
-    result = _found(entry)[0]
-    yield Text.assemble(("Most likely: ", "bold"), f"{_cause(entry, result) or said(result)} ({entry.check.id}).")
-    if result.remedy:
-        yield Text.assemble(("Begin with: ", "bold"), (plain(result.remedy), "cyan"))
+    first = findings[0]
+    yield Text.assemble(
+        ("Most likely: ", "bold"), f"{plain(first.cause) or said(first.results[0])} ({first.check.id})."
+    )
+    if first.remedies:
+        yield Text.assemble(("Begin with: ", "bold"), (plain(first.remedies[0]), "cyan"))

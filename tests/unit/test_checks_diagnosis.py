@@ -127,6 +127,11 @@ def test_a_check_that_broke_has_no_cause() -> None:
     assert (found.outcome, found.cause) == (Outcome.ERROR, "")
 
 
+def test_a_check_that_broke_is_not_explained_by_the_cluster() -> None:
+    broken = Result(Outcome.ERROR, "the check broke", "gpu-1")
+    assert told(diagnose(report(NOD002=bad("gpu-1"), CAP001=broken))) == [("NOD002", []), ("CAP001", [])]
+
+
 def test_every_check_that_knowledge_is_about_exists() -> None:
     ids = list(BY_ID)
     for known in KNOWLEDGE:
