@@ -50,7 +50,7 @@ def headline(entry: Entry) -> str:
     if len(entry.results) == 1:
         return said(first)
     subjects = [result.subject for result in entry.results if result.outcome is Outcome.PASS and result.subject]
-    return f"{entry.check.title}: {_listed(subjects)}" if subjects else entry.check.title
+    return f"{entry.check.title}: {cut(subjects)}" if subjects else entry.check.title
 
 
 def findings(entry: Entry) -> list[Result]:
@@ -89,6 +89,7 @@ def shown_capacity(rows: Sequence[CapacityRow]) -> tuple[Sequence[CapacityRow], 
     return ordered[:SHOWN], len(rows) - len(ordered[:SHOWN])
 
 
-def _listed(subjects: Sequence[str]) -> str:
-    left = len(subjects) - SHOWN
-    return ", ".join(subjects[:SHOWN]) + (f" and {left} more" if left > 0 else "")
+def cut(names: Sequence[str], separator: str = ", ") -> str:
+    """The first names, and how many more there are."""
+    left = len(names) - SHOWN
+    return separator.join(names[:SHOWN]) + (f" and {left} more" if left > 0 else "")
