@@ -3,12 +3,10 @@
 import json
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import pytest
 from rich.text import Text
 from syrupy.assertion import SnapshotAssertion
-from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 
 from gpuctl.checks.model import Outcome, Result, failed, passed
 from gpuctl.checks.report import Report
@@ -20,26 +18,11 @@ from gpuctl.report.symbols import can_print_symbols
 from gpuctl.report.table import short, summary, table
 from tests.fixtures.reports import CLASS, OFFERED, green, large, late, mixed, report_of, two_stacks, unreachable
 from tests.fixtures.reports import wrong_settings as wrong
+from tests.fixtures.snapshots import JsonFile, MarkdownFile, TextFile
 
 
-class _TextFile(SingleFileSnapshotExtension):
-    file_extension = "txt"
-    _write_mode = WriteMode.TEXT
-
-    def serialize(self, data: Any, **_: Any) -> str:
-        return data
-
-
-class _JsonFile(_TextFile):
-    file_extension = "json"
-
-
-class _XmlFile(_TextFile):
+class _XmlFile(TextFile):
     file_extension = "xml"
-
-
-class _MarkdownFile(_TextFile):
-    file_extension = "md"
 
 
 def _screen(lines: Iterable[Text]) -> str:
@@ -60,14 +43,14 @@ def _doctors_document(reports: Sequence[Report]) -> str:
     return json.dumps([stack["findings"] for stack in whole["stacks"]], indent=2) + "\n"
 
 
-FORMS: dict[str, tuple[Callable[[Sequence[Report]], str], type[_TextFile]]] = {
-    "table": (_for_people(table), _TextFile),
-    "short": (_for_people(short), _TextFile),
-    "json": (lambda reports: json.dumps(document(reports), indent=2) + "\n", _JsonFile),
+FORMS: dict[str, tuple[Callable[[Sequence[Report]], str], type[TextFile]]] = {
+    "table": (_for_people(table), TextFile),
+    "short": (_for_people(short), TextFile),
+    "json": (lambda reports: json.dumps(document(reports), indent=2) + "\n", JsonFile),
     "junit": (junit, _XmlFile),
-    "markdown": (markdown, _MarkdownFile),
-    "doctor": (_for_people(doctor), _TextFile),
-    "doctor json": (_doctors_document, _JsonFile),
+    "markdown": (markdown, MarkdownFile),
+    "doctor": (_for_people(doctor), TextFile),
+    "doctor json": (_doctors_document, JsonFile),
 }
 RUNS = {
     "all green": [green()],
