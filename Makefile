@@ -37,6 +37,10 @@ test: venv  ## every test this machine can run; what is skipped says why
 test-unit: venv  ## the tests of pure functions and of the Pulumi program under mocks
 	.venv/bin/pytest -n 2 tests/unit tests/program
 
+.PHONY: bench
+bench: venv  ## what the project costs on this machine; prints figures and judges none
+	$(PYTHON) -m bench
+
 .PHONY: lint
 lint: venv  ## ruff, pyright (strict) and shellcheck
 	.venv/bin/ruff check .

@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-from bench import scale, start_up
+from bench import agent, scale, start_up
 
-_BENCHMARKS = {"start-up": start_up.run, "scale": scale.run}
+_BENCHMARKS = {"start-up": start_up.run, "scale": scale.run, "agent": agent.run}
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

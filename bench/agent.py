@@ -6,7 +6,6 @@ simulated GPUs; for these the time to correction is measured, from a moment betw
 
 import os
 import re
-import resource
 import shutil
 import statistics
 import subprocess
@@ -15,9 +14,8 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
 
-from bench.measured import cost
+from bench.measured import in_turns
 from gpuctl.desired.power_limit import AGENT
 from testbed import driver
 from testbed.gpus import NodeSpec, SimulatedGpu
@@ -27,13 +25,6 @@ _DRIFTS = 8
 _INTERVAL = 5
 """Seconds between two looks: the least that the settings allow."""
 _SPEC = NodeSpec.parse("bench=rtx-3090x2")
-
-
-class _Cost(NamedTuple):
-    """Medians, in milliseconds."""
-
-    wall: float
-    cpu: float
 
 
 def run() -> None:
@@ -49,7 +40,11 @@ def run() -> None:
             print("gcc is missing: there are no simulated GPUs to set a limit of")
             return
         environment, gpus = simulated
-        _print_look([*shell, str(script)], environment, f"{len(gpus)} simulated GPUs")
+        _print_look(
+            [*shell, str(script)],
+            environment,
+            f"{len(gpus)} simulated GPUs, whose query costs next to nothing, so look at the difference",
+        )
         if os.geteuid() == 0:
             _print_corrections([*shell, str(script), "run"], environment, gpus[0])
         else:
@@ -90,30 +85,13 @@ def _print_look(agent: Sequence[str], environment: Mapping[str, str], of: str) -
         "query": [smi, f"--query-gpu={_fields()}", "--format=csv,noheader,nounits"],
         "look": [*agent, "report"],
     }
-    costs: dict[str, list[_Cost]] = {name: [] for name in commands}
-    for _ in range(_ROUNDS):
-        for name, command in commands.items():
-            costs[name].append(_cost(command, environment))
-    query, look = (
-        _Cost(statistics.median(one.wall for one in found), statistics.median(one.cpu for one in found))
-        for found in costs.values()
-    )
+    query, look = in_turns(commands, _ROUNDS, environment).values()
     print(f"{of}, medians of {_ROUNDS}:")
-    print(f"  bare query  {query.wall:6.1f} ms, {query.cpu:6.1f} ms of CPU")
-    print(f"  one look    {look.wall:6.1f} ms, {look.cpu:6.1f} ms of CPU, with the start of its shell")
-    print(f"  ratio       {look.wall / query.wall:6.2f}   , {look.cpu / query.cpu:6.2f}")
-
-
-def _cost(command: Sequence[str], environment: Mapping[str, str]) -> _Cost:
-    before = _cpu_seconds()
-    seconds = cost(command, environment).seconds
-    return _Cost(seconds * 1000, (_cpu_seconds() - before) * 1000)
-
-
-def _cpu_seconds() -> float:
-    """Of all children that ended."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
+    print(f"  bare query  {query.seconds * 1000:6.1f} ms, {query.cpu_seconds * 1000:6.1f} ms of CPU")
+    print(
+        f"  one look    {look.seconds * 1000:6.1f} ms, {look.cpu_seconds * 1000:6.1f} ms of CPU, with its shell's start"
+    )
+    print(f"  ratio       {look.seconds / query.seconds:6.2f}   , {look.cpu_seconds / query.cpu_seconds:6.2f}")
 
 
 def _fields() -> str:

@@ -12,6 +12,8 @@ class Cost(NamedTuple):
     """What a command took."""
 
     seconds: float
+    cpu_seconds: float
+    """Its own, and that of the commands that it waited for."""
     peak_mib: float
     """The most memory it held at once (resident set)."""
     exit_code: int
@@ -23,7 +25,8 @@ def cost(command: Sequence[str], environment: Mapping[str, str]) -> Cost:
     running = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(running.pid, 0)
     running.returncode = os.waitstatus_to_exitcode(status)
-    return Cost(time.monotonic() - begin, usage.ru_maxrss / 1024, running.returncode)
+    cpu_seconds = usage.ru_utime + usage.ru_stime
+    return Cost(time.monotonic() - begin, cpu_seconds, usage.ru_maxrss / 1024, running.returncode)
 
 
 def in_turns(
@@ -37,6 +40,7 @@ def in_turns(
     return {
         name: Cost(
             statistics.median(one.seconds for one in found),
+            statistics.median(one.cpu_seconds for one in found),
             statistics.median(one.peak_mib for one in found),
             max(one.exit_code for one in found),
         )
