@@ -75,19 +75,23 @@ def each_gpu_serves_its_slices(context: Context) -> Iterator[Result]:
     record = context.sharing
     for node in record.nodes:
         tally = record.tally(node)
-        served = " + ".join(str(count) for _, count in sorted(tally.items()))
+        served = f"serve{'s' if len(tally) == 1 else ''} " + " + ".join(map(str, _counts(tally)))
         if reason := _no_tally(record, node, tally):
             yield skipped(reason, node.name)
         elif len(tally) == node.gpus and set(tally.values()) == {node.slices}:
             of_others = f", {node.busy} of them of others" if node.busy else ""
-            yield passed(f"{node.name}: {counted(node.gpus, 'GPU')} serve {served} pods at once{of_others}", node.name)
+            yield passed(f"{node.name}: {counted(node.gpus, 'GPU')} {served} pods at once{of_others}", node.name)
         else:
             yield failed(
-                f"{node.name}: {counted(len(tally), 'GPU')} serve {served} pods; "
+                f"{node.name}: {counted(len(tally), 'GPU')} {served} pods; "
                 f"the stack says {counted(node.gpus, 'GPU')} with {node.slices} each",
                 context.kubectl("logs", "-n", context.settings.namespace, "ds/nvidia-device-plugin"),
                 node.name,
             )
+
+
+def _counts(tally: dict[str, int]) -> list[int]:
+    return [count for _, count in sorted(tally.items())]
 
 
 def _no_tally(record: Record, node: NodeRun, tally: dict[str, int]) -> str:

@@ -107,7 +107,8 @@ def _node(record: Record, node: NodeRun) -> tuple[object, ...]:
 
 def _pods(record: Record) -> Iterator[str]:
     yield "## Pods\n"
-    yield f"All of them were running in one answer of the API server at {record.together or 'no time'}.\n"
+    if record.together:
+        yield f"All pods `share-` were running in one answer of the API server at {record.together}.\n"
     yield from _table(
         ("pod", "node", "device", "GPUs it sees", "began", "ended"),
         (

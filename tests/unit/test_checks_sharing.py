@@ -36,8 +36,12 @@ def cluster(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> SharingClust
     for module in (crew, place, proof):
         monkeypatch.setattr(module, "time", found.clock)
     monkeypatch.setattr(proof, "_now", lambda: "2026-01-01T00:00:00Z")
-    monkeypatch.setattr(proof.secrets, "token_hex", lambda _: "abcdef")
+    monkeypatch.setattr(proof.secrets, "token_hex", _always_the_same)
     return found
+
+
+def _always_the_same(_: int) -> str:
+    return "abcdef"
 
 
 def _report(
@@ -76,7 +80,7 @@ def test_a_plugin_with_other_slices_than_the_stack_says_is_found(cluster: Sharin
     assert _told(report) == {
         "SHR002": [
             "fail: gpu-1: 2 GPUs serve 4 + 4 pods; the stack says 2 GPUs with 6 each",
-            "fail: gpu-2: 1 GPU serve 4 pods; the stack says 1 GPU with 6 each",
+            "fail: gpu-2: 1 GPU serves 4 pods; the stack says 1 GPU with 6 each",
         ]
     }
 
