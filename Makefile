@@ -46,7 +46,7 @@ lint: venv  ## ruff, pyright (strict) and shellcheck
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/pyright
-	"$$($(PYTHON) -c 'from testbed import debian; print(debian.packages())')"/usr/bin/shellcheck --external-sources gpuctl/desired/power_limit_agent/*.sh
+	"$$($(PYTHON) -c 'from testbed import debian; print(debian.packages())')"/usr/bin/shellcheck --external-sources gpuctl/desired/power_limit_agent/*.sh gpuctl/sharing/*.sh
 
 .PHONY: format
 format: venv  ## let ruff mend what it can

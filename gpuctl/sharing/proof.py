@@ -200,8 +200,8 @@ class _Run:
         make = manifests.cuda_pod
         self._crew.make([make(name, self._namespace, image, self._resource, node) for name, node in where.items()])
         pods = self._crew.wait(where, "have ended", lambda pod: _is_over(pod) or cannot_be_pulled(pod), _PULL_SECONDS)
-        for name in where.keys() & pods.keys():
-            if cannot_be_pulled(pods[name]):
+        for name in where:
+            if name in pods and cannot_be_pulled(pods[name]):
                 self._saw(cuda_skipped=f"{image} cannot be had on {where[name]}: {problem(pods[name])}")
                 return
         self._saw(cuda=tuple(self._cuda_run(name, node, pods) for name, node in where.items()))
