@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.text import Text
 
-from gpuctl.checks.diagnosis import Finding, Told, diagnose
+from gpuctl.checks.diagnosis import Finding, diagnose
 from gpuctl.checks.model import Outcome
 from gpuctl.checks.report import Report
 from gpuctl.report.document import document
@@ -60,13 +60,10 @@ def _finding(finding: Finding) -> Iterator[str]:
     if finding.cause:
         yield f"why: {plain(finding.cause)}"
     yield from (f"try: {plain(remedy)}" for remedy in finding.remedies[:_REMEDIES])
-    if finding.consequences:
-        yield f"explains: {_explained(finding.consequences)}"
-
-
-def _explained(consequences: Sequence[Told]) -> str:
-    """The statements that do not hold because of something else, each once."""
-    return cut(list(dict.fromkeys(f"{told.check.id} ({told.check.title})" for told in consequences)), "; ")
+    explained = list(dict.fromkeys(f"{told.check.id}, {told.check.title}" for told in finding.consequences))
+    yield from (f"explains: {statement}" for statement in explained[:SHOWN])
+    if len(explained) > SHOWN:
+        yield f"and {len(explained) - SHOWN} more: {ALL}"
 
 
 def _untold(report: Report) -> Iterator[Text]:

@@ -89,7 +89,7 @@ def shown_capacity(rows: Sequence[CapacityRow]) -> tuple[Sequence[CapacityRow], 
     return ordered[:SHOWN], len(rows) - len(ordered[:SHOWN])
 
 
-def cut(names: Sequence[str], separator: str = ", ") -> str:
+def cut(names: Sequence[str]) -> str:
     """The first names, and how many more there are."""
     left = len(names) - SHOWN
-    return separator.join(names[:SHOWN]) + (f" and {left} more" if left > 0 else "")
+    return ", ".join(names[:SHOWN]) + (f" and {left} more" if left > 0 else "")
