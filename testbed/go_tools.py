@@ -17,6 +17,7 @@ KUBERNETES_VERSION = "1.36.4"
 KWOK_VERSION = "0.8.0"
 PLUGIN_VERSION = "0.18.2"
 TOOLKIT_VERSION = "1.18.2"
+ACTIONLINT_VERSION = "1.7.12"
 
 _PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kubectl")
 _VERSION = "k8s.io/component-base/version"
@@ -107,3 +108,9 @@ TOOLKIT = GoTool(
     ldflags=_BINDS_NVML_LATE,
     cgo=True,
 )
+ACTIONLINT = GoTool(
+    name="actionlint",
+    title=f"actionlint {ACTIONLINT_VERSION}",
+    programs={"actionlint": "github.com/rhysd/actionlint/cmd/actionlint"},
+)
+"""For `make lint`, which builds it on its own and needs nothing else of these."""

@@ -71,6 +71,11 @@ def container_toolkit() -> Path:
     return build(go_tools.TOOLKIT)
 
 
+def actionlint() -> Path:
+    """The program that `make lint` reads the workflows with."""
+    return build(go_tools.ACTIONLINT) / "actionlint"
+
+
 def node_images() -> list[Path]:
     """The image archives that every real node gets: device plugin, pause and busybox."""
     plugin, busybox = build(go_tools.PLUGIN) / "nvidia-device-plugin", debian.packages() / "bin" / "busybox"
@@ -91,6 +96,7 @@ def everything() -> dict[str, Path]:
         go_tools.KWOK.title: kwok,
         go_tools.PROVIDER.title: provider,
         go_tools.TOOLKIT.title: container_toolkit,
+        go_tools.ACTIONLINT.title: actionlint,
         "Debian packages": debian.packages,
         "simulated NVIDIA driver": simulated_driver,
         "container images": lambda: node_images()[0].parent,

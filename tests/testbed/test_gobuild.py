@@ -117,6 +117,7 @@ def test_without_go_and_without_a_build_the_error_says_what_to_install(
         (go_tools.KWOK, "sigs.k8s.io/kwok", go_tools.KWOK_VERSION),
         (go_tools.PLUGIN, "github.com/NVIDIA/k8s-device-plugin", go_tools.PLUGIN_VERSION),
         (go_tools.TOOLKIT, "github.com/NVIDIA/nvidia-container-toolkit", go_tools.TOOLKIT_VERSION),
+        (go_tools.ACTIONLINT, "github.com/rhysd/actionlint", go_tools.ACTIONLINT_VERSION),
     ],
 )
 def test_a_program_states_the_version_that_its_module_pins(tool: GoTool, dependency: str, version: str) -> None:
