@@ -122,9 +122,7 @@ class Bed:
     def start_deploying(self, config: Config, *flags: str) -> subprocess.Popen[str]:
         """Starts `pulumi up`; stop_deploying is for one that will not come to its end."""
         self._deployed = None
-        keys = config | {"context": self.cluster.context}
-        text = yaml.safe_dump({"config": {f"gpu:{key}": value for key, value in keys.items()}})
-        self.cluster.stack_file.write_text(text)
+        self.write_stack_file(config)
         return subprocess.Popen(
             [*_UP, *flags],
             cwd=REPOSITORY,
@@ -134,6 +132,12 @@ class Bed:
             stderr=subprocess.STDOUT,
             text=True,
         )
+
+    def write_stack_file(self, config: Config) -> None:
+        """Lets the stack say something else, and deploys nothing."""
+        keys = config | {"context": self.cluster.context}
+        text = yaml.safe_dump({"config": {f"gpu:{key}": value for key, value in keys.items()}})
+        self.cluster.stack_file.write_text(text)
 
     def stop_deploying(self, up: subprocess.Popen[str]) -> str:
         """Cuts a `pulumi up` off as Ctrl-C does; returns what it printed."""
