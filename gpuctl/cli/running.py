@@ -20,14 +20,27 @@ from gpuctl.checks.report import Report
 from gpuctl.checks.runner import Say, Wait, run
 from gpuctl.cli.options import STACK_FILE, silent_settings_of
 from gpuctl.cli.progress import progress
-from gpuctl.cluster import connect
+from gpuctl.cluster import Cluster, connect, connect_in_cluster
 from gpuctl.cluster.programs import InstalledPrograms
-from gpuctl.settings import SettingsError
+from gpuctl.settings import Settings, SettingsError
 from gpuctl.sharing.proof import Proof, Request
 from gpuctl.sharing.record import Record
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as of a program that the signal ended."""
+
+Reach = Callable[[Settings], Cluster]
+"""How a stack's cluster is reached."""
+
+
+def by_kubeconfig(settings: Settings) -> Cluster:
+    """The context that the stack names."""
+    return connect(settings.context, settings.kubeconfig)
+
+
+def from_within(_: Settings) -> Cluster:
+    """The cluster in whose pod this runs."""
+    return connect_in_cluster()
 
 
 def chosen(only: Collection[str], but: Collection[str], *, deep: bool = False, sharing: bool = False) -> list[Check]:
@@ -76,19 +89,17 @@ class Run:
     """Of the coexistence proof, where that ran to its end."""
 
 
-def context_of(stack: str, prove: Prove | None = None) -> Context:
+def context_of(stack: str, prove: Prove | None = None, reach: Reach = by_kubeconfig) -> Context:
     """What checks look at: nothing is read before a check asks."""
-    return Context(
-        stack,
-        lambda: silent_settings_of(stack),
-        lambda settings: connect(settings.context, settings.kubeconfig),
-        InstalledPrograms(),
-        prove,
-    )
+    return Context(stack, lambda: silent_settings_of(stack), reach, InstalledPrograms(), prove)
 
 
 def runs(
-    stacks: Sequence[str], checks: Sequence[Check], wait: Wait | None = None, request: Request | None = None
+    stacks: Sequence[str],
+    checks: Sequence[Check],
+    wait: Wait | None = None,
+    request: Request | None = None,
+    reach: Reach = by_kubeconfig,
 ) -> list[Run]:
     """Runs checks against each stack's cluster at the same time, in the order given.
 
@@ -97,6 +108,7 @@ def runs(
         checks: in the order of the registry.
         wait: None asks once.
         request: what the coexistence proof is to prove; None when no check needs it.
+        reach: how the clusters are reached.
 
     Raises:
         typer.BadParameter: one stack file is to be several stacks.
@@ -112,7 +124,8 @@ def runs(
             for stack in stacks:
                 proof = Proof(request, partial(tell, stack), stop) if request else None
                 proofs += [proof] if proof else []
-                futures.append(_started(partial(_run, stack, checks, partial(tell, stack), wait, proof)))
+                context = context_of(stack, proof, reach)
+                futures.append(_started(partial(_run, context, checks, partial(tell, stack), wait, proof)))
             return [future.result() for future in futures]
     except KeyboardInterrupt:
         stop.set()
@@ -125,8 +138,8 @@ def runs(
         raise typer.Exit(INTERRUPTED) from None
 
 
-def _run(stack: str, checks: Sequence[Check], say: Say, wait: Wait | None, proof: Proof | None) -> Run:
-    report = run(checks, context_of(stack, proof), say, wait)
+def _run(context: Context, checks: Sequence[Check], say: Say, wait: Wait | None, proof: Proof | None) -> Run:
+    report = run(checks, context, say, wait)
     return Run(report, proof.record if proof else None)
 
 

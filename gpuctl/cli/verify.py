@@ -16,7 +16,7 @@ from gpuctl.cli.options import Stacks, duration
 if TYPE_CHECKING:
     from gpuctl.checks.model import Check
     from gpuctl.checks.report import Report
-    from gpuctl.cli.running import Run
+    from gpuctl.cli.running import Reach, Run
     from gpuctl.sharing.proof import Request
 
 
@@ -32,6 +32,7 @@ class Output(StrEnum):
 _WAIT_HELP = "Go on until everything holds, for at most this long, such as 90s, 5m or 1h."
 _SHARING_HELP = "Also make pods in all free slices at once, and see whether they share the GPUs; all is removed again."
 _PROOF = "The coexistence proof"
+_WITHIN = "In the cluster itself; see docs/in-cluster.md"
 _Names = list[str]
 
 
@@ -68,12 +69,23 @@ def verify(
             rich_help_panel=_PROOF,
         ),
     ] = None,
+    in_cluster: Annotated[
+        bool,
+        typer.Option("--in-cluster", help="As the service account of this pod.", rich_help_panel=_WITHIN),
+    ] = False,
+    publish: Annotated[
+        bool,
+        typer.Option(
+            "--publish", help="Leave the verdict as ConfigMap gpu-verify and as an Event.", rich_help_panel=_WITHIN
+        ),
+    ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="A warning is a failure.")] = False,
     list_: Annotated[bool, typer.Option("--list", help="List the checks, and run none.")] = False,
 ) -> None:
     """Compare the cluster of a stack with what the stack says, and say what does not fit.
 
-    Nothing is changed. Only --sharing makes something: pods, in a namespace of their own, which go again.
+    Nothing is changed. Only --sharing makes something: pods, in a namespace of their own, which go again, and
+    --publish, which leaves the verdict in the cluster.
 
     Exit codes:
     0    everything holds; warnings and skipped checks are allowed
@@ -86,7 +98,7 @@ def verify(
     """
     from gpuctl.checks.report import worst
     from gpuctl.checks.runner import Wait
-    from gpuctl.cli.running import chosen, refuse_strangers, runs
+    from gpuctl.cli.running import by_kubeconfig, chosen, from_within, refuse_strangers, runs
 
     checks = chosen(check or (), skip or (), deep=list_, sharing=sharing or list_)
     if list_:
@@ -97,14 +109,23 @@ def verify(
     refuse_strangers(stack, node or ())
     request = _request(node, cuda_image, evidence, sharing=sharing)
     patience = Wait(wait.total_seconds(), interval.total_seconds()) if wait else None
-    done = runs(stack, checks, patience, request)
+    reach = from_within if in_cluster else by_kubeconfig
+    done = runs(stack, checks, patience, request, reach)
     found = [run.report for run in done]
     print_reports(found, output)
     if evidence:
         _write_evidence(evidence, done)
     if junit:
         _write_junit(junit, found)
-    raise typer.Exit(worst({report.exit_code(strict=strict) for report in found}))
+    codes = {report.exit_code(strict=strict) for report in found}
+    raise typer.Exit(worst(codes if not publish or _published(found, reach) else {*codes, 1}))
+
+
+def _published(reports: "Sequence[Report]", reach: "Reach") -> bool:
+    from gpuctl.cli.publishing import publish
+
+    done = [publish(report, reach) for report in reports]
+    return all(done)
 
 
 def _request(nodes: _Names | None, cuda_image: str | None, evidence: Path | None, *, sharing: bool) -> "Request | None":

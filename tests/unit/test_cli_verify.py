@@ -1,4 +1,4 @@
-"""gpuctl verify as a user calls it: exit codes, what goes to which stream, and how it waits and is interrupted."""
+"""gpuctl verify and gpuctl doctor as a user calls them: exit codes, what goes to which stream, and how it waits and is interrupted."""
 
 import json
 import os
@@ -14,8 +14,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from gpuctl.checks import runner
-from gpuctl.checks.context import Context, Prove
-from gpuctl.checks.registry import CHECKS
+from gpuctl.checks.registry import CHECKS, PREREQUISITES
 from gpuctl.cli import running
 from gpuctl.cli.app import app
 from gpuctl.cluster import AccessDeniedError, UnreachableError
@@ -47,13 +46,14 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> FakeCluster:
     """The cluster of every stack, healthy as the stack `lab` asks for it; sleeping takes no time."""
     made, now = healthy(read_stack("lab")), [0.0]
 
-    def context_of(stack: str, prove: Prove | None = None) -> Context:
-        return Context(stack, lambda: read_stack(stack), lambda _: made, FakePrograms(), prove)
+    def connect(*_: object) -> FakeCluster:
+        return made
 
     def sleep(seconds: float) -> None:
         now[0] += seconds
 
-    monkeypatch.setattr(running, "context_of", context_of)
+    monkeypatch.setattr(running, "connect", connect)
+    monkeypatch.setattr(running, "InstalledPrograms", FakePrograms)
     monkeypatch.setattr(runner.time, "sleep", sleep)
     monkeypatch.setattr(runner.time, "monotonic", lambda: now[0])
     return made
@@ -328,3 +328,55 @@ def test_the_version_is_told_without_loading_what_looks_at_clusters() -> None:
         [sys.executable, "-c", code], cwd=ROOT, env=NO_CLUSTER, capture_output=True, text=True, check=True
     )
     assert (result.stdout.split()[0], result.stderr) == ("gpuctl", "[]\n")
+
+
+def _doctor(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["doctor", *arguments], env={"COLUMNS": "200"})
+
+
+def test_the_doctor_finds_nothing_where_nothing_is_wrong(cluster: FakeCluster) -> None:
+    result = _doctor("--stack", "lab")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.splitlines()[0] == "gpuctl doctor: stack lab, context admin@lab"
+    assert "Nothing must be mended." in result.stdout.splitlines()
+    assert not {"create", "apply", "delete"} & set(cluster.calls)
+
+
+def test_the_doctor_ends_with_where_to_begin(cluster: FakeCluster) -> None:
+    _breaks(cluster)
+    result = _doctor("--stack", "lab")
+    *_, likely, begin, verdict = result.stdout.splitlines()
+    assert result.exit_code == 1
+    assert (likely[:13], begin[:12]) == ("Most likely: ", "Begin with: ")
+    assert verdict.endswith('cluster "lab" is NOT ready')
+
+
+def test_the_doctor_tells_machines_the_same_and_all_that_verify_tells(cluster: FakeCluster) -> None:
+    _breaks(cluster)
+    stack = json.loads(_doctor("--stack", "lab", "-o", "json").stdout)["stacks"][0]
+    verified = json.loads(_verify("--stack", "lab", "-o", "json").stdout)["stacks"][0]
+    assert stack["findings"]
+    assert stack.keys() - verified.keys() == {"findings"}
+    asked = {check["id"] for category in stack["categories"] for check in category["checks"]}
+    assert asked == {check.id for check in CHECKS if not check.makes_pods}
+
+
+def test_the_doctor_has_the_exit_codes_of_verify() -> None:
+    codes = [
+        subprocess.run(
+            [sys.executable, "-m", "gpuctl", "doctor", "--stack", stack],
+            cwd=ROOT,
+            env=NO_CLUSTER,
+            capture_output=True,
+            check=False,
+        ).returncode
+        for stack in ("lab", "nowhere")
+    ]
+    assert codes == [3, 2]
+
+
+def test_before_the_first_up_the_doctor_asks_other_questions(cluster: FakeCluster) -> None:  # noqa: ARG001
+    stack = json.loads(_doctor("--stack", "lab", "--pre", "-o", "json").stdout)["stacks"][0]
+    asked = [check["id"] for category in stack["categories"] for check in category["checks"]]
+    assert asked == [check.id for check in PREREQUISITES]
+    assert "PRE001" in [finding["id"] for finding in stack["findings"]], "there is no Pulumi among the programs"
