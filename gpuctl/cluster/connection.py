@@ -6,10 +6,11 @@ from collections.abc import Generator, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import httpx2
+from httpx2.websockets import HTTPXWSException, WebSocketUpgradeError
 from lightkube import Client
 from lightkube.config.client_adapter import Client as HttpClient
 from lightkube.config.client_adapter import ConnectionParams
-from lightkube.config.kubeconfig import SingleConfig
+from lightkube.config.kubeconfig import SERVICE_ACCOUNT, SingleConfig
 from lightkube.core.exceptions import ApiError, ConfigError
 
 from gpuctl.cluster.errors import AccessDeniedError, RejectedError, UnreachableError
@@ -23,7 +24,7 @@ _PAGE = 500
 """Objects in one answer to a list, as kubectl asks for."""
 _FIELD_MANAGER = "gpuctl"
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _SERVER_ERROR = 401, 403, 404, 500
-_FAILURES = (httpx2.HTTPError, ConfigError, OSError, ValueError)
+_FAILURES = (httpx2.HTTPError, HTTPXWSException, ConfigError, OSError, ValueError)
 """Of a request: the two last are a login command that is not there, and an answer that is no JSON."""
 
 
@@ -112,14 +113,17 @@ def connect(context: str, kubeconfig: str | None) -> Cluster:
         raise UnreachableError(f"kubeconfig {config.fname} cannot be used: {error}") from error
 
 
-def connect_in_cluster() -> Cluster:
+def connect_in_cluster(folder: str = SERVICE_ACCOUNT) -> Cluster:
     """The cluster in whose pod this runs, with the rights of the pod's service account.
+
+    Args:
+        folder: where the kubelet puts token and certificate.
 
     Raises:
         UnreachableError: this is no pod, or one without a service account's token.
     """
     try:
-        return _LightkubeCluster(service_account())
+        return _LightkubeCluster(service_account(folder))
     except OSError as error:
         raise UnreachableError(f"the service account cannot be used: {error}") from error
 
@@ -190,8 +194,8 @@ class _LightkubeCluster:
     def log(
         self, pod: str, namespace: str, since_seconds: int | None = None, tail_lines: int | None = None
     ) -> Iterator[str]:
-        with self._answering():
-            return self._client.log(
+        with self._answering():  # also while the lines come
+            yield from self._client.log(
                 pod, namespace=namespace, since=since_seconds, tail_lines=tail_lines, newlines=False
             )
 
@@ -216,12 +220,21 @@ class _LightkubeCluster:
         try:
             yield
         except _FAILURES as error:
-            code = error.status.code if isinstance(error, ApiError) else None
+            code, message = _told(error)
             if code == _FORBIDDEN:
-                raise AccessDeniedError(f"{self._where} refuses: {error}") from error
+                raise AccessDeniedError(f"{self._where} refuses: {message}") from error
             if code is None or code == _UNAUTHORIZED or code >= _SERVER_ERROR:
-                raise UnreachableError(f"{self._where} cannot be reached: {error}") from error
-            raise RejectedError(f"{self._where} refuses: {error}") from error
+                raise UnreachableError(f"{self._where} cannot be reached: {message}") from error
+            raise RejectedError(f"{self._where} refuses: {message}") from error
+
+
+def _told(error: Exception) -> tuple[int | None, str]:
+    """The HTTP status, if the server answered, and what it said."""
+    if isinstance(error, ApiError):
+        return error.status.code, str(error)
+    if isinstance(error, WebSocketUpgradeError):  # its text is only the answer's type, and the answer's body is gone
+        return error.response.status_code, f"{error.response.status_code} to a command in a pod"
+    return None, str(error)
 
 
 def _in(namespace: str | None) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 from lightkube import KubeConfig
-from lightkube.config.kubeconfig import SERVICE_ACCOUNT, SingleConfig
+from lightkube.config.kubeconfig import SingleConfig
 from lightkube.core.exceptions import ConfigError
 
 from gpuctl.cluster.errors import UnreachableError
@@ -33,7 +33,7 @@ def access(context: str, kubeconfig: str | None) -> SingleConfig:
         raise UnreachableError(f"kubeconfig {listed} cannot be used: {error}") from error
 
 
-def service_account(folder: str = SERVICE_ACCOUNT) -> SingleConfig:
+def service_account(folder: str) -> SingleConfig:
     """How a pod reaches the cluster it runs in, as its service account; a token that is renewed is read again.
 
     Args:

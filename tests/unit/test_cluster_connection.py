@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from gpuctl.cluster import AccessDeniedError, ClusterError, RejectedError, UnreachableError, connect
+from gpuctl.cluster import AccessDeniedError, ClusterError, RejectedError, UnreachableError, connect, connect_in_cluster
 from tests.fixtures.api_server import ApiServer
 
 NODES = {
@@ -261,3 +261,34 @@ def test_a_list_keeps_the_parts_that_count_and_no_managed_fields(api_server: Api
     [found] = cluster.nodes()
     assert (found.name, found.capacity("nvidia.com/gpu"), found.allocatable("nvidia.com/gpu")) == ("gpu-1", 8, 7)
     assert "managed" not in repr(found)
+
+
+@pytest.mark.parametrize(("code", "error"), [(403, AccessDeniedError), (404, RejectedError), (500, UnreachableError)])
+def test_a_command_in_a_pod_that_is_refused_is_told_like_any_other_request(
+    code: int, error: type[ClusterError], api_server: ApiServer, tmp_path: Path
+) -> None:
+    """500 is a kubelet that does not answer."""
+    path = "/api/v1/namespaces/gpu/pods/agent/exec?command=nvidia-smi&stdout=true&stderr=true&stdin=true"
+    api_server.answer(path, _status(code, "No"), code)
+    cluster = connect("admin@lab", str(_kubeconfig(tmp_path / "lab", "admin@lab", server=api_server.url)))
+    with pytest.raises(error, match=f"{code} to a command in a pod"):
+        cluster.execute("agent", "gpu", ["nvidia-smi"])
+
+
+def test_a_log_that_may_not_be_read_is_told_when_it_is_read(api_server: ApiServer, tmp_path: Path) -> None:
+    path = "/api/v1/namespaces/gpu/pods/agent/log?timestamps=false&tailLines=9&follow=false"
+    api_server.answer(path, _status(403, "Forbidden"), 403)
+    cluster = connect("admin@lab", str(_kubeconfig(tmp_path / "lab", "admin@lab", server=api_server.url)))
+    with pytest.raises(AccessDeniedError, match="the server says Forbidden"):
+        list(cluster.log("agent", "gpu", tail_lines=9))
+
+
+def test_a_pod_reaches_its_own_cluster_as_its_service_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "1")
+    with pytest.raises(UnreachableError, match=r"this is no pod with a service account: .*token"):
+        connect_in_cluster(str(tmp_path))
+    for name in ("token", "namespace", "ca.crt"):
+        (tmp_path / name).write_text("")
+    with pytest.raises(UnreachableError, match="the service account cannot be used"):
+        connect_in_cluster(str(tmp_path))
