@@ -140,11 +140,13 @@ def test_an_owner_without_a_successor_gives_the_defaults_back_and_leaves_nothing
 
 
 def test_cards_that_an_earlier_agent_set_get_their_defaults_back_as_well(node: Node) -> None:
-    """The last agent could not set this one; the one before it had."""
+    """The last agent could not set these; the one before it had, the second one while the last was waiting."""
     small = node.add_gpu(power__max_limit="320.00")
     old = _owning(node, node.agent("300"))
     new = node.agent("350").start()
     new.wait_for("candidate")
+    late = node.add_gpu(power__max_limit="320.00")
+    old.wait_for("change", gpu=late.uuid)
     old.environment["POWER_LIMIT_PATIENCE"] = "5"
     assert old.process is not None
     old.process.kill()
@@ -152,7 +154,7 @@ def test_cards_that_an_earlier_agent_set_get_their_defaults_back_as_well(node: N
     (node.folder / "node" / f"agent-{old.uid}").unlink()
     new.wait(lambda: node.owner == new.uid)
     assert new.stop() == 0
-    assert small["power.limit"] == "350.00"
+    assert (small["power.limit"], late["power.limit"]) == ("350.00", "350.00")
 
 
 @pytest.mark.parametrize("left", ["boot-before 999999999 7", "expired"])

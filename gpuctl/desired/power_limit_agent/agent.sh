@@ -132,12 +132,12 @@ set_limit() { # and read it back; false, and reported, when the GPU did not take
     code=$?; [ "$code" -ne 4 ] || answer="$answer (setting needs uid 0 and the capability SYS_ADMIN)"
     fault refused gpu="$uuid" desired_w="$want" exit="$code" message="$(quoted "$answer")" && return 1
   }
-  contains "$ours" "$uuid" || { ours="$ours $uuid" && echo "$ours" >"$node/ours"; }
+  remember
   parse "$(query -i "$uuid")" && requested && { log info change gpu="$uuid" from_w="$before" to_w="$limit"; return; }
   fault not_applied gpu="$uuid" desired_w="$want" limit_w="$limit" message="$(quoted "$answer")" && return 1
 }
 keep_driver_loaded() { # it would forget the limit with its last user; nvidia-persistenced does the same
-  if answer=$(change -i "$uuid" -pm 1); then log info persistence gpu="$uuid" from=Disabled to=Enabled
+  if answer=$(change -i "$uuid" -pm 1); then log info persistence gpu="$uuid" requested=Enabled
   else log warn persistence_refused gpu="$uuid" exit=$? message="$(quoted "$answer")"; fi
 }
 serve() {
@@ -180,7 +180,7 @@ look() {
 
 # --- verbs ---
 restore() { # the default, where some agent of this node set the limit
-  { contains "$ours" "$uuid" || requested; } && [ "$limit" != "$default" ] || return 0
+  { is_ours || requested; } && [ "$limit" != "$default" ] || return 0
   find_role
   [ "$role" = owner ] || return 0
   if answer=$(change -i "$uuid" -pl "$default"); then log info restored gpu="$uuid" from_w="$limit" to_w="$default"
@@ -211,7 +211,6 @@ stop() {
 }
 run() {
   read -r boot </proc/sys/kernel/random/boot_id && mkdir -p "$state" "$node" && publish 'no look is finished yet' || exit 1
-  read -r ours 2>/dev/null <"$node/ours" || ours=''
   read_order
   trap stop TERM INT
   log info start desired_w="$POWER_LIMIT_WATTS" interval_s="$interval" gpus="${expected:-any}" pod="$self" order="$order"

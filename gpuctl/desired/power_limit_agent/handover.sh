@@ -41,6 +41,12 @@ claim() {
   log info owner pod="$self" after="${holder:-nobody}"
   role=owner
 }
+is_ours() { # the card in $uuid
+  ours=''
+  read -r ours 2>/dev/null <"$node/ours"
+  contains "$ours" "$uuid"
+}
+remember() { is_ours || echo "$ours $uuid" >"$node/ours"; }
 hand_over() { # to a successor that comes in time; false when there is none
   rm -f "$node/owner"
   until=$((uptime + patience))
