@@ -2,6 +2,9 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
+SHELLCHECK = "$$($(PYTHON) -c 'from testbed import debian; print(debian.packages())')"/usr/bin/shellcheck
+STACKS = $(patsubst config/Pulumi.%.yaml,%,$(wildcard config/Pulumi.*.yaml))
+named = $(if $(STACK),,$(error which stack? make $@ STACK=NAME, of: $(STACKS)))
 
 .PHONY: help
 help:  ## this list
@@ -42,16 +45,30 @@ bench: venv  ## what the project costs on this machine; prints figures and judge
 	$(PYTHON) -m bench
 
 .PHONY: lint
-lint: venv  ## ruff, pyright (strict) and shellcheck
+lint: venv  ## ruff, pyright (strict), shellcheck; actionlint and zizmor on the workflows
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/pyright
-	"$$($(PYTHON) -c 'from testbed import debian; print(debian.packages())')"/usr/bin/shellcheck --external-sources gpuctl/desired/power_limit_agent/*.sh gpuctl/sharing/*.sh
+	$(SHELLCHECK) --external-sources gpuctl/desired/power_limit_agent/*.sh gpuctl/sharing/*.sh .github/scripts/*.sh
+	"$$($(PYTHON) -c 'from testbed import tools; print(tools.actionlint())')" -shellcheck $(SHELLCHECK)
+	.venv/bin/zizmor --quiet --offline .github
 
 .PHONY: format
 format: venv  ## let ruff mend what it can
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
+
+.PHONY: preview
+preview: venv  ## what `pulumi up` would change: make preview STACK=lab
+	$(named).github/scripts/pulumi.sh preview '$(STACK)'
+
+.PHONY: up
+up: venv  ## make a cluster what its stack file says, when you agree: make up STACK=lab
+	$(named).github/scripts/pulumi.sh up '$(STACK)'
+
+.PHONY: verify
+verify: venv  ## whether a cluster is what its stack file says: make verify STACK=lab
+	$(named)$(PYTHON) -m gpuctl verify --stack '$(STACK)' --wait 10m
 
 .PHONY: generate
 generate: venv  ## write Pulumi.yaml, config/schema.json, two pages of docs and the dashboard from the code

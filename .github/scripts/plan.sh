@@ -1,0 +1,13 @@
+#!/bin/sh
+# plan.sh BASE HEAD: writes plan/comment.md, and plan/unchanged when nothing changes.
+# Both revisions are read with git as data, so this runs on the base and executes nothing of the change.
+set -eu
+
+mkdir -p plan
+status=0
+python -m gpuctl plan --base "$1" --head "$2" --output markdown > plan/comment.md || status=$?
+case $status in
+0) touch plan/unchanged ;;
+10) ;; # something changes
+*) exit "$status" ;;
+esac
