@@ -106,7 +106,8 @@ def verify(
         return
     if not stack:
         raise typer.BadParameter("name one, as in: gpuctl verify --stack lab", param_hint="--stack")
-    refuse_strangers(stack, node or ())
+    if node:
+        refuse_strangers(stack, node)
     request = _request(node, cuda_image, evidence, sharing=sharing)
     patience = Wait(wait.total_seconds(), interval.total_seconds()) if wait else None
     reach = from_within if in_cluster else by_kubeconfig

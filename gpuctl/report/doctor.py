@@ -83,7 +83,7 @@ def _likely(report: Report, findings: Sequence[Finding]) -> Iterator[Text]:
     if report.ready:
         yield Text("Nothing must be mended.")
         return
-    first = findings[0]
+    first = next((finding for finding in findings if finding.outcome is Outcome.FAIL), findings[0])
     yield Text.assemble(
         ("Most likely: ", "bold"), f"{plain(first.cause) or said(first.results[0])} ({first.check.id})."
     )

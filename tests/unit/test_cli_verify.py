@@ -1,4 +1,4 @@
-"""gpuctl verify and gpuctl doctor as a user calls them: exit codes, what goes to which stream, and how it waits and is interrupted."""
+"""gpuctl verify and gpuctl doctor as a user calls them: exit codes, both streams, waiting and interrupting."""
 
 import json
 import os
@@ -21,8 +21,9 @@ from gpuctl.cluster import AccessDeniedError, UnreachableError
 from gpuctl.settings import read_stack
 from gpuctl.sharing.proof import Proof, Request
 from gpuctl.sharing.record import Record
+from tests.fixtures.agent_lines import answering
 from tests.fixtures.checks import FakePrograms
-from tests.fixtures.fake_cluster import FakeCluster, healthy
+from tests.fixtures.fake_cluster import FakeCluster
 from tests.fixtures.stack_files import ROOT
 
 NO_CLUSTER = {
@@ -44,7 +45,7 @@ def _without_cluster(*arguments: str, **environment: str) -> subprocess.Complete
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> FakeCluster:
     """The cluster of every stack, healthy as the stack `lab` asks for it; sleeping takes no time."""
-    made, now = healthy(read_stack("lab")), [0.0]
+    made, now = answering(read_stack("lab")), [0.0]
 
     def connect(*_: object) -> FakeCluster:
         return made
