@@ -5,19 +5,17 @@ the agent has logged, which is as old as its interval.
 """
 
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
 from gpuctl.checks.context import Context
 from gpuctl.checks.daemon_pods import pod_on
+from gpuctl.checks.side_by_side import side_by_side
 from gpuctl.cluster import AccessDeniedError, ClusterError, Pod
 from gpuctl.desired.power_limit import NAME as AGENT
 from gpuctl.power.log import Event, Look, parse, parse_all
 from gpuctl.settings import GpuNode
 
-_AT_ONCE = 16
-"""Agents that are asked at the same time."""
 _SECONDS = 30
 """nvidia-smi takes about one where the driver has to be loaded first."""
 
@@ -48,9 +46,8 @@ def agent_reports(context: Context) -> dict[str, AgentReport]:
     """
     nodes = context.settings.nodes
     _ = context.nodes, context.own_pods(AGENT)  # read before the threads start
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        reports = pool.map(partial(_report, context), nodes)
-        return {node.name: report for node, report in zip(nodes, reports, strict=True)}
+    reports = side_by_side(partial(_report, context), nodes)
+    return {node.name: report for node, report in zip(nodes, reports, strict=True)}
 
 
 def _report(context: Context, node: GpuNode) -> AgentReport:

@@ -8,6 +8,7 @@ from gpuctl.checks.context import Context
 from gpuctl.checks.daemon_pods import log, pod_on
 from gpuctl.checks.gpu_stack import GPU_STACK
 from gpuctl.checks.model import Guide, Result, check, failed, passed, skipped
+from gpuctl.checks.side_by_side import side_by_side
 from gpuctl.checks.wording import counted
 from gpuctl.cluster import Pod
 from gpuctl.desired.device_plugin import NAME
@@ -65,8 +66,10 @@ def pods_are_of_the_configuration(context: Context) -> Iterator[Result]:
 )
 def plugins_have_loaded_the_sharing(context: Context) -> Iterator[Result]:
     """By what the plugin itself writes when it starts."""
-    for profile, node, pod in _pods(context):
-        loaded = _loaded(log(context, pod))
+    pods = list(_pods(context))
+    logs = side_by_side(lambda found: log(context, found[2]), pods)
+    for (profile, node, pod), lines in zip(pods, logs, strict=True):
+        loaded = _loaded(lines)
         wanted = _sharing(plugin_config(context.settings, profile))
         subject = f"the device plugin on {node.name}"
         if loaded is None:

@@ -1,12 +1,12 @@
 """Whether driver and container runtime work inside pods: nvidia-smi, run there."""
 
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from collections.abc import Iterator
+from functools import partial
 
 from gpuctl.checks.context import Context
 from gpuctl.checks.daemon_pods import pod_on
 from gpuctl.checks.model import Category, Guide, Result, check, failed, passed, skipped
+from gpuctl.checks.side_by_side import side_by_side
 from gpuctl.checks.wording import counted
 from gpuctl.cluster import AccessDeniedError, ClusterError, Executed, Pod
 from gpuctl.desired.capacity import resource_name
@@ -15,8 +15,6 @@ from gpuctl.settings import GpuNode
 
 RUNTIME = Category("runtime", "driver and runtime in pods")
 
-_AT_ONCE = 16
-"""Pods that are asked at the same time."""
 _OWN = ["/busybox/sh", "-c", "PATH=$PATH:/usr/local/nvidia/bin:/usr/local/bin:/usr/bin; exec nvidia-smi -L"]
 """The runtime mounts nvidia-smi at the host's path, which need not be on the PATH of the image."""
 _THEIRS = ["nvidia-smi", "-L"]
@@ -28,8 +26,6 @@ _CAUSES = {
 }
 """Exit codes of nvidia-smi by its manual page; 127 is the shell's."""
 _MISMATCH = "Driver/library version mismatch"
-
-_Subject = TypeVar("_Subject")
 
 
 @check(
@@ -49,7 +45,7 @@ _Subject = TypeVar("_Subject")
 )
 def driver_answers(context: Context) -> Iterator[Result]:
     """In the device plugin's pods, which see all GPUs of their node."""
-    yield from _at_once(context.settings.nodes, lambda node: _own(context, node))
+    yield from side_by_side(partial(_own, context), context.settings.nodes)
 
 
 @check(
@@ -68,7 +64,7 @@ def driver_answers(context: Context) -> Iterator[Result]:
 def users_see_their_gpu(context: Context) -> Iterator[Result]:
     """Only in pods that hold a slice and brought or got nvidia-smi; NVIDIA/nvidia-container-toolkit issue 48."""
     users = [pod for node in context.settings.nodes for pod in context.users.get(node.name, [])]
-    yield from _at_once([pod for pod in users if pod.status.phase == "Running"], lambda pod: _theirs(context, pod))
+    yield from side_by_side(partial(_theirs, context), [pod for pod in users if pod.status.phase == "Running"])
     if not users:
         yield skipped("no pod holds a slice")
 
@@ -112,11 +108,6 @@ def _theirs(context: Context, pod: Pod) -> Result:
 def _said(done: Executed) -> str:
     """The first line of what a command printed."""
     return next(iter((done.stdout + done.stderr).strip().splitlines()), "nothing")
-
-
-def _at_once(subjects: Iterable[_Subject], judge: Callable[[_Subject], Result]) -> Iterator[Result]:
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        yield from pool.map(judge, subjects)
 
 
 CHECKS = (driver_answers, users_see_their_gpu)
