@@ -49,7 +49,7 @@ lint: venv  ## ruff, pyright (strict), shellcheck; actionlint and zizmor on the 
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/pyright
-	.venv/bin/pyright .github/scripts/*.py  # it leaves out hidden folders that are not named
+	.venv/bin/pyright --project .github/scripts  # hidden folders are no part of the other
 	$(SHELLCHECK) --external-sources gpuctl/desired/power_limit_agent/*.sh gpuctl/sharing/*.sh .github/scripts/*.sh
 	"$$($(PYTHON) -c 'from testbed import tools; print(tools.actionlint())')" -shellcheck $(SHELLCHECK)
 	.venv/bin/zizmor --quiet --offline .github
