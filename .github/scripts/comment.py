@@ -56,14 +56,18 @@ def _body(file: Path) -> str:
 
 def _pull_request() -> int | None:
     run = json.loads(Path(os.environ["GITHUB_EVENT_PATH"]).read_text())["workflow_run"]
-    source = run["head_repository"]
-    head = quote(f"{source['owner']['login']}:{run['head_branch']}", safe="")
+    head = quote(f"{run['head_repository']['owner']['login']}:{run['head_branch']}", safe="")
     found = [
-        each["number"]
-        for each in github.every(f"repos/{github.repository()}/pulls?state=open&head={head}")
-        if each["head"]["sha"] == run["head_sha"] and (each["head"]["repo"] or {}).get("id") == source["id"]
+        pull["number"]
+        for pull in github.every(f"repos/{github.repository()}/pulls?state=open&head={head}")
+        if _is_of(run, pull)
     ]
     return found[0] if len(found) == 1 else None
+
+
+def _is_of(run: github.Record, pull: github.Record) -> bool:
+    source: github.Record = pull["head"]["repo"] or {}  # none, when the fork is gone
+    return source.get("id") == run["head_repository"]["id"] and pull["head"]["sha"] == run["head_sha"]
 
 
 def _merged() -> int | None:

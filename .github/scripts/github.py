@@ -55,6 +55,7 @@ def every(path: str) -> Iterator[Record]:
 def own(path: str, marker: str) -> Record | None:
     """The first entry of a list that a workflow wrote and that begins with a marker."""
     for entry in every(path):
-        if (entry["user"] or {}).get("login") == BOT and (entry["body"] or "").startswith(marker):
+        author: Record = entry["user"] or {}  # none, when the account is gone
+        if author.get("login") == BOT and (entry["body"] or "").startswith(marker):
             return entry
     return None
