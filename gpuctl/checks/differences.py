@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from gpuctl.cluster import Manifest
 
@@ -11,8 +11,21 @@ _SHARED = ("labels", "annotations")
 _LONGEST = 60
 
 
-def differences(live: Manifest, wanted: Manifest) -> list[str]:
-    """Where a live object is not as wanted: path, live value, wanted value.
+class Difference(NamedTuple):
+    """One place in which a live object is not as wanted."""
+
+    path: str
+    live: str
+    wanted: str
+    is_added: bool
+    """Whether the wanted object has nothing there."""
+
+    def __str__(self) -> str:
+        return f"{self.path}: live {self.live}, stack {self.wanted}"
+
+
+def differences(live: Manifest, wanted: Manifest) -> list[Difference]:
+    """Where a live object is not as wanted.
 
     Args:
         live: as the API server has it.
@@ -25,12 +38,12 @@ def differences(live: Manifest, wanted: Manifest) -> list[str]:
     return found
 
 
-def _of_metadata(path: str, live: Manifest, wanted: Manifest) -> Iterator[str]:
+def _of_metadata(path: str, live: Manifest, wanted: Manifest) -> Iterator[Difference]:
     for key in _SHARED:
         yield from _of(f"{path}.{key}", live["metadata"].get(key, {}), wanted["metadata"].get(key, {}))
 
 
-def _of(path: str, live: Any, wanted: Any) -> Iterator[str]:
+def _of(path: str, live: Any, wanted: Any) -> Iterator[Difference]:
     kinds: set[Any] = {type(live), type(wanted)}
     if kinds == {dict}:
         yield from _of_maps(path, live, wanted)
@@ -39,17 +52,17 @@ def _of(path: str, live: Any, wanted: Any) -> Iterator[str]:
     elif kinds == {str} and "\n" in live + wanted and live != wanted:
         yield _of_texts(path, live.splitlines(), wanted.splitlines())
     elif live != wanted:
-        yield f"{path}: live {_shown(live)}, stack {_shown(wanted)}"
+        yield Difference(path, _shown(live), _shown(wanted), wanted is None)
 
 
-def _of_maps(path: str, live: dict[str, Any], wanted: dict[str, Any]) -> Iterator[str]:
+def _of_maps(path: str, live: dict[str, Any], wanted: dict[str, Any]) -> Iterator[Difference]:
     keys: Iterable[str] = wanted if path.endswith(_SHARED) else live | wanted
     for key in keys:
         inner = f"{path}[{key}]" if "." in key or "/" in key else f"{path}.{key}"
         yield from _of(inner, live.get(key), wanted.get(key))
 
 
-def _of_lists(path: str, live: list[Any], wanted: list[Any]) -> Iterator[str]:
+def _of_lists(path: str, live: list[Any], wanted: list[Any]) -> Iterator[Difference]:
     """Items that have names, such as containers and variables, are compared by them."""
     ours, theirs = _by_name(wanted), _by_name(live)
     if ours and theirs:
@@ -60,9 +73,9 @@ def _of_lists(path: str, live: list[Any], wanted: list[Any]) -> Iterator[str]:
             yield from _of(f"{path}[{index}]", _at(live, index), _at(wanted, index))
 
 
-def _of_texts(path: str, live: list[str], wanted: list[str]) -> str:
+def _of_texts(path: str, live: list[str], wanted: list[str]) -> Difference:
     index = next((i for i in range(len(live)) if live[i] != _at(wanted, i)), len(live))
-    return f"{path}, line {index + 1}: live {_shown(_at(live, index))}, stack {_shown(_at(wanted, index))}"
+    return Difference(f"{path}, line {index + 1}", _shown(_at(live, index)), _shown(_at(wanted, index)), is_added=False)
 
 
 def _by_name(items: list[Any]) -> dict[str, Any]:

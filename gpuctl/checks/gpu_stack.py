@@ -75,7 +75,9 @@ def runtime_class_is_there(context: Context) -> Iterator[Result]:
         "live nvcr.io/nvidia/k8s-device-plugin:v0.17.0, stack nvcr.io/nvidia/k8s-device-plugin:v0.18.2",
         confirm=("gpuctl render --stack lab | kubectl --context admin@lab diff --server-side --force-conflicts -f -",),
         mend=(
-            "`pulumi up --refresh --stack lab` brings the object to what the stack says.",
+            "`pulumi up --refresh --stack lab` puts back what was changed or removed.",
+            "It does not remove what was added, because that is not its own: "
+            "`kubectl --context admin@lab edit daemonset NAME -n gpu-device-plugin`.",
             "The change is wanted: make it in the stack file.",
         ),
     ),
@@ -174,7 +176,12 @@ def _judged(context: Context, wanted: Manifest, live: Manifest | None, complete:
         return failed(f"{title} is not in the cluster", _up(context), name)
     if found := differences(live, complete):
         more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-        return failed(f"{title}: {'; '.join(found[:_SHOWN])}{more}", _up(context), name)
+        fact = f"{title}: {'; '.join(map(str, found[:_SHOWN]))}{more}"
+        if not all(each.is_added for each in found):
+            return failed(fact, _up(context), name)
+        where = ("-n", wanted["metadata"]["namespace"]) if "namespace" in wanted["metadata"] else ()
+        edit = context.kubectl("edit", wanted["kind"].lower(), name, *where)
+        return failed(fact, edit, name, "someone added it, and Pulumi leaves alone what it has not set itself")
     return passed(f"{title} is as the stack asks for it", name)
 
 

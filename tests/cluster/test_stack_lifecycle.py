@@ -237,7 +237,11 @@ class TestUp:
     def test_its_other_outputs_tell_what_was_deployed(self, deployed: Deployed) -> None:
         outputs = json.loads(deployed.stack.pulumi("stack", "output", "--json"))
         figures = {"gpuCapacity", "powerBudgetWatts", "circuits", "memoryPerSliceMiB"}
-        assert outputs.keys() - figures == {"namespace", "devicePluginImage", "configHash", "talos"}
+        assert outputs.keys() - figures == {"clusterUid", "namespace", "devicePluginImage", "configHash", "talos"}
+        uid = ("kubectl", "get", "namespace", "kube-system", "-o", "jsonpath={.metadata.uid}")
+        assert outputs["clusterUid"] == output(
+            deployed.stack.environment, *uid, "--context", deployed.stack.settings.context
+        )
         template = deployed.after.objects[PLUGIN]["spec"]["template"]
         assert outputs["configHash"] == {"default": template["metadata"]["annotations"][CHECKSUM_ANNOTATION]}
         assert outputs["devicePluginImage"] == template["spec"]["containers"][0]["image"]
@@ -276,21 +280,22 @@ class TestChange:
 
     def test_a_node_with_slices_of_its_own_gets_objects_of_its_own(self, second_profile: Change) -> None:
         config = {Key("ConfigMap", f"{PLUGIN_CONFIG.name}-gpu-2")}
-        added = config | {Key("DaemonSet", f"{key.name}-gpu-2") for key in (PLUGIN, POWER)}
+        added = config | {Key("DaemonSet", f"{PLUGIN.name}-gpu-2")}
         created = {Step("create", *key) for key in {*added, Key("NodePatch", "gpu-2")}}
-        assert second_profile.preview.steps == second_profile.up.steps == created
+        assert second_profile.preview.steps == second_profile.up.steps == created | updates(POWER)
         assert second_profile.after.objects.keys() - second_profile.before.objects.keys() == added
         assert second_profile.after.labels("gpu-2")[PROFILE_LABEL] == "gpu-2"
-        ready = [second_profile.after.objects[key]["status"].get("numberReady") for key in added - config]
-        assert ready == [1, 1]
+        ready = [second_profile.after.objects[key]["status"].get("numberReady") for key in (*(added - config), POWER)]
+        assert ready == [1, 2]
 
     def test_a_node_with_slices_of_its_own_leaves_the_others_alone(self, second_profile: Change) -> None:
-        assert second_profile.after.changed_since(second_profile.before) == set()
+        """But for the power-limit agent, which is one for all nodes and is told what is special about each."""
+        assert second_profile.after.changed_since(second_profile.before) == {POWER}
         assert second_profile.before.uids().items() <= second_profile.after.uids().items()
         assert second_profile.after.labels("gpu-1") == second_profile.before.labels("gpu-1")
 
     def test_without_power_management_its_objects_go_and_nothing_else_does(self, without_power: Change) -> None:
-        power = {POWER_AGENT, POWER, Key("DaemonSet", f"{POWER.name}-gpu-2")}
+        power = {POWER_AGENT, POWER}
         assert without_power.preview.steps == without_power.up.steps == {Step("delete", *key) for key in power}
         assert without_power.before.objects.keys() - without_power.after.objects.keys() == power
         assert without_power.after.changed_since(without_power.before) == set()

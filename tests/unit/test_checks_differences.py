@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gpuctl.checks.differences import differences
+from gpuctl.checks.differences import Difference, differences
 
 WANTED: dict[str, Any] = {
     "metadata": {"labels": {"a": "1"}},
@@ -19,7 +19,7 @@ WANTED: dict[str, Any] = {
 ONE, TWO = WANTED["spec"]["named"]
 
 
-def _told(path: str, value: Any) -> list[str]:
+def _told(path: str, value: Any) -> list[Difference]:
     """What is told when the value at a path is another; None removes it."""
     live = copy.deepcopy(WANTED)
     *above, last = path.split(".")
@@ -57,13 +57,29 @@ def _told(path: str, value: Any) -> list[str]:
     ],
 )
 def test_a_difference_is_told_with_its_path_and_both_values(path: str, value: Any, told: str | None) -> None:
-    assert _told(path, value) == ([told] if told else [])
+    assert [str(each) for each in _told(path, value)] == ([told] if told else [])
 
 
 def test_a_part_that_is_missing_is_one_difference() -> None:
     (told,) = _told("spec", None)
-    assert told.startswith("spec: live nothing, stack {")
+    assert str(told).startswith("spec: live nothing, stack {")
 
 
 def test_what_is_equal_is_no_difference() -> None:
     assert differences(copy.deepcopy(WANTED), WANTED) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "added"),
+    [
+        ("spec.more", 1, True),
+        ("spec.plain", [1, 2, 3], True),
+        ("spec.plain", [1], False),
+        ("metadata.labels.a", "2", False),
+        ("spec.text", "one\ntwo\nthree\n", False),
+    ],
+)
+def test_what_was_added_is_told_apart_from_what_was_changed(path: str, value: Any, added: bool) -> None:
+    """Pulumi puts back the one and not the other."""
+    (told,) = _told(path, value)
+    assert told.is_added == added

@@ -109,6 +109,13 @@ class TestObjects:
         found = _bad(gpu_stack.objects_are_as_wanted, cluster)
         assert "containers[nvidia-device-plugin].env[MIG_STRATEGY]: live {" in found.fact
         assert found.fact.endswith("stack nothing")
+        assert found.remedy == f"kubectl --context admin@lab edit daemonset {PLUGIN} -n {SPACE}"
+        assert found.cause == "someone added it, and Pulumi leaves alone what it has not set itself"
+
+    def test_what_was_changed_and_added_is_put_back_first(self, cluster: FakeCluster) -> None:
+        live = _live(cluster, "DaemonSet", PLUGIN)["spec"]
+        live |= {"minReadySeconds": 0, "revisionHistoryLimit": 1}
+        assert _bad(gpu_stack.objects_are_as_wanted, cluster).remedy == "pulumi up --refresh --stack lab"
 
     def test_one_that_is_gone_is_told(self, cluster: FakeCluster) -> None:
         del cluster.objects["ConfigMap", SPACE, f"{POWER}-agent"]
