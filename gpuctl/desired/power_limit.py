@@ -54,9 +54,9 @@ def daemon_set(settings: Settings) -> Manifest:
             {"name": "NODE_GPU_COUNTS", "value": counts},
             {"name": "POWER_LIMIT_WATTS", "value": str(settings.power_limit)},
             {"name": "POWER_LIMIT_INTERVAL", "value": str(settings.power_interval)},
-            {"name": "POWER_LIMITS", "value": "\n".join(_limits(settings))},
             {"name": "NVIDIA_VISIBLE_DEVICES", "value": "all"},
             {"name": "NVIDIA_DRIVER_CAPABILITIES", "value": "utility"},
+            *_limits(settings),
         ],
         "securityContext": daemon_sets.security_context("SYS_ADMIN"),
         "resources": {
@@ -89,8 +89,14 @@ def daemon_set(settings: Settings) -> Manifest:
     )
 
 
-def _limits(settings: Settings) -> Iterator[str]:
-    """What differs from `powerLimit`, one line each: `UUID WATTS`, `NODE WATTS` or `NODE WATTS NAME-OF-THE-MODEL`."""
+def _limits(settings: Settings) -> list[dict[str, Any]]:
+    """What differs from `powerLimit`; no variable for nothing, because the API server takes an empty value away."""
+    lines = "\n".join(_lines(settings))
+    return [{"name": "POWER_LIMITS", "value": lines}] if lines else []
+
+
+def _lines(settings: Settings) -> Iterator[str]:
+    """One line each: `UUID WATTS`, `NODE WATTS` or `NODE WATTS NAME-OF-THE-MODEL`."""
     for limit in limits(settings):
         if limit.uuid:
             yield f"{limit.uuid} {limit.watts}"

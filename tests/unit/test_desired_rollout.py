@@ -61,7 +61,10 @@ def test_a_plugin_is_on_the_nodes_of_its_profile_and_the_power_limit_on_all(clus
         ),
         ({"powerLimit": 250}, {("nvidia-power-limit", f"{ENVIRONMENT}.3.value")}),
         ({"powerInterval": 30}, {("nvidia-power-limit", f"{ENVIRONMENT}.4.value")}),
-        ({"powerLimits": {"rtx-3090": 250}}, {("nvidia-power-limit", f"{ENVIRONMENT}.5.value")}),
+        (
+            {"powerLimits": {"rtx-3090": 250}},
+            {("nvidia-power-limit", f"{ENVIRONMENT}.7.{key}") for key in ("name", "value")},
+        ),
         (
             {"devicePluginVersion": "v0.17.4"},
             {(name, f"{TEMPLATE}.spec.containers.0.image") for name in ("nvidia-device-plugin", "nvidia-power-limit")},
