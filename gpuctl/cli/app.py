@@ -13,6 +13,7 @@ from gpuctl.cli.plan import plan
 from gpuctl.cli.power import power
 from gpuctl.cli.render import render
 from gpuctl.cli.stacks import stacks
+from gpuctl.cli.status import status
 from gpuctl.cli.talos import talos
 from gpuctl.cli.verify import verify
 from gpuctl.settings import SettingsError
@@ -28,6 +29,7 @@ Shares the NVIDIA GPUs of a Talos cluster, at a power limit, and proves it.
 gpuctl capacity --stack lab           the figures that the cluster must show
 gpuctl talos patch --stack lab        what its nodes' Talos configuration needs
 gpuctl verify --stack lab --wait 5m   whether the cluster is what it must be
+gpuctl doctor --stack lab             why it is not, and what mends it
 
 A stack is config/Pulumi.NAME.yaml, or the file that PULUMI_OPTION_CONFIG_FILE names, as for pulumi itself.
 """
@@ -40,6 +42,7 @@ app.command(rich_help_panel=_BEFORE)(plan)
 app.command(rich_help_panel=_BEFORE)(render)
 app.add_typer(talos, name="talos", rich_help_panel=_BEFORE)
 app.command(rich_help_panel=_AFTER)(verify)
+app.command(rich_help_panel=_AFTER)(status)
 app.add_typer(power, name="power", rich_help_panel=_AFTER)
 app.command(rich_help_panel=_AFTER)(doctor)
 

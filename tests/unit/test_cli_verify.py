@@ -228,6 +228,18 @@ def test_a_stream_that_takes_only_ascii_gets_ascii(form: str) -> None:
     assert (result.returncode, result.stderr, result.stdout.isascii()) == (3, "", True)
 
 
+def test_a_name_that_a_stream_cannot_print_is_no_traceback(tmp_path: Path) -> None:
+    path = tmp_path / "stack.yaml"
+    node = {"name": "gpu-1", "gpu": "rtx-3090", "count": 2}
+    path.write_text(
+        yaml.safe_dump(
+            {"config": {"gpu:context": "admin@k\N{LATIN SMALL LETTER O WITH DIAERESIS}ln", "gpu:nodes": [node]}}
+        )
+    )
+    result = _without_cluster("--stack", "x", PYTHONIOENCODING="ascii", PULUMI_OPTION_CONFIG_FILE=str(path))
+    assert (result.returncode, result.stderr, "context admin@k?ln" in result.stdout) == (3, "", True)
+
+
 def test_no_line_is_broken_on_a_narrow_screen() -> None:
     narrow, wide = (_without_cluster("--stack", "lab", COLUMNS=columns).stdout for columns in ("40", "200"))
     assert len(narrow.splitlines()) == len(wide.splitlines())
