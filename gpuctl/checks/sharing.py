@@ -48,7 +48,7 @@ def every_free_slice_runs_a_pod(context: Context) -> Iterator[Result]:
                 f"{node.name}: {len(run)} of {len(pods)} pods run; {broken.name}: {broken.problem}", describe, node.name
             )
         elif pods:
-            others = f"; {node.busy} more are taken by other pods" if node.busy else ""
+            others = f"; other pods hold {node.busy}" if node.busy else ""
             yield passed(f"{node.name}: {counted(len(run), 'pod')} in {len(run)} free slices{others}", node.name)
 
 

@@ -116,7 +116,7 @@ def test_slices_in_use_are_left_alone_and_counted(proven: Bed) -> None:
     code, results = _prove(proven, "--node", "gpu-1")
     facts = [result["fact"] for found in results.values() for result in found]
     assert code == 0
-    assert "gpu-1: 5 pods in 5 free slices; 3 more are taken by other pods" in facts
+    assert "gpu-1: 5 pods in 5 free slices; other pods hold 3" in facts
     assert "gpu-1: 2 GPUs serve 4 + 4 pods at once, 3 of them of others" in facts
     assert {name: pod["metadata"]["uid"] for name, pod in proven.pods().items()} == before
     assert set(proven.phases().values()) == {"Running"}

@@ -96,7 +96,7 @@ def test_a_gpu_that_serves_others_too_is_counted_with_them(cluster: SharingClust
     report, _ = _report(cluster, settings)
     assert _told(report) == {}
     facts = [result.fact for entry in report.entries for result in entry.results]
-    assert "gpu-1: 5 pods in 5 free slices; 3 more are taken by other pods" in facts
+    assert "gpu-1: 5 pods in 5 free slices; other pods hold 3" in facts
     assert "gpu-1: 2 GPUs serve 4 + 4 pods at once, 3 of them of others" in facts
 
 
