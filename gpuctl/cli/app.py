@@ -27,7 +27,7 @@ Shares the NVIDIA GPUs of a Talos cluster, at a power limit, and proves it.
 `pulumi up` makes a cluster what its stack file says; gpuctl says what that will be, and whether it is.
 
 gpuctl capacity --stack lab           the figures that the cluster must show
-gpuctl talos patch --stack lab        what its nodes' Talos configuration needs
+gpuctl talos patch --stack lab        the Talos patches that its nodes need
 gpuctl verify --stack lab --wait 5m   whether the cluster is what it must be
 gpuctl doctor --stack lab             why it is not, and what mends it
 

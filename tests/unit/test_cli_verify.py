@@ -226,6 +226,7 @@ def test_colour_is_for_terminals_and_not_with_no_color() -> None:
 def test_a_stream_that_takes_only_ascii_gets_ascii(form: str) -> None:
     result = _without_cluster("--stack", "lab", "-o", form, PYTHONIOENCODING="ascii")
     assert (result.returncode, result.stderr, result.stdout.isascii()) == (3, "", True)
+    assert "?" not in result.stdout, "marks have others in ASCII"
 
 
 def test_a_name_that_a_stream_cannot_print_is_no_traceback(tmp_path: Path) -> None:
