@@ -117,5 +117,6 @@ class Screen:
 
 
 def _real(command: tuple[str, ...]) -> list[str]:
-    """`python` is the one that runs this, whatever PATH says."""
-    return [sys.executable if word == "python" else word for word in command]
+    """`python` is the one that runs this, and `gpuctl` this checkout's, whatever PATH says."""
+    own = {"python": [sys.executable], "gpuctl": [sys.executable, "-m", "gpuctl"]}
+    return [*own.get(command[0], command[:1]), *command[1:]]

@@ -17,6 +17,7 @@ _SECONDS = 120
 _STACK = "demo"
 _STACK_FILE = CONFIG / f"Pulumi.{_STACK}.yaml"
 _UP = ("pulumi", "up", "--yes", "--skip-preview", "--suppress-outputs", "--suppress-progress", "--stack", _STACK)
+_VERIFY = ("gpuctl", "verify", "--sharing", "--cuda-image", "", "--stack", _STACK)
 _REMOVE_PODS = ("kubectl", "delete", "--ignore-not-found", "-f", "demo/pods.yaml")
 _DRIFT = "from testbed.cluster import Cluster; Cluster('{name}').nodes['{node}'].gpus[0].drift(350)"
 
@@ -58,6 +59,7 @@ class Story:
             self._change_slices()
             self._show_capacity(MORE_SLICES)
             self._show_that_nobody_waits(waiting)
+            self._verify()
         self._suggest(real=problem is None)
 
     def remove_pods(self) -> None:
@@ -156,6 +158,13 @@ class Story:
             {"running": PODS, "restarts": 0, f"{waiting} runs": True},
             _SECONDS,
         )
+
+    def _verify(self) -> None:
+        """The product's own judgement of all of it; the pods that are there stay."""
+        screen = self._screen
+        screen.title("What gpuctl says: every setting is in force, and pods do share the GPUs")
+        screen.say("The proof makes pods in the slices that are free. Simulated GPUs run no CUDA program.")
+        screen.run(*_VERIFY)
 
     def _show_configuration(self, slices: int) -> None:
         """What can be seen where no container runs."""

@@ -57,6 +57,12 @@ def test_a_command_is_shown_before_its_output(capfd: pytest.CaptureFixture[str])
     assert capfd.readouterr().out == "$ echo 'two words'\ntwo words\n"
 
 
+def test_gpuctl_is_that_of_this_checkout(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    Screen().run("gpuctl", "--version")
+    assert capfd.readouterr().out.startswith("$ gpuctl --version\ngpuctl ")
+
+
 def test_a_figure_that_is_not_as_expected_is_told_with_both(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(DemoError, match=r"(?s)eight: not within 0 s.*expected: 8.*seen: +7"):
         Screen().until("eight", ("echo", "7"), lambda output: int(output), 8, 0)

@@ -56,3 +56,9 @@ def test_pulumi_is_seen_at_work(shown: str) -> None:
     assert shown.count("$ pulumi up --yes") == 2
     assert "+ 17 created" in shown
     assert "~ 2 updated" in shown
+
+
+def test_in_the_end_gpuctl_finds_everything_in_force_and_the_gpus_shared(shown: str) -> None:
+    assert "$ gpuctl verify --sharing --cuda-image '' --stack demo" in shown
+    assert "gpu-1: 2 GPUs serve 6 + 6 pods at once, 9 of them of others" in shown
+    assert re.search(r'^\d+ passed, \d+ skipped in [\d.]+ s: cluster "demo" is ready$', shown, re.MULTILINE)
