@@ -20,13 +20,10 @@ def daemon_set(
     volumes: list[dict[str, Any]],
     *,
     placement: dict[str, Any],
-    rolling_update: dict[str, Any],
+    rollout: dict[str, Any],
     profile: str = DEFAULT,
 ) -> Manifest:
     """A DaemonSet on GPU nodes.
-
-    A pod counts as available five seconds after its probes succeed: a configuration on which it exits stops at the
-    first node instead of taking every node down, which device plugin v0.18.2 did without both.
 
     Args:
         settings: of the cluster.
@@ -35,7 +32,7 @@ def daemon_set(
         container: name, env, probes and mounts; image and the rest come from here.
         volumes: of the pod.
         placement: which nodes it runs on, as fields of the pod's specification.
-        rolling_update: how a change comes to the nodes.
+        rollout: how a change comes to the nodes, as fields of the DaemonSet's specification.
         profile: whose nodes these are; its name is part of the DaemonSet's.
     """
     return {
@@ -48,8 +45,7 @@ def daemon_set(
         },
         "spec": {
             "selector": {"matchLabels": selector(component, profile)},
-            "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": rolling_update},
-            "minReadySeconds": 5,
+            **rollout,
             "template": {
                 "metadata": {
                     "labels": labels(component, profile),

@@ -10,6 +10,12 @@ from gpuctl.settings import Settings
 
 NAME = "nvidia-device-plugin"
 
+_NODE_BY_NODE = {
+    "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}},
+    "minReadySeconds": 5,
+}
+"""A pod counts as available five seconds after its probes succeed: a configuration on which it exits stops at the first
+node instead of taking every node down, which v0.18.2 did without both."""
 _SOCKETS = "/var/lib/kubelet/device-plugins"
 """Fixed in the plugin and the kubelet."""
 
@@ -52,7 +58,7 @@ def daemon_set(settings: Settings, profile: Profile) -> Manifest:
         container,
         volumes,
         placement={"nodeSelector": node_labels(profile.name)},
-        rolling_update={"maxUnavailable": 1},
+        rollout=_NODE_BY_NODE,
         profile=profile.name,
     )
 

@@ -19,6 +19,11 @@ AGENT = Path(__file__).with_name("power_limit_agent")
 _STATE = "/run/gpu-power-limit"
 _NODE_STATE = "/var/lib/kubelet/plugins/gpu-power-limit"
 """On Talos too the kubelet, which must make it, sees this folder; it outlives pods and reboots."""
+_BESIDE_THE_OLD_POD = {
+    "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "100%", "maxUnavailable": 0}}
+}
+"""Without minReadySeconds: Kubernetes' controller waits for them by the oldest pod of a node, so nothing tells it when
+those of the new pod are over, and the update stands still (seen with 1.36)."""
 _LABELLED: dict[str, Any] = {"matchExpressions": [{"key": PROFILE_LABEL, "operator": "Exists"}]}
 _LABELLED_BY_THE_STACK = {
     "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [_LABELLED]}}
@@ -85,7 +90,7 @@ def daemon_set(settings: Settings) -> Manifest:
         container,
         volumes,
         placement={"nodeSelector": {PRESENT_LABEL: "true"}, "affinity": _LABELLED_BY_THE_STACK},
-        rolling_update={"maxSurge": "100%", "maxUnavailable": 0},
+        rollout=_BESIDE_THE_OLD_POD,
     )
 
 
