@@ -7,16 +7,7 @@ from typing import Annotated, cast
 import typer
 
 from gpuctl import __version__
-from gpuctl.cli.capacity import capacity
-from gpuctl.cli.doctor import doctor
-from gpuctl.cli.plan import plan
-from gpuctl.cli.power import power
-from gpuctl.cli.render import render
-from gpuctl.cli.stacks import stacks
-from gpuctl.cli.status import status
-from gpuctl.cli.talos import talos
-from gpuctl.cli.verify import verify
-from gpuctl.settings import SettingsError
+from gpuctl.cli.verbs import group_of
 
 MISTAKE = 2
 """Exit code of a usage or configuration error."""
@@ -35,16 +26,11 @@ A stack is config/Pulumi.NAME.yaml, or the file that PULUMI_OPTION_CONFIG_FILE n
 """
 _BEFORE, _AFTER = "What a cluster must be (from the stack file alone)", "What a cluster is (asks the cluster)"
 
-app = typer.Typer(help=_HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-app.command(rich_help_panel=_BEFORE)(capacity)
-app.command(rich_help_panel=_BEFORE)(stacks)
-app.command(rich_help_panel=_BEFORE)(plan)
-app.command(rich_help_panel=_BEFORE)(render)
-app.add_typer(talos, name="talos", rich_help_panel=_BEFORE)
-app.command(rich_help_panel=_AFTER)(verify)
-app.command(rich_help_panel=_AFTER)(status)
-app.add_typer(power, name="power", rich_help_panel=_AFTER)
-app.command(rich_help_panel=_AFTER)(doctor)
+_VERBS = group_of(
+    {_BEFORE: ("capacity", "stacks", "plan", "render", "talos"), _AFTER: ("verify", "status", "power", "doctor")}
+)
+
+app = typer.Typer(cls=_VERBS, help=_HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
 def _print_version(wanted: bool) -> None:
@@ -66,6 +52,10 @@ def main() -> None:
     cast("TextIOWrapper", sys.stdout).reconfigure(errors="replace")  # a log line it cannot print is no reason to fail
     try:
         app()
-    except SettingsError as error:
+    except Exception as error:
+        from gpuctl.settings import SettingsError
+
+        if not isinstance(error, SettingsError):
+            raise
         print(f"gpuctl: error: {error}", file=sys.stderr)
         sys.exit(MISTAKE)
