@@ -2,9 +2,9 @@
 
 import io
 import sys
-import time
 from collections.abc import Callable
 from datetime import timedelta
+from typing import ClassVar
 
 import pytest
 import typer
@@ -14,32 +14,52 @@ from gpuctl.cli.options import duration
 from gpuctl.cli.progress import progress
 
 
-def _poll(text: Callable[[], str]) -> str:
-    """The first text that is not empty, within a minute."""
-    for _ in range(600):
-        if found := text():
-            return found
-        time.sleep(0.1)
-    return ""
-
-
 class _Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
 
 
-def test_what_is_quick_is_not_told(capsys: pytest.CaptureFixture[str]) -> None:
+class _Timer:
+    """Goes off when a test says that it is time."""
+
+    running: ClassVar[list["_Timer"]] = []
+
+    def __init__(self, _: float, function: Callable[..., None], arguments: list[str]) -> None:
+        self._function, self._arguments = function, arguments
+
+    def start(self) -> None:
+        self.running.append(self)
+
+    def cancel(self) -> None:
+        self.running.remove(self)
+
+    @classmethod
+    def time_is_up(cls) -> None:
+        for timer in cls.running:
+            timer._function(*timer._arguments)
+
+
+@pytest.fixture
+def timers(monkeypatch: pytest.MonkeyPatch) -> type[_Timer]:
+    monkeypatch.setattr(_Timer, "running", [])
+    monkeypatch.setattr(module, "Timer", _Timer)
+    return _Timer
+
+
+def test_only_what_takes_long_is_told(timers: type[_Timer], capsys: pytest.CaptureFixture[str]) -> None:
     with progress() as tell:
         tell("lab", "the nodes: they are there")
+        tell("prod", "the nodes: they are there")
         tell("lab", "the nodes: they are Ready")
-    assert capsys.readouterr().err == ""
+        timers.time_is_up()
+    assert capsys.readouterr().err == "prod: the nodes: they are there\nlab: the nodes: they are Ready\n"
 
 
-def test_what_takes_long_is_told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_LONG_SECONDS", 0)
+def test_nothing_is_told_after_the_end(timers: type[_Timer], capsys: pytest.CaptureFixture[str]) -> None:
     with progress() as tell:
         tell("lab", "the nodes: they are there")
-        assert _poll(lambda: capsys.readouterr().err) == "lab: the nodes: they are there\n"
+    timers.time_is_up()
+    assert capsys.readouterr().err == ""
 
 
 def test_every_reason_to_wait_is_told_at_once_and_stays(capsys: pytest.CaptureFixture[str]) -> None:
