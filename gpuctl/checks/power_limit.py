@@ -7,6 +7,7 @@ from gpuctl.checks.agent_reports import AgentReport, agent_reports
 from gpuctl.checks.context import Context
 from gpuctl.checks.daemon_pods import name_on, trouble
 from gpuctl.checks.model import Category, Guide, Result, check, failed, passed, skipped
+from gpuctl.checks.serving import reboot
 from gpuctl.checks.wording import counted, listed
 from gpuctl.desired.limits import limits
 from gpuctl.desired.power_limit import NAME as AGENT
@@ -78,14 +79,12 @@ def every_gpu_answers(context: Context) -> Iterator[Result]:
             continue
         lost = [fault.gpu for fault in report.faults if fault.name == "lost" and fault.gpu]
         failures = [fault for fault in report.faults if fault.name in ("query_failed", "no_nvidia_smi")]
-        cause = "the stack file's count is too low" if there > node.count else ""
+        cause, remedy = "the stack file's count is too low" if there > node.count else "", _ask(context, node)
         if failures:
             cause = f"nvidia-smi says: {failures[0].fields.get('message', 'it is not there')}"
         if lost:
-            cause = f"lost since the agent started: {listed(lost)}"
-        yield failed(
-            f"{node.name}: {there} of {counted(node.count, 'GPU')} answer", _ask(context, node), node.name, cause
-        )
+            cause, remedy = f"lost since the agent started: {listed(lost)}", reboot(context, node)
+        yield failed(f"{node.name}: {there} of {counted(node.count, 'GPU')} answer", remedy, node.name, cause)
     yield from _silent(context)
 
 

@@ -67,6 +67,12 @@ def out_of_service(context: Context, node: GpuNode) -> Trouble:
     return Trouble(f"{cause}; {_pods(found)}", _remedy(context, node, found))
 
 
+def reboot(context: Context, node: GpuNode) -> str:
+    """The commands that reboot a node once its pods are elsewhere."""
+    drain = context.kubectl("drain", node.name, "--ignore-daemonsets", "--delete-emptydir-data")
+    return f"{drain} && talosctl -n {node.address or node.name} reboot"
+
+
 def _pods(found: Sickness) -> str:
     named = listed([f"{pod.namespace}/{pod.name}" for pod in found.pods])
     if found.pods:
@@ -79,8 +85,7 @@ def _pods(found: Sickness) -> str:
 def _remedy(context: Context, node: GpuNode, found: Sickness) -> str:
     """A restart of the plugin brings even a GPU back that is still bad."""
     if any(sick.needs_reset for sick in found.gpus):
-        drain = context.kubectl("drain", node.name, "--ignore-daemonsets", "--delete-emptydir-data")
-        return f"{drain} && talosctl -n {node.address or node.name} reboot"
+        return reboot(context, node)
     which = ("-l", f"app.kubernetes.io/name={PLUGIN}", "--field-selector", f"spec.nodeName={node.name}")
     return context.kubectl("delete", "pod", "-n", context.settings.namespace, *which)
 

@@ -289,6 +289,7 @@ def test_a_lost_gpu_explains_an_unready_agent_and_a_node_without_slices() -> Non
     reports(fake, "gpu-1", [kept, error("missing expected=2 found=1")], faults)
     fake.objects["DaemonSet", "gpu-device-plugin", "nvidia-power-limit"]["status"]["numberReady"] = 1
     set_status(fake, "gpu-1", allocatable=0)
+    runs(fake, f"{PLUGIN}-gpu-1", "Unable to determine the device handle for GPU0: GPU is lost", 15)
     fake.logs[f"{PLUGIN}-gpu-1"] = ["Error waiting for event: GPU is lost; Marking all devices as unhealthy"]
     (found,) = diagnose(run(selected(deep=True), context_of(fake), lambda _: None))
     assert (found.check.id, found.cause) == ("PWR002", f"lost since the agent started: {lost}")

@@ -198,6 +198,7 @@ def test_a_gpu_that_was_lost_is_named() -> None:
         "gpu-1: 1 of 2 GPUs answer",
         f"lost since the agent started: {SECOND}",
     )
+    assert found.remedy.endswith(" && talosctl -n gpu-1 reboot")
 
 
 def test_more_gpus_than_declared_are_a_wrong_count() -> None:

@@ -49,13 +49,19 @@ def test_two_versions_of_a_driver_are_told_apart_from_other_failures() -> None:
 
 @pytest.mark.parametrize(
     ("code", "words"),
-    [(9, "driver is not loaded"), (15, "fallen off the bus"), (127, "mounted no nvidia-smi"), (3, "")],
+    [(9, "driver is not loaded"), (127, "mounted no nvidia-smi"), (3, "")],
 )
 def test_the_exit_code_of_nvidia_smi_tells_the_cause(code: int, words: str) -> None:
     found = first(runtime.driver_answers, cluster(own=Executed("", "no luck\n", code)))
     assert found.fact == f"nvidia-smi on gpu-1 ends with {code}: no luck"
     assert words in found.cause
     assert bool(found.cause) == bool(words)
+
+
+def test_a_driver_that_has_lost_a_gpu_works() -> None:
+    """Which one it is, and that it is gone, is for the checks of GPUs to say."""
+    found = first(runtime.driver_answers, cluster(own=Executed("GPU is lost\n", "", 15)))
+    assert (found.outcome, found.fact) == (Outcome.PASS, "the driver on gpu-1 answers that a GPU is lost")
 
 
 def test_a_plugin_that_does_not_run_cannot_be_asked() -> None:

@@ -53,7 +53,8 @@ def uninvited(fake: FakeCluster, runtime_class: str | None = None, **env: str) -
 @pytest.mark.parametrize("check", workloads.CHECKS, ids=lambda check: check.id)
 def test_a_healthy_cluster_with_a_pod_on_a_slice_passes(check: Check) -> None:
     fake = cluster()
-    fake.add_pod("trainer", "gpu-1", "default", **{GPU: 1})
+    pod = fake.add_pod("trainer", "gpu-1", "default", **{GPU: 1})
+    pod["spec"]["runtimeClassName"] = "nvidia"
     assert only(check, fake).outcome is Outcome.PASS
 
 
