@@ -126,6 +126,16 @@ def _power(before: Desired, after: Desired) -> Iterator[Consequence]:
     yield Consequence("note", f"All GPUs together may draw {known[0]} → {known[1]}.")
 
 
+def _circuits(before: Desired, after: Desired) -> Iterator[Consequence]:
+    """More than a circuit carries is refused with the settings; this tells how much is left."""
+    was = {circuit.name: circuit.used_watts for circuit in before.settings.circuits}
+    for circuit in after.settings.circuits:
+        old, new = was.get(circuit.name), circuit.used_watts
+        if new is not None and new != old:
+            text = f"{old} → {new} W" if old is not None else f"{new} W"
+            yield Consequence("note", f"The circuit of {circuit.name} carries {text} of its {circuit.allowed_watts} W.")
+
+
 def _talos(before: Desired, after: Desired) -> Iterator[Consequence]:
     """An installer image takes an upgrade; the rest of a patch is applied to a running node."""
     was, will_be = before.patches, after.patches
@@ -189,5 +199,6 @@ _RULES: tuple[Callable[[Desired, Desired], Iterator[Consequence]], ...] = (
     _other_namespace,
     _restarts,
     _power,
+    _circuits,
     _talos,
 )

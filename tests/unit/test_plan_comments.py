@@ -54,6 +54,7 @@ CHANGES: dict[str, Callable[[Config], Config | None]] = {
     "a lower limit": _keys(powerLimit=250),
     "a limit of one model": _keys(powerLimits={"rtx-4090": 400}),
     "limits no longer held": _keys(powerManagement=False),
+    "a circuit": _keys(circuitWatts=2000),
     "another Talos": _keys(talosVersion="v1.13.8"),
     "a profile split": _node(1, slices=8),
     "another name of the slices": _keys(renameByDefault=True),
@@ -112,6 +113,12 @@ def test_a_stack_that_had_mistakes_is_told_without_a_comparison() -> None:
     assert "12 schedulable nvidia.com/gpu on lab, whose base cannot be read" in comment
     assert "gpu:slices" in comment
     assert "<details>" not in comment
+
+
+def test_the_load_of_a_circuit_is_told_with_what_it_carries() -> None:
+    before = LAB | {"gpu:circuitWatts": 2000}
+    comment = markdown([_plan(before, before | {"gpu:powerLimit": 250})], "main", "HEAD")
+    assert "The circuit of gpu-1, gpu-2 carries 1200 → 1050 W of its 2000 W." in comment
 
 
 def test_several_stacks_share_one_comment() -> None:
