@@ -7,6 +7,7 @@ import pytest
 from msgspec.structs import replace
 from syrupy.assertion import SnapshotAssertion
 
+from gpuctl.checks import stack_file
 from gpuctl.checks.context import Context
 from gpuctl.checks.model import Outcome
 from gpuctl.checks.report import Report
@@ -54,7 +55,7 @@ def _report(
     prove = Proof(Request(cuda_image=cuda_image), lambda _: None, Stop(cluster.clock))
     record = see(prove(cluster, settings))
     context = Context("lab", lambda: settings, lambda _: cluster, FakePrograms(), lambda _, __: record)
-    return run(CHECKS, context, lambda _: None), record
+    return run((*stack_file.CHECKS, *CHECKS), context, lambda _: None), record
 
 
 def _without_hashes(record: Record) -> Record:
@@ -95,6 +96,13 @@ def test_a_sick_slice_is_found(cluster: SharingCluster, settings: Settings) -> N
     cluster.node_objects["gpu-1"]["status"]["allocatable"]["nvidia.com/gpu"] = "7"
     report, _ = _report(cluster, settings)
     assert _told(report) == {"SHR002": ["fail: gpu-1: 2 GPUs serve 4 + 3 pods; the stack says 2 GPUs with 4 each"]}
+
+
+def test_a_gpu_that_serves_nobody_is_found(cluster: SharingCluster, settings: Settings) -> None:
+    del cluster.gpus["gpu-1"]["GPU-1b"]
+    cluster.node_objects["gpu-1"]["status"]["allocatable"]["nvidia.com/gpu"] = "4"
+    report, _ = _report(cluster, settings)
+    assert _told(report) == {"SHR002": ["fail: gpu-1: 1 GPU serves 4 pods; the stack says 2 GPUs with 4 each"]}
 
 
 def test_a_gpu_that_serves_others_too_is_counted_with_them(cluster: SharingCluster, settings: Settings) -> None:

@@ -11,7 +11,8 @@ import pytest
 from gpuctl.cluster import Pod
 from gpuctl.desired.capacity import RESOURCE
 from gpuctl.sharing import manifests
-from gpuctl.sharing.observing import pod_run
+from gpuctl.sharing.observing import cuda_run, pod_run
+from gpuctl.sharing.record import Gpu, PodRun
 
 SCRIPT = Path(manifests.__file__).with_name("pod.sh")
 UUID = "GPU-dc0c82b9-9f8d-5ade-9c8d-46216b68816b"
@@ -51,6 +52,25 @@ def test_the_scheduler_places_a_pod_and_takes_nothing_away_for_it(pod: dict[str,
     assert pod["spec"]["priorityClassName"] == "proof"
     priority = manifests.priority_class("proof")
     assert (priority["value"] < -10, priority["preemptionPolicy"]) == (True, "Never")
+
+
+def test_what_the_image_of_the_device_plugin_asks_for_is_taken_back() -> None:
+    """It sets NVIDIA_VISIBLE_DEVICES to `all`, by which a pod without a request would see every GPU."""
+    assert PODS["looking"]["spec"]["containers"][0]["env"] == [{"name": "NVIDIA_VISIBLE_DEVICES", "value": ""}]
+
+
+def test_the_gpu_of_a_pod_is_the_kubelets_word_then_the_plugins_then_what_it_sees() -> None:
+    seen = (Gpu("GPU-3", "", ""),)
+    assert PodRun("a", "n", device="GPU-1::0", visible="GPU-2", sees=seen).uuid == "GPU-1"
+    assert PodRun("a", "n", visible="GPU-2", sees=seen).uuid == "GPU-2"
+    assert PodRun("a", "n", visible="void", sees=seen).uuid == "GPU-3"
+    assert PodRun("a", "n", sees=seen * 2).uuid == ""
+
+
+@pytest.mark.parametrize(("phase", "passed"), [("Succeeded", True), ("Failed", False)])
+def test_a_cuda_program_has_passed_when_it_says_so_and_ends_well(phase: str, passed: bool) -> None:
+    pod = msgspec.convert({"metadata": {"name": "cuda-1"}, "status": {"phase": phase}}, Pod)
+    assert cuda_run(pod, ["Test PASSED", "Done"]).passed is passed
 
 
 def _smi(folder: Path, text: str, code: int = 0) -> None:

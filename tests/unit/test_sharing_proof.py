@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gpuctl.cluster import AccessDeniedError, ClusterError, UnreachableError
+from gpuctl.cluster import AccessDeniedError, ClusterError, Manifest, UnreachableError
 from gpuctl.desired.capacity import RESOURCE
 from gpuctl.settings import Settings
 from gpuctl.sharing import crew, place, proof
@@ -74,6 +74,21 @@ def test_one_pod_more_waits_for_a_slice_in_the_schedulers_own_words(
     assert extra.seconds >= 5
 
 
+def test_the_pod_more_is_gone_before_a_slice_becomes_free(
+    cluster: SharingCluster, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply, there = cluster.apply, list[bool]()
+
+    def watched(manifest: Manifest) -> None:
+        if manifest["kind"] == "Pod":
+            there.append("one-more" in cluster.pod_objects)
+        apply(manifest)
+
+    monkeypatch.setattr(cluster, "apply", watched)
+    _prove(cluster, settings)
+    assert there == [False] * 12
+
+
 def test_a_pod_without_a_request_looks_on_every_node(cluster: SharingCluster, settings: Settings) -> None:
     record = _prove(cluster, settings)
     assert [(pod.node, pod.visible, pod.sees, pod.device_files) for pod in record.without] == [
@@ -100,6 +115,12 @@ def test_without_its_image_no_cuda_program_runs_and_the_reason_is_kept(
     record = _prove(cluster, settings, cuda_image="registry.example/cuda")
     assert record.cuda == ()
     assert record.cuda_skipped == "registry.example/cuda cannot be had on gpu-1: ImagePullBackOff: no such host"
+
+
+def test_a_slice_whose_pod_does_not_end_gets_no_cuda_program(cluster: SharingCluster, settings: Settings) -> None:
+    cluster.deaf = {"share-2"}
+    record = _prove(cluster, settings)
+    assert ([pod.name for pod in record.pods if not pod.finished], len(record.cuda)) == (["share-2"], 11)
 
 
 def test_no_cuda_program_runs_unless_it_is_asked_for(cluster: SharingCluster, settings: Settings) -> None:
@@ -132,6 +153,12 @@ def test_slices_of_others_are_left_alone_and_counted_where_the_kubelet_names_the
     assert (record.nodes[0].free, len(record.pods_on("gpu-1"))) == (5, 5)
     assert record.tally(record.nodes[0]) == {"GPU-1a": 4, "GPU-1b": 4}
     assert "other-GPU-1a" in cluster.pod_objects
+
+
+def test_a_pod_that_is_over_takes_no_slice(cluster: SharingCluster, settings: Settings) -> None:
+    cluster.take("gpu-1", "GPU-1a", 3)
+    cluster.pod_objects["other-GPU-1a"]["status"]["phase"] = "Succeeded"
+    assert _prove(cluster, settings).nodes[0].free == 8
 
 
 def test_of_whom_the_kubelet_does_not_name_the_gpu_nothing_is_known(
