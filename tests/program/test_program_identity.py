@@ -1,5 +1,6 @@
 """The stack says which cluster it was deployed to, so that another one of the same name is not taken for it."""
 
+import asyncio
 import json
 import runpy
 
@@ -44,7 +45,12 @@ def test_a_preview_without_the_cluster_does_not_claim_to_know_it(monkeypatch: py
         raise ClusterError("it cannot be reached")
 
     monkeypatch.setattr(program, "connect", unreachable)
-    assert isinstance(_run(preview=True).outputs["clusterUid"], pulumi.Output)
+    output: pulumi.Output[str] = _run(preview=True).outputs["clusterUid"]
+
+    async def is_known() -> bool:
+        return await output.is_known()
+
+    assert not asyncio.run(is_known())
 
 
 def test_what_is_no_kubernetes_cluster_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
