@@ -1,0 +1,96 @@
+"""`gpuctl verify --sharing`: what it writes, and what its page says it needs."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+from gpuctl.checks import runner
+from gpuctl.cli import running
+from gpuctl.cli.app import app
+from gpuctl.cluster.kinds import api_of
+from gpuctl.settings import read_stack
+from gpuctl.sharing import crew, place, proof
+from gpuctl.sharing.place import NEEDED
+from tests.fixtures.checks import FakePrograms
+from tests.fixtures.sharing_cluster import SharingCluster, Stop, sharing_cluster
+from tests.fixtures.stack_files import ROOT
+
+PAGE = (ROOT / "docs" / "sharing.md").read_text()
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> SharingCluster:
+    """The cluster of stack `lab`; sleeping takes no time."""
+    made = sharing_cluster(read_stack("lab"))
+    for module in (crew, place, proof, runner):
+        monkeypatch.setattr(module, "time", made.clock)
+
+    def connect(*_: object) -> SharingCluster:
+        return made
+
+    def stop() -> Stop:
+        return Stop(made.clock)
+
+    monkeypatch.setattr(running, "connect", connect)
+    monkeypatch.setattr(running, "InstalledPrograms", FakePrograms)
+    monkeypatch.setattr(running, "Event", stop)
+    return made
+
+
+def _verify(*arguments: str | Path) -> Result:
+    command = ["verify", "--stack", "lab", "--check", "sharing", *map(str, arguments)]
+    return CliRunner().invoke(app, command, env={"COLUMNS": "200"})
+
+
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [("seen", ["seen.json", "seen.md"]), ("seen.json", ["seen.json"]), ("seen.md", ["seen.md"])],
+)
+def test_the_evidence_is_written_in_the_forms_that_its_name_says(
+    cluster: SharingCluster, tmp_path: Path, name: str, files: list[str]
+) -> None:
+    result = _verify("--sharing", "--evidence", tmp_path / name)
+    assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == files
+    for path in tmp_path.iterdir():
+        text = path.read_text()
+        assert json.loads(text)["proofs"][0]["holds"] if path.suffix == ".json" else "every statement holds" in text
+    assert "create" in cluster.calls
+
+
+def test_there_is_no_evidence_of_a_proof_that_did_not_run(cluster: SharingCluster, tmp_path: Path) -> None:
+    cluster.forbidden = {"delete Namespace"}
+    result = _verify("--sharing", "--evidence", tmp_path / "seen")
+    assert "the proof of stack lab did not run" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_evidence_without_a_proof_is_a_mistake(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["verify", "--stack", "lab", "--evidence", str(tmp_path / "seen")])
+    assert (result.exit_code, "--sharing" in result.stderr) == (2, True)
+
+
+def test_evidence_that_cannot_be_written_is_told(cluster: SharingCluster, tmp_path: Path) -> None:
+    result = _verify("--sharing", "--evidence", tmp_path / "nowhere" / "seen")
+    assert (result.exit_code, "cannot be written" in result.stderr) == (2, True)
+    assert "create" in cluster.calls
+
+
+def test_the_rights_on_the_page_are_those_that_are_asked_for() -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    granted = {
+        (verb, group, resource)
+        for rule in yaml.safe_load(text)["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    asked = {
+        (verb, api_of(kind)[0], "/".join(part for part in (api_of(kind)[2], subresource) if part))
+        for verb, kind, subresource in NEEDED
+    }
+    assert granted == asked
