@@ -194,8 +194,8 @@ class _LightkubeCluster:
     def log(
         self, pod: str, namespace: str, since_seconds: int | None = None, tail_lines: int | None = None
     ) -> Iterator[str]:
-        with self._answering():  # also while the lines come
-            yield from self._client.log(
+        with self._answering():
+            return self._client.log(
                 pod, namespace=namespace, since=since_seconds, tail_lines=tail_lines, newlines=False
             )
 

@@ -275,12 +275,20 @@ def test_a_command_in_a_pod_that_is_refused_is_told_like_any_other_request(
         cluster.execute("agent", "gpu", ["nvidia-smi"])
 
 
-def test_a_log_that_may_not_be_read_is_told_when_it_is_read(api_server: ApiServer, tmp_path: Path) -> None:
+def test_a_log_that_may_not_be_read_is_told(api_server: ApiServer, tmp_path: Path) -> None:
     path = "/api/v1/namespaces/gpu/pods/agent/log?timestamps=false&tailLines=9&follow=false"
     api_server.answer(path, _status(403, "Forbidden"), 403)
     cluster = connect("admin@lab", str(_kubeconfig(tmp_path / "lab", "admin@lab", server=api_server.url)))
     with pytest.raises(AccessDeniedError, match="the server says Forbidden"):
-        list(cluster.log("agent", "gpu", tail_lines=9))
+        cluster.log("agent", "gpu", tail_lines=9)
+
+
+def test_a_log_that_breaks_off_is_told(api_server: ApiServer, tmp_path: Path) -> None:
+    api_server.answer("/api/v1/namespaces/gpu/pods/agent/log?timestamps=false&follow=false", "one\ntwo\nth")
+    api_server.breaks_off = True
+    cluster = connect("admin@lab", str(_kubeconfig(tmp_path / "lab", "admin@lab", server=api_server.url)))
+    with pytest.raises(UnreachableError):
+        cluster.log("agent", "gpu")
 
 
 def test_a_pod_reaches_its_own_cluster_as_its_service_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

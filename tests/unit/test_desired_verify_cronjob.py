@@ -39,15 +39,17 @@ def test_the_stack_file_in_the_cluster_says_the_same(path: Path, tmp_path: Path)
     assert there.model_dump(exclude=left_out) == whole.model_dump(exclude=left_out)
 
 
-def test_no_secret_of_the_stack_file_comes_into_the_cluster() -> None:
+def test_no_secret_and_no_path_of_the_stack_file_comes_into_the_cluster() -> None:
     stack = settings(
+        kubeconfig="~/.kube/lab",
         talosApply=True,
         talosEndpoint="10.0.0.10",
         talosClientConfiguration="s3cret",
         talosMachineConfiguration="s3cret",
         talosVersion="v1.13.9",
     )
-    assert "s3cret" not in str(verify_cronjob(stack, "lab", _IMAGE))
+    text = _by_kind(stack)["ConfigMap/gpu-verify-stack"]["data"]["Pulumi.lab.yaml"]
+    assert yaml.safe_load(text)["config"].keys() == {"gpu:context", "gpu:nodes", "gpu:talosVersion"}
 
 
 def test_its_pod_is_one_that_pod_securitys_restricted_level_allows() -> None:

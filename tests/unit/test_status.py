@@ -85,8 +85,8 @@ def test_a_kubelet_that_does_not_tell_is_named_with_the_feature_gate() -> None:
 
 
 def test_without_agents_there_is_one_row_for_each_node_and_a_reason() -> None:
-    settings = settings_of(powerManagement=False)
-    fake = healthy(settings)
+    """Even where agents of an earlier state are left."""
+    settings, fake = settings_of(powerManagement=False), _cluster()
     _user(fake, "old", "gpu-1", slices=1)
     found = _status(fake, settings)
     assert [(row.node, row.gpu, row.used, row.slices) for row in found.rows] == [
