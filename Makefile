@@ -19,6 +19,14 @@ venv: .venv/ready  ## the Python environment in .venv, with the command gpuctl
 	.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
+.PHONY: policy
+policy: policy/.venv/ready  ## the policy pack's own Python environment, in policy/.venv
+
+policy/.venv/ready: policy/requirements.txt
+	python3 -m venv policy/.venv
+	policy/.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r policy/requirements.txt
+	@touch $@
+
 .PHONY: tools
 tools: venv  ## build Kubernetes, Pulumi and the device plugin for the test bed (about 20 minutes, once)
 	$(PYTHON) -m testbed tools
@@ -32,7 +40,7 @@ demo-down: venv  ## take the demo's cluster down
 	$(PYTHON) -m testbed down --name demo
 
 .PHONY: test
-test: venv  ## every test this machine can run; what is skipped says why
+test: venv policy  ## every test this machine can run; what is skipped says why
 	$(PYTHON) -m testbed tools >/dev/null || echo "The tests that need what cannot be built say so and are skipped."
 	.venv/bin/pytest -n 2 --dist loadgroup
 
@@ -60,11 +68,11 @@ format: venv  ## let ruff mend what it can
 	.venv/bin/ruff format .
 
 .PHONY: preview
-preview: venv  ## what `pulumi up` would change: make preview STACK=lab
+preview: venv policy  ## what `pulumi up` would change: make preview STACK=lab
 	$(named).github/scripts/pulumi.sh preview '$(STACK)'
 
 .PHONY: up
-up: venv  ## make a cluster what its stack file says, when you agree: make up STACK=lab
+up: venv policy  ## make a cluster what its stack file says, when you agree: make up STACK=lab
 	$(named).github/scripts/pulumi.sh up '$(STACK)'
 
 .PHONY: verify
@@ -78,7 +86,8 @@ generate: venv  ## write Pulumi.yaml, config/schema.json, two pages of docs and 
 	$(PYTHON) -m dashboard
 
 .PHONY: requirements
-requirements:  ## compile requirements*.txt from requirements*.in (needs uv)
+requirements:  ## compile every requirements*.txt from its .in (needs uv)
 	uv pip compile --quiet --generate-hashes --python-version 3.11 requirements.in -o requirements.txt
 	uv pip compile --quiet --generate-hashes --python-version 3.11 requirements-dev.in -o requirements-dev.txt
 	uv pip compile --quiet --no-deps --generate-hashes --python-version 3.11 requirements-talos.in -o requirements-talos.txt
+	uv pip compile --quiet --generate-hashes --python-version 3.11 policy/requirements.in -o policy/requirements.txt

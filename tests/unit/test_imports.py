@@ -7,7 +7,7 @@ import pytest
 
 from tests.fixtures.stack_files import ROOT
 
-OWN = ("gpuctl", "components", "dashboard", "testbed", "demo", "tests")
+OWN = ("gpuctl", "components", "dashboard", "policy", "testbed", "demo", "tests")
 MAY_IMPORT = {
     "gpuctl/settings": {"gpuctl.settings"},
     "gpuctl/desired": {"gpuctl.settings", "gpuctl.desired"},

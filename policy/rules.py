@@ -1,0 +1,236 @@
+"""The rules of the policy pack: what Pulumi is about to deploy in, one message for each violation out.
+
+They share config/gpus.yaml with the product and no code, so that a mistake of its code is not repeated here.
+They import no Pulumi: `__main__.py` hands them to the engine.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import yaml
+
+Properties = Mapping[str, Any]
+"""What a resource declares; of a Kubernetes object, the fields of its YAML."""
+
+PUBLISHED_IMAGE = "nvcr.io/nvidia/k8s-device-plugin"
+POWER_LIMIT = "nvidia-power-limit"
+"""The DaemonSet that sets power limits, and its container."""
+CAPABILITIES = {("DaemonSet", POWER_LIMIT, POWER_LIMIT): {"SYS_ADMIN"}}
+"""(kind, object, container) -> what it may have. The driver lets nobody else set a power limit."""
+LEAST_MEMORY_MIB = 1024
+"""Of a slice: a CUDA program takes several hundred MiB before it computes anything."""
+
+_DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
+_VERSION = re.compile(r"v\d+\.\d+\.\d+(-[\w.-]+)?")
+_OWN = ("app.kubernetes.io/part-of", "gpu-sharing")
+_POD_SECURITY = "pod-security.kubernetes.io"
+_LEVELS = ("restricted", "baseline", "privileged")
+_MODELS: list[dict[str, Any]] = list(
+    yaml.safe_load((Path(__file__).parents[1] / "config" / "gpus.yaml").read_text()).values()
+)
+
+
+class _Container(NamedTuple):
+    kind: str
+    owner: str
+    spec: Properties
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.kind, self.owner, self.spec.get("name", "")
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.owner}, container {self.spec.get('name')}"
+
+
+def images_are_pinned(resource: Properties) -> Iterator[str]:
+    """A digest always says the same image; of tags, only NVIDIA's version tags are never moved."""
+    for container in _containers(resource):
+        image: str = container.spec.get("image") or ""
+        name, _, tag = image.rpartition(":")
+        if not name or "/" in tag:  # the colon is before a port
+            name, tag = image, ""
+        if _DIGEST.search(image) or (name == PUBLISHED_IMAGE and _VERSION.fullmatch(tag)):
+            continue
+        what = f"has the tag {tag}" if tag else "has no tag, which means latest"
+        yield (
+            f"{container}: image {image!r} {what}, and may be another image tomorrow. Mend it: pulumi config "
+            f"set gpu:devicePluginImage {name or 'NAME'}@sha256:DIGEST, or {PUBLISHED_IMAGE} with a version"
+        )
+
+
+def containers_are_unprivileged(resource: Properties) -> Iterator[str]:
+    """A privileged container owns its node."""
+    for container in _containers(resource):
+        if _at(container.spec, "securityContext").get("privileged"):
+            yield (
+                f"{container}: privileged is true, which hands it the whole node. Mend it: remove "
+                "securityContext.privileged, and add the one capability that it needs"
+            )
+
+
+def capabilities_are_those_shipped(resource: Properties) -> Iterator[str]:
+    """Everything is dropped, and only the power limit's one capability added."""
+    for container in _containers(resource):
+        capabilities = _at(container.spec, "securityContext", "capabilities")
+        if "ALL" not in _names(_list(capabilities, "drop")):
+            yield (
+                f"{container}: keeps the capabilities that every container is born with. Mend it: "
+                'set securityContext.capabilities.drop to ["ALL"]'
+            )
+        for name in sorted(_names(_list(capabilities, "add")) - CAPABILITIES.get(container.key, set())):
+            yield (
+                f"{container}: adds the capability {name}; only SYS_ADMIN is needed, and only by DaemonSet "
+                f"{POWER_LIMIT}. Mend it: remove {name} from securityContext.capabilities.add"
+            )
+
+
+def power_limits_are_in_the_catalogue(resource: Properties) -> Iterator[str]:
+    """A limit for one model is in the range of that model; any other is one that at least some model takes."""
+    if (resource.get("kind"), _name(resource)) != ("DaemonSet", POWER_LIMIT):
+        return
+    for container in _containers(resource):
+        values: dict[str, str] = {each["name"]: each.get("value") or "" for each in _list(container.spec, "env")}
+        mend = "Mend it: pulumi config set gpu:powerLimit WATTS, or that of the node or model, or mend config/gpus.yaml"
+        every = values.get("POWER_LIMIT_WATTS", "")
+        if reason := _refused(every, ""):
+            yield f"{container}: POWER_LIMIT_WATTS is {every!r}, and {reason}. {mend}"
+        for line in values.get("POWER_LIMITS", "").splitlines():
+            _, watts, model = (*line.split(maxsplit=2), "", "", "")[:3]
+            if reason := _refused(watts, model):
+                yield f"{container}: POWER_LIMITS has {line!r}, and {reason}. {mend}"
+
+
+def namespaces_say_their_pod_security(resource: Properties) -> Iterator[str]:
+    """The level is stated, and `privileged` is for the namespace of the device plugin alone."""
+    if resource.get("kind") != "Namespace":
+        return
+    labels = _at(resource, "metadata", "labels")
+    key, value = _OWN
+    for mode in ("enforce", "warn", "audit"):
+        label = f"{_POD_SECURITY}/{mode}"
+        level = labels.get(label)
+        if level not in _LEVELS:
+            yield (
+                f"Namespace {_name(resource)}: label {label} is {level!r}, so the cluster's default decides which pods "
+                f"may run. Mend it: set it to one of {', '.join(_LEVELS)}"
+            )
+        elif level == "privileged" and labels.get(key) != value:
+            yield (
+                f"Namespace {_name(resource)}: label {label} is 'privileged', which only the stack's own namespace "
+                "needs, for the device plugin's folder and the power limit. Mend it: set it to baseline"
+            )
+
+
+def runtime_classes_exist(resources: Sequence[Properties]) -> Iterator[str]:
+    """A pod that names a RuntimeClass which is not there is never made, and its DaemonSet applies without an error."""
+    handlers = {_name(each): each.get("handler") for each in resources if each.get("kind") == "RuntimeClass"}
+    for resource in resources:
+        wanted = _pod(resource).get("runtimeClassName")
+        if wanted and not handlers.get(wanted):
+            yield (
+                f"{resource.get('kind')} {_name(resource)}: runtimeClassName is {wanted!r}, and the stack has no "
+                "RuntimeClass of that name with a handler, so its pods would never start. Mend it: declare it"
+            )
+
+
+def slices_leave_memory(resources: Sequence[Properties]) -> Iterator[str]:
+    """From the stack's own figures: the ConfigMap with the slices does not know which GPUs they are cut from."""
+    for resource in resources:
+        for node, mebibytes in _at(resource, "memoryPerSliceMiB").items():
+            if mebibytes is not None and mebibytes < LEAST_MEMORY_MIB:
+                yield (
+                    f"node {node}: a slice has {mebibytes:.0f} MiB of GPU memory on average, less than "
+                    f"{LEAST_MEMORY_MIB}; a CUDA program takes several hundred before it computes anything. "
+                    "Mend it: pulumi config set gpu:slices FEWER, or slices of the node"
+                )
+
+
+_Judged = TypeVar("_Judged")
+
+
+class Rule(NamedTuple, Generic[_Judged]):
+    """A rule as the engine knows it."""
+
+    name: str
+    statement: str
+    violations: Callable[[_Judged], Iterator[str]]
+    mandatory: bool = True
+    """Whether a violation ends preview and update; else it is shown only."""
+
+
+RESOURCE_RULES: list[Rule[Properties]] = [
+    Rule("image-pinned", "An image has a digest or is NVIDIA's with a version.", images_are_pinned),
+    Rule("no-privileged-container", "No container is privileged.", containers_are_unprivileged),
+    Rule(
+        "capabilities",
+        "Containers drop all capabilities; only the power limit adds one.",
+        capabilities_are_those_shipped,
+    ),
+    Rule("power-limit-range", "Power limits are in the ranges of config/gpus.yaml.", power_limits_are_in_the_catalogue),
+    Rule(
+        "pod-security",
+        "A namespace states its Pod Security level, and only the own is privileged.",
+        namespaces_say_their_pod_security,
+    ),
+]
+"""Each judges one resource."""
+
+STACK_RULES: list[Rule[Sequence[Properties]]] = [
+    Rule("runtime-class", "A RuntimeClass that pods name exists.", runtime_classes_exist),
+    Rule("slice-memory", "A slice has the memory of a CUDA program.", slices_leave_memory, mandatory=False),
+]
+"""Each judges all resources together."""
+
+
+def _at(properties: Properties, *path: str) -> Properties:
+    """What lies at a path; empty when nothing does."""
+    for key in path:
+        properties = properties.get(key) or {}
+    return properties
+
+
+def _list(properties: Properties, key: str) -> Sequence[Any]:
+    return properties.get(key) or []
+
+
+def _name(resource: Properties) -> str:
+    return _at(resource, "metadata").get("name") or ""
+
+
+def _pod(resource: Properties) -> Properties:
+    """The specification of the pods that an object is or makes."""
+    match resource.get("kind"):
+        case "Pod":
+            return _at(resource, "spec")
+        case "CronJob":
+            return _at(resource, "spec", "jobTemplate", "spec", "template", "spec")
+        case _:
+            return _at(resource, "spec", "template", "spec")
+
+
+def _containers(resource: Properties) -> Iterator[_Container]:
+    pod = _pod(resource)
+    for spec in (*_list(pod, "initContainers"), *_list(pod, "containers")):
+        yield _Container(resource.get("kind") or "", _name(resource), spec)
+
+
+def _names(capabilities: Sequence[str]) -> set[str]:
+    return {name.upper().removeprefix("CAP_") for name in capabilities}
+
+
+def _refused(watts: str, model: str) -> str:
+    """Why a limit cannot be; empty when it can, or when nothing is known of the model."""
+    if not watts.isdecimal():
+        return "the limit is no whole number of watts"
+    ranges = [each["watts"] for each in _MODELS if not model or each["name"] == model]
+    lowest = min((least for least, _, _ in ranges if least is not None), default=0)
+    highest = max((most for _, _, most in ranges if most is not None), default=None)
+    takes = f"{model} takes" if model else "the models of config/gpus.yaml take"
+    if int(watts) < lowest:
+        return f"{takes} at least {lowest} W"
+    if highest is not None and int(watts) > highest:
+        return f"{takes} at most {highest} W"
+    return ""

@@ -1,0 +1,262 @@
+"""The rules of the policy pack: the product keeps them all, and each one finds what it is about."""
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gpuctl.desired import power_limit
+from gpuctl.desired.capacity import memory_per_slice
+from gpuctl.desired.manifests import manifests
+from gpuctl.desired.names import PART_OF
+from gpuctl.desired.verify_cronjob import verify_cronjob
+from gpuctl.settings import Settings, read_config
+from gpuctl.settings.catalogue import CATALOGUE
+from policy import rules
+from policy.rules import RESOURCE_RULES, STACK_RULES
+from tests.fixtures.stack_files import ROOT, SHIPPED, VALID, config_of, settings
+
+Manifest = dict[str, Any]
+UNKNOWN_GPU = "a-gpu-that-is-not-in-the-catalogue"
+KEEPING = [pytest.param(path, id=path.stem) for path in (*VALID, *SHIPPED) if path.stem != UNKNOWN_GPU]
+DIGEST = "sha256:" + "0" * 64
+PINNED = f"mirror.lan:5000/app@{DIGEST}"
+UNPRIVILEGED = {"capabilities": {"drop": ["ALL"]}}
+
+
+def _stack(cluster: Settings) -> list[Manifest]:
+    """What the engine shows the pack: the objects, and the component with its outputs."""
+    return [*manifests(cluster), {"memoryPerSliceMiB": memory_per_slice(cluster)}]
+
+
+def _violations(resources: list[Manifest], *, mandatory: bool = True) -> dict[str, list[str]]:
+    """Rule -> its messages."""
+    found = {
+        rule.name: [message for resource in resources for message in rule.violations(resource)]
+        for rule in RESOURCE_RULES
+        if rule.mandatory == mandatory
+    }
+    found |= {rule.name: list(rule.violations(resources)) for rule in STACK_RULES if rule.mandatory == mandatory}
+    return {name: messages for name, messages in found.items() if messages}
+
+
+def _pod(container: Mapping[str, Any], **spec: Any) -> Manifest:
+    usual = {"name": "main", "image": PINNED, "securityContext": UNPRIVILEGED}
+    return {"kind": "Pod", "metadata": {"name": "p"}, "spec": spec | {"containers": [{**usual, **container}]}}
+
+
+def _message(resource: Manifest) -> str:
+    """The one thing that is wrong with a resource."""
+    (messages,) = _violations([resource]).values()
+    (message,) = messages
+    return message
+
+
+def _power_limit(**env: str) -> Manifest:
+    """The product's DaemonSet, with other values."""
+    daemon_set = copy.deepcopy(power_limit.daemon_set(settings()))
+    (container,) = daemon_set["spec"]["template"]["spec"]["containers"]
+    rest = [each for each in container["env"] if each["name"] not in env]
+    container["env"] = rest + [{"name": name, "value": value} for name, value in env.items()]
+    return daemon_set
+
+
+def _limits(**env: str) -> list[str]:
+    return list(rules.power_limits_are_in_the_catalogue(_power_limit(**env)))
+
+
+def _namespace(level: str | None, **labels: str) -> Manifest:
+    modes = {f"pod-security.kubernetes.io/{mode}": level for mode in ("enforce", "warn", "audit") if level}
+    return {"kind": "Namespace", "metadata": {"name": "ns", "labels": modes | labels}}
+
+
+@pytest.mark.parametrize("path", KEEPING)
+def test_what_the_product_deploys_breaks_no_mandatory_rule(path: Path) -> None:
+    assert _violations(_stack(read_config("fixture", config_of(path)))) == {}
+
+
+def test_more_watts_than_any_model_takes_need_an_entry_in_the_catalogue() -> None:
+    """The settings only warn of a GPU that they do not know."""
+    (path,) = (path for path in VALID if path.stem == UNKNOWN_GPU)
+    (message,) = _violations(_stack(read_config("fixture", config_of(path))))["power-limit-range"]
+    assert "POWER_LIMITS has 'gpu-1 2000'" in message
+    assert "mend config/gpus.yaml" in message
+
+
+def test_the_cronjob_is_unprivileged_and_its_image_must_be_pinned() -> None:
+    assert _violations(verify_cronjob(settings(), "lab", PINNED)) == {}
+    assert _violations(verify_cronjob(settings(), "lab", "gpuctl:latest")).keys() == {"image-pinned"}
+
+
+def test_the_rules_name_things_as_the_product_does() -> None:
+    image, _, version = settings().image.rpartition(":")
+    assert (rules.PUBLISHED_IMAGE, version[:1]) == (image, "v")
+    assert power_limit.NAME == rules.POWER_LIMIT
+    assert power_limit.daemon_set(settings())["metadata"]["labels"][PART_OF[0]] == PART_OF[1]
+
+
+def test_every_rule_is_in_the_docs() -> None:
+    page = (ROOT / "docs" / "policies.md").read_text()
+    for rule in (*RESOURCE_RULES, *STACK_RULES):
+        level = "mandatory" if rule.mandatory else "advisory"
+        (row,) = [line for line in page.splitlines() if line.startswith(f"| `{rule.name}` |")]
+        assert level in row
+
+
+class TestImages:
+    @pytest.mark.parametrize(
+        "image",
+        [
+            PINNED,
+            f"app:latest@{DIGEST}",
+            "nvcr.io/nvidia/k8s-device-plugin:v0.18.2",
+            "nvcr.io/nvidia/k8s-device-plugin:v0.17.0-ubi9",
+        ],
+    )
+    def test_a_digest_or_a_version_of_nvidias_is_pinned(self, image: str) -> None:
+        assert _violations([_pod({"image": image})]) == {}
+
+    @pytest.mark.parametrize(
+        ("image", "why"),
+        [
+            ("nvcr.io/nvidia/k8s-device-plugin:latest", "has the tag latest"),
+            ("nvcr.io/nvidia/k8s-device-plugin", "has no tag"),
+            ("mirror.lan:5000/app", "has no tag"),
+            ("mirror.lan:5000/app:v1.2.3", "has the tag v1.2.3"),
+            ("evil.io/nvcr.io/nvidia/k8s-device-plugin:v0.18.2", "has the tag v0.18.2"),
+            ("app@sha256:0123", "has the tag 0123"),
+        ],
+    )
+    def test_anything_else_is_not(self, image: str, why: str) -> None:
+        message = _message(_pod({"image": image}))
+        assert message.startswith(f"Pod p, container main: image '{image}' {why}")
+        assert "pulumi config set gpu:devicePluginImage" in message
+
+    def test_a_container_without_image_is_refused(self) -> None:
+        assert "has no tag" in _message(_pod({"image": None}))
+
+    def test_init_containers_count(self) -> None:
+        pod = _pod({}, initContainers=[{"name": "first", "image": "app:latest", "securityContext": UNPRIVILEGED}])
+        assert "Pod p, container first" in _message(pod)
+
+
+class TestPrivileges:
+    def test_a_privileged_container_is_refused(self) -> None:
+        assert "Pod p, container main: privileged" in _message(
+            _pod({"securityContext": UNPRIVILEGED | {"privileged": True}})
+        )
+
+    def test_a_container_that_drops_nothing_is_refused(self) -> None:
+        assert "every container is born with" in _message(_pod({"securityContext": None}))
+
+    @pytest.mark.parametrize("added", ["SYS_ADMIN", "CAP_SYS_ADMIN", "NET_ADMIN", "ALL"])
+    def test_no_other_pod_has_a_capability(self, added: str) -> None:
+        message = _message(_pod({"securityContext": {"capabilities": {"drop": ["ALL"], "add": [added]}}}))
+        assert f"adds the capability {added.removeprefix('CAP_')};" in message
+
+    def test_the_power_limit_has_its_own_capability_and_no_other(self) -> None:
+        daemon_set = _power_limit()
+        (container,) = daemon_set["spec"]["template"]["spec"]["containers"]
+        assert container["securityContext"]["capabilities"]["add"] == ["SYS_ADMIN"]
+        assert _violations([daemon_set, *manifests(settings())]) == {}
+        container["securityContext"]["capabilities"]["add"].append("SYS_MODULE")
+        assert "adds the capability SYS_MODULE" in "".join(rules.capabilities_are_those_shipped(daemon_set))
+
+    def test_another_container_of_its_pod_has_none(self) -> None:
+        daemon_set = _power_limit()
+        daemon_set["spec"]["template"]["spec"]["containers"][0]["name"] = "other"
+        assert "container other: adds" in "".join(rules.capabilities_are_those_shipped(daemon_set))
+
+
+class TestPowerLimits:
+    lowest = min(model.watts.minimum for model in CATALOGUE.values() if model.watts.minimum is not None)
+    highest = max(model.watts.maximum for model in CATALOGUE.values() if model.watts.maximum is not None)
+
+    def test_the_stacks_limit_is_one_that_some_model_takes(self) -> None:
+        for watts in (self.lowest, self.highest):
+            assert _limits(POWER_LIMIT_WATTS=str(watts)) == []
+        (low,) = _limits(POWER_LIMIT_WATTS=str(self.lowest - 1))
+        assert f"POWER_LIMIT_WATTS is '{self.lowest - 1}'" in low
+        assert f"take at least {self.lowest} W" in low
+        (high,) = _limits(POWER_LIMIT_WATTS=str(self.highest + 1))
+        assert f"take at most {self.highest} W" in high
+        assert "pulumi config set gpu:powerLimit" in high
+
+    def test_a_models_limit_is_in_its_own_range(self) -> None:
+        assert _limits(POWER_LIMITS="gpu-1 480 NVIDIA GeForce RTX 3090\ngpu-1 100 NVIDIA GeForce RTX 3090") == []
+        (high,) = _limits(POWER_LIMITS="gpu-1 300\ngpu-1 481 NVIDIA GeForce RTX 3090")
+        assert (
+            "POWER_LIMITS has 'gpu-1 481 NVIDIA GeForce RTX 3090', and NVIDIA GeForce RTX 3090 takes at most 480"
+            in high
+        )
+        (low,) = _limits(POWER_LIMITS="gpu-1 99 NVIDIA GeForce RTX 3090")
+        assert "takes at least 100 W" in low
+
+    def test_a_side_that_is_not_known_is_not_checked(self) -> None:
+        assert _limits(POWER_LIMITS="n 900 NVIDIA GeForce RTX 4080\nn 1 NVIDIA RTX A2000\nn 5 Of The Future") == []
+        (low,) = _limits(POWER_LIMITS="n 149 NVIDIA GeForce RTX 4080")
+        assert "takes at least 150 W" in low
+
+    def test_nodes_and_single_gpus_have_a_limit_that_some_model_takes(self) -> None:
+        assert len(_limits(POWER_LIMITS="gpu-1 5000\nGPU-dc0c82b9-9f8d-5ade-9c8d-46216b68816b 1")) == 2
+
+    @pytest.mark.parametrize("watts", ["", "300W", "-300", "many"])
+    def test_what_is_no_number_is_refused(self, watts: str) -> None:
+        (message,) = _limits(POWER_LIMIT_WATTS=watts)
+        assert "no whole number" in message
+
+    def test_a_line_without_watts_is_refused(self) -> None:
+        (message,) = _limits(POWER_LIMITS="gpu-1")
+        assert "POWER_LIMITS has 'gpu-1', and the limit is no whole number" in message
+
+
+class TestNamespaces:
+    def test_a_level_must_be_stated(self) -> None:
+        for namespace in (_namespace(None), _namespace("none")):
+            assert len(_violations([namespace])["pod-security"]) == 3
+        assert _violations([{"kind": "Namespace", "metadata": None}]).keys() == {"pod-security"}
+
+    @pytest.mark.parametrize("level", ["baseline", "restricted"])
+    def test_others_may_be_held_tighter(self, level: str) -> None:
+        assert _violations([_namespace(level)]) == {}
+
+    def test_only_the_stacks_own_is_privileged(self) -> None:
+        assert _violations([_namespace("privileged", **dict([PART_OF]))]) == {}
+        messages = _violations([_namespace("privileged", **{PART_OF[0]: "another"})])["pod-security"]
+        assert all("Namespace ns: " in message and "set it to baseline" in message for message in messages)
+
+
+class TestRuntimeClass:
+    pod = _pod({}, runtimeClassName="nvidia")
+
+    def test_one_that_a_pod_names_must_be_there(self) -> None:
+        message = _message(self.pod)
+        assert message.startswith("Pod p: runtimeClassName is 'nvidia', and the stack has no RuntimeClass")
+
+    def test_it_must_have_a_handler_and_the_name(self) -> None:
+        there = {"kind": "RuntimeClass", "metadata": {"name": "nvidia"}, "handler": "nvidia"}
+        assert _violations([self.pod, there]) == {}
+        assert _violations([self.pod, there | {"handler": ""}]).keys() == {"runtime-class"}
+        assert _violations([self.pod, there | {"metadata": {"name": "other"}}]).keys() == {"runtime-class"}
+
+    def test_without_it_every_daemon_set_of_the_product_is_named(self) -> None:
+        objects = [each for each in manifests(settings()) if each["kind"] != "RuntimeClass"]
+        messages = _violations(objects)["runtime-class"]
+        assert [message.split(":")[0] for message in messages] == [
+            f"DaemonSet {each['metadata']['name']}" for each in objects if each["kind"] == "DaemonSet"
+        ]
+
+
+class TestSlices:
+    def test_a_slice_with_little_memory_is_advised_against(self) -> None:
+        for slices, told in ((24, False), (25, True)):
+            messages = _violations(_stack(settings(slices=slices)), mandatory=False)
+            assert (messages.keys() == {"slice-memory"}) is told
+        (message,) = messages["slice-memory"]
+        assert message.startswith("node gpu-1: a slice has 983 MiB")
+        assert "pulumi config set gpu:slices" in message
+
+    def test_memory_that_is_not_known_is_not_judged(self) -> None:
+        assert _violations([{"memoryPerSliceMiB": {"gpu-1": None}}], mandatory=False) == {}
