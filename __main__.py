@@ -3,18 +3,19 @@
 import pulumi
 import pulumi_kubernetes
 
-from components.program import consult_cluster, stack_settings
+from components.program import consult_cluster, no_ambient_kubeconfig, stack_settings
 from components.stack import GpuStack
 
 settings = stack_settings()
 seen = consult_cluster(settings)
 
-cluster = pulumi_kubernetes.Provider(
-    "cluster",
-    context=settings.context,
-    kubeconfig=settings.kubeconfig,
-    enable_config_map_mutable=True,  # else a change of slices replaces ConfigMap and DaemonSets, on all nodes at once
-)
+with no_ambient_kubeconfig():
+    cluster = pulumi_kubernetes.Provider(
+        "cluster",
+        context=settings.context,
+        kubeconfig=settings.kubeconfig,
+        enable_config_map_mutable=True,  # else other slices replace ConfigMap and DaemonSets, on all nodes at once
+    )
 stack = GpuStack("gpu", settings, pulumi.ResourceOptions(providers=[cluster]))
 
 for name, value in (seen | stack.outputs).items():

@@ -1,6 +1,9 @@
 """What the program does before it declares anything: read the settings, and ask the cluster whether they fit it."""
 
 import asyncio
+import contextlib
+import os
+from collections.abc import Generator
 
 import pulumi
 from pulumi.runtime import config, is_dry_run
@@ -71,6 +74,21 @@ def consult_cluster(settings: Settings) -> dict[str, pulumi.Input[str]]:
     if no_operator:
         raise pulumi.RunError(no_operator)
     return {CLUSTER_UID: uid}
+
+
+@contextlib.contextmanager
+def no_ambient_kubeconfig() -> Generator[None]:
+    """Keeps the path in KUBECONFIG out of the stack's records; the provider still reads the variable, as kubectl does.
+
+    Pulumi's Python SDK would make it an input of a provider that is declared. The same stack would then differ on each
+    machine, and `pulumi preview --expect-no-changes` would fail on all but the one that deployed it.
+    """
+    ambient = os.environ.pop("KUBECONFIG", None)
+    try:
+        yield
+    finally:
+        if ambient is not None:
+            os.environ["KUBECONFIG"] = ambient
 
 
 def _unknown() -> pulumi.Output[str]:

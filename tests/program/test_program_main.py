@@ -1,6 +1,7 @@
 """The program as Pulumi runs it: checked settings, a consulted cluster, and outputs that gpuctl computes too."""
 
 import json
+import os
 import runpy
 import subprocess
 import sys
@@ -116,6 +117,16 @@ def test_the_provider_is_the_stacks_own_and_updates_config_maps_in_place(
     assert provider.inputs["kubeconfig"] == "/etc/kubeconfig"
     assert provider.inputs["enableConfigMapMutable"] in (True, "true")
     assert consulted == [("admin@homelab", "/etc/kubeconfig")]
+
+
+def test_no_path_of_this_machine_comes_into_the_stacks_records(
+    monkeypatch: pytest.MonkeyPatch, consulted: list[tuple[str, str | None]]
+) -> None:
+    """The same stack, deployed from elsewhere, would differ: the nightly look for drift would always find some."""
+    monkeypatch.setenv("KUBECONFIG", "/home/someone/kubeconfig")
+    assert "kubeconfig" not in _run(HOMELAB).named("cluster").inputs
+    assert consulted == [("admin@homelab", None)]
+    assert os.environ["KUBECONFIG"] == "/home/someone/kubeconfig"
 
 
 def test_a_mistake_ends_the_program_before_anything_is_declared(consulted: list[tuple[str, str | None]]) -> None:
