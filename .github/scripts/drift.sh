@@ -8,5 +8,5 @@ failed=0
 mkdir -p drift
 "$here/pulumi.sh" preview "$1" --color never --refresh --expect-no-changes > "drift/$1.txt" 2>&1 || failed=1
 cat "drift/$1.txt"
-"$here/verify.sh" "$1" 5m || failed=1
+"$here/verify.sh" "$1" 1m || failed=1
 exit "$failed"

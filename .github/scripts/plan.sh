@@ -4,8 +4,9 @@
 set -eu
 
 mkdir -p plan
+base=$(git rev-parse --short "$1") head=$(git rev-parse --short "$2")
 status=0
-python -m gpuctl plan --base "$1" --head "$2" --output markdown > plan/comment.md || status=$?
+python -m gpuctl plan --base "$base" --head "$head" --output markdown > plan/comment.md || status=$?
 case $status in
 0) touch plan/unchanged ;;
 10) ;; # something changes

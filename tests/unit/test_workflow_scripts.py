@@ -1,13 +1,16 @@
 """What the workflows' scripts say on GitHub: one comment, one issue, and never on the word of a stranger's run."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.fixtures.github import REPOSITORY, FakeGitHub, entry
+from tests.fixtures.github import REPOSITORY, SCRIPTS, FakeGitHub, entry
+from tests.fixtures.stack_files import ROOT
 
 MARKER = "<!-- gpuctl plan -->"
 PLAN = f"{MARKER}\n\n### GPU capacity: 8 → 12\n"
@@ -260,3 +263,30 @@ class TestDrift:
 def test_a_request_that_github_refuses_ends_the_script(github: FakeGitHub, post: Callable[..., str]) -> None:
     (github.folder / "bin" / "gh").write_text("#!/bin/sh\necho HTTP 403 >&2\nexit 1\n")
     assert "HTTP 403" in post(exit_code=1)
+
+
+class TestStacks:
+    def _matrix(self, tmp_path: Path, wanted: str) -> tuple[str, str]:
+        outputs = tmp_path / "outputs"
+        done = subprocess.run(
+            [sys.executable, SCRIPTS / "stacks.py"],
+            cwd=ROOT,
+            env={"GPU_STACKS": wanted, "GITHUB_OUTPUT": str(outputs), "PATH": "/nowhere"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return outputs.read_text(), done.stdout
+
+    def test_the_matrix_has_the_stacks_that_the_owner_named(self, tmp_path: Path) -> None:
+        assert self._matrix(tmp_path, "lab homelab") == ('stacks=["homelab", "lab"]\n', "")
+
+    def test_a_copy_of_the_repository_looks_after_no_cluster(self, tmp_path: Path) -> None:
+        outputs, said = self._matrix(tmp_path, "")
+        assert outputs == "stacks=[]\n"
+        assert "GPU_STACKS is empty" in said
+
+    def test_a_name_without_a_file_is_told_and_left_out(self, tmp_path: Path) -> None:
+        outputs, said = self._matrix(tmp_path, "lab attic")
+        assert outputs == 'stacks=["lab"]\n'
+        assert "config/Pulumi.attic.yaml" in said
