@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from gpuctl.cli.options import Stack, settings_of
-from gpuctl.desired import monitoring
+from gpuctl.desired import monitoring, operator_stack
 from gpuctl.desired import verify_cronjob as cronjob
 from gpuctl.desired.manifests import manifests
 from gpuctl.desired.names import node_labels
@@ -28,6 +28,17 @@ def render(
     schedule: Annotated[
         str, typer.Option(metavar="CRON", help="For --verify-cronjob: when it looks.")
     ] = cronjob.SCHEDULE,
+    operator: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Print what makes the Pulumi Kubernetes Operator apply the stack from this git repository instead.",
+        ),
+    ] = None,
+    branch: Annotated[str, typer.Option(metavar="NAME", help="For --operator: the branch that is applied.")] = "main",
+    operator_namespace: Annotated[
+        str, typer.Option(metavar="NAME", help="For --operator: where it looks for stacks.")
+    ] = operator_stack.NAMESPACE,
 ) -> None:
     """Print every Kubernetes object of a stack as YAML, as `kubectl apply --server-side` takes it.
 
@@ -43,6 +54,12 @@ def render(
                 "is missing: no image of gpuctl is published; see docs/in-cluster.md", param_hint="--image"
             )
         print(yaml_text(*cronjob.verify_cronjob(settings, stack, image, schedule)), end="")
+        return
+    if operator:
+        if settings.kubeconfig:
+            problem = f"does not fit gpu:kubeconfig: {settings.kubeconfig} is a file of a workstation, not of a pod"
+            raise typer.BadParameter(problem, param_hint="--operator")
+        print(yaml_text(*operator_stack.operator_stack(stack, operator, branch, operator_namespace)), end="")
         return
     print(_label_commands(settings), end="")
     print(yaml_text(*manifests(settings)), end="")
