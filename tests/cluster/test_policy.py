@@ -91,7 +91,7 @@ def test_small_slices_are_advised_against_and_not_refused(stack: Stack, cluster:
     stack.configure(context=cluster.context, nodes=[GPU_1], slices=64)
     done = _judged(stack, "preview")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "[advisory]  slice-memory" in done.stdout
+    assert done.stdout.count("[advisory]  slice-memory") == 1
     assert "node gpu-1: a slice has 384 MiB" in done.stdout
 
 

@@ -54,7 +54,7 @@ def _message(resource: Manifest) -> str:
     return message
 
 
-def _power_limit(**env: str) -> Manifest:
+def _power_limit(**env: str | None) -> Manifest:
     """The product's DaemonSet, with other values."""
     daemon_set = copy.deepcopy(power_limit.daemon_set(settings()))
     (container,) = daemon_set["spec"]["template"]["spec"]["containers"]
@@ -63,7 +63,7 @@ def _power_limit(**env: str) -> Manifest:
     return daemon_set
 
 
-def _limits(**env: str) -> list[str]:
+def _limits(**env: str | None) -> list[str]:
     return list(rules.power_limits_are_in_the_catalogue(_power_limit(**env)))
 
 
@@ -202,8 +202,8 @@ class TestPowerLimits:
     def test_nodes_and_single_gpus_have_a_limit_that_some_model_takes(self) -> None:
         assert len(_limits(POWER_LIMITS="gpu-1 5000\nGPU-dc0c82b9-9f8d-5ade-9c8d-46216b68816b 1")) == 2
 
-    @pytest.mark.parametrize("watts", ["", "300W", "-300", "many"])
-    def test_what_is_no_number_is_refused(self, watts: str) -> None:
+    @pytest.mark.parametrize("watts", ["", "300W", "-300", "many", None])
+    def test_what_is_no_number_is_refused(self, watts: str | None) -> None:
         (message,) = _limits(POWER_LIMIT_WATTS=watts)
         assert "no whole number" in message
 
