@@ -50,9 +50,9 @@ def verify_cronjob(settings: Settings, stack: str, image: str, schedule: str = S
     file = f"Pulumi.{stack}.yaml"
     return [
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": own, "automountServiceAccountToken": False},
-        _role("ClusterRole", everywhere, cluster_rules(settings)),
+        _role("ClusterRole", everywhere, _cluster_rules(settings)),
         _binding("ClusterRole", everywhere, settings.namespace),
-        _role("Role", own, namespace_rules(settings)),
+        _role("Role", own, _namespace_rules(settings)),
         _binding("Role", own, settings.namespace),
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": own},
         {
@@ -83,7 +83,7 @@ def verify_cronjob(settings: Settings, stack: str, image: str, schedule: str = S
     ]
 
 
-def cluster_rules(settings: Settings) -> list[Rule]:
+def _cluster_rules(settings: Settings) -> list[Rule]:
     """What it may do in all namespaces: which pods use GPUs, and which compete for them, is not told otherwise."""
     return [
         _rule("", ["nodes", "pods"], ["list"]),
@@ -92,7 +92,7 @@ def cluster_rules(settings: Settings) -> list[Rule]:
     ]
 
 
-def namespace_rules(settings: Settings) -> list[Rule]:
+def _namespace_rules(settings: Settings) -> list[Rule]:
     """What it may do in the namespace of the stack. Its ConfigMap exists already, so it need not create any."""
     read = [own["metadata"]["name"] for own in manifests(settings) if own["kind"] == "ConfigMap"]
     return [
