@@ -39,8 +39,9 @@ _RESTART = (
 )
 def pods_are_of_the_configuration(context: Context) -> Iterator[Result]:
     """By the checksum on the pod: a changed ConfigMap alone reaches no plugin."""
+    hashes = {profile.name: config_hash(context.settings, profile)[:10] for profile in profiles(context.settings)}
     for profile, node, pod in _pods(context):
-        wanted = config_hash(context.settings, profile)[:10]
+        wanted = hashes[profile.name]
         has = pod.metadata.annotations.get(CHECKSUM_ANNOTATION, "none")[:10]
         if has == wanted:
             yield passed(f"the device plugin on {node.name} was started for configuration {wanted}", node.name)
