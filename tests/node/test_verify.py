@@ -24,8 +24,8 @@ STACK = "l2"
 NO_SUCH_IMAGE = "localhost:1/no-such-image:v1"
 ALONE = f"{PLUGIN}-gpu-2"
 """The DaemonSet of a device plugin that has one node only."""
-NOWHERE = {"op": "add", "path": "/spec/template/spec/nodeSelector/nowhere", "value": "true"}
-ON_ITS_NODE = {"op": "remove", "path": "/spec/template/spec/nodeSelector/nowhere"}
+SELECTOR = "/spec/template/spec/nodeSelector/nvidia.com~1gpu.present"
+NOWHERE, ON_ITS_NODE = ({"op": "replace", "path": SELECTOR, "value": value} for value in ("nowhere", "true"))
 
 
 def findings(bed: Bed) -> list[Finding]:
