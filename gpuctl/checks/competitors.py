@@ -115,10 +115,14 @@ def no_other_power_agent(context: Context) -> Iterator[Result]:
     PODS,
     "nothing forbids the stack's own pods",
     Guide(
-        cause="Talos enforces the Pod Security level baseline on every namespace that does not say privileged",
+        cause="The cluster refuses the pods: by the namespace's Pod Security level, a quota, or for want of an object",
         example='daemonset/nvidia-device-plugin gets no pods: violates PodSecurity "baseline:latest": hostPath volumes',
         confirm=("kubectl --context admin@lab describe daemonset -n gpu-device-plugin",),
-        mend=("`pulumi up --refresh --stack lab` puts the namespace's labels back.",),
+        mend=(
+            "`pulumi up --refresh --stack lab` puts the namespace's labels back: Talos enforces the level baseline on "
+            "every namespace that does not say privileged.",
+            "A quota: raise it. Another object: the message names it.",
+        ),
     ),
     retry=True,
 )

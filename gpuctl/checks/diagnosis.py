@@ -74,6 +74,7 @@ KNOWLEDGE = (
     Knowledge(("RUN001",), ("STK005",)),
     # Objects that are not as they should be explain pods that are not there.
     Knowledge(("STK001",), ("STK003", "POD020", "DRF")),
+    Knowledge(("STK002",), ("POD020",)),
     Knowledge(("STK001", "STK002", "POD020"), ("STK005", "CAP001", "CAP002", "PWR001")),
     Knowledge(("STK002", "STK003"), ("DRF",)),
     Knowledge(("STK003",), ("STK006", "STK007")),

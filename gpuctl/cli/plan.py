@@ -93,8 +93,7 @@ def _print(plans: "list[StackPlan]", base: str, head: str, output: Output, *, di
 
         print(markdown(plans, base, head), end="")
     else:
-        from rich.console import Console
-
+        from gpuctl.cli.wide import console
         from gpuctl.plan.screen import show
 
-        show(Console(), plans, diff=diff)
+        show(console(), plans, diff=diff)

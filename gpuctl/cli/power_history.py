@@ -136,8 +136,9 @@ def _print_table(
     notes: Sequence[str],
 ) -> None:
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
+
+    from gpuctl.cli.wide import console as wide_console
 
     rows = Table("NODE", "GPU", box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("LIMIT W", "MEAN W", "PEAK W", "WH", "AT CAP", "UTIL", "COVERED"):
@@ -156,16 +157,17 @@ def _print_table(
             str(timedelta(seconds=round(each.covered.total_seconds()))),
             sparkline(each.draws(now - since, now, _PARTS), each.limit, sys.stdout.encoding),
         )
-    console = Console(highlight=False, soft_wrap=True)
+    console = wide_console()
     if found:
         console.print(rows)
         known = [each.energy for each in found if each.energy is not None]
         console.print(
             f"stack {stack}, context {settings.context}: {sum(known):.1f} Wh in the time covered, "
-            f"of {_clock(now - since)} to {_clock(now)}. A full bar is the limit."
+            f"of {_clock(now - since)} to {_clock(now)}. A full bar is the limit.",
+            soft_wrap=True,
         )
     for note in notes:
-        console.print(note)
+        console.print(note, soft_wrap=True)
 
 
 def sparkline(values: Sequence[float | None], full: float, encoding: str | None) -> str:

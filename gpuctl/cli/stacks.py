@@ -86,8 +86,9 @@ def _document(row: _Row) -> dict[str, object]:
 
 def _print_table(rows: list[_Row]) -> None:
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
+
+    from gpuctl.cli.wide import console as wide_console
 
     table = Table("STACK", "CONTEXT", box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("NODES", "GPUS", "SLICES", "WATTS"):
@@ -96,7 +97,7 @@ def _print_table(rows: list[_Row]) -> None:
     table.add_column("LAST UPDATE")
     for row in rows:
         table.add_row(row.stack, *_cells(row), row.last_update or "not known")
-    console = Console()
+    console = wide_console()
     console.print(table)
     for row in rows:
         if row.mistakes:

@@ -1,5 +1,6 @@
 """A connection to the one cluster that a stack names."""
 
+import asyncio
 import contextlib
 import json
 from collections.abc import Generator, Iterator, Sequence
@@ -7,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 import httpx2
 from httpx2.websockets import HTTPXWSException, WebSocketUpgradeError
-from lightkube import Client
+from lightkube import AsyncClient, Client
 from lightkube.config.client_adapter import Client as HttpClient
 from lightkube.config.client_adapter import ConnectionParams
 from lightkube.config.kubeconfig import SERVICE_ACCOUNT, SingleConfig
@@ -131,6 +132,7 @@ def connect_in_cluster(folder: str = SERVICE_ACCOUNT) -> Cluster:
 class _LightkubeCluster:
     def __init__(self, config: SingleConfig) -> None:
         self._where = f"context {config.context_name} ({config.cluster.server})"
+        self._config = config
         self._client: Any = Client(config, timeout=_TIMEOUT, field_manager=_FIELD_MANAGER)  # typed only in part
         self._http = HttpClient(config, ConnectionParams(timeout=_TIMEOUT))
 
@@ -203,17 +205,7 @@ class _LightkubeCluster:
         self, pod: str, namespace: str, command: Sequence[str], seconds: float = 15, container: str | None = None
     ) -> Executed:
         with self._answering():
-            return Executed(
-                *self._client.exec(
-                    pod,
-                    namespace=namespace,
-                    container=container,
-                    command=list(command),
-                    stdout=True,
-                    stderr=True,
-                    timeout=seconds,
-                )
-            )
+            return asyncio.run(_execute(self._config, pod, namespace, command, seconds, container))
 
     @contextlib.contextmanager
     def _answering(self) -> Generator[None]:
@@ -226,6 +218,26 @@ class _LightkubeCluster:
             if code is None or code == _UNAUTHORIZED or code >= _SERVER_ERROR:
                 raise UnreachableError(f"{self._where} cannot be reached: {message}") from error
             raise RejectedError(f"{self._where} refuses: {message}") from error
+
+
+async def _execute(
+    config: SingleConfig, pod: str, namespace: str, command: Sequence[str], seconds: float, container: str | None
+) -> Executed:
+    """Without threads: lightkube's blocking client reads and closes one TLS connection in two, and one in ten fails."""
+    client: Any = AsyncClient(config, timeout=_TIMEOUT)
+    try:
+        ran = await client.exec(
+            pod,
+            namespace=namespace,
+            container=container,
+            command=list(command),
+            stdout=True,
+            stderr=True,
+            timeout=seconds,
+        )
+    finally:
+        await client.close()
+    return Executed(*ran)
 
 
 def _told(error: Exception) -> tuple[int | None, str]:
