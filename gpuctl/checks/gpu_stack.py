@@ -76,7 +76,7 @@ def runtime_class_is_there(context: Context) -> Iterator[Result]:
         confirm=("gpuctl render --stack lab | kubectl --context admin@lab diff --server-side --force-conflicts -f -",),
         mend=(
             "`pulumi up --refresh --stack lab` puts back what was changed or removed.",
-            "It does not remove what was added, because that is not its own: "
+            "It may leave what was added, because that is not its own: "
             "`kubectl --context admin@lab edit daemonset NAME -n gpu-device-plugin`.",
             "The change is wanted: make it in the stack file.",
         ),
@@ -181,7 +181,7 @@ def _judged(context: Context, wanted: Manifest, live: Manifest | None, complete:
             return failed(fact, _up(context), name)
         where = ("-n", wanted["metadata"]["namespace"]) if "namespace" in wanted["metadata"] else ()
         edit = context.kubectl("edit", wanted["kind"].lower(), name, *where)
-        return failed(fact, edit, name, "someone added it, and Pulumi leaves alone what it has not set itself")
+        return failed(fact, edit, name, "someone added it, and Pulumi may leave alone what it has not set itself")
     return passed(f"{title} is as the stack asks for it", name)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from gpuctl.cli.options import STACK_FILE
 from gpuctl.desired.names import Manifest
 from gpuctl.settings import stack_names
 from tests.cluster.pulumi_stack import Environment, clear, output, run, snapshot
@@ -39,7 +40,9 @@ def applied(shipped: str, environment: Environment, cleared: None) -> str:  # no
 
 
 def render(stack: str, environment: Environment) -> str:
-    return output(environment, sys.executable, "-m", "gpuctl", "render", "--stack", stack)
+    """Of the stack file that comes with the project, and not of the cluster's own."""
+    shipped = {name: value for name, value in environment.items() if name != STACK_FILE}
+    return output(shipped, sys.executable, "-m", "gpuctl", "render", "--stack", stack)
 
 
 def daemon_sets(rendered: str) -> list[Manifest]:

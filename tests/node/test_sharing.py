@@ -36,7 +36,7 @@ def test_fourteen_pods_share_four_gpus_and_the_fifteenth_waits(deployed: Bed) ->
     expected = {first.uuid: 4, second.uuid: 4, third.uuid: 2, fourth.uuid: 4}
     wait_for(expected, lambda: Counter(device.partition("::")[0] for device in deployed.devices().values()))
     (waiting,) = (name for name, phase in deployed.phases().items() if phase == "Pending")
-    assert "3 Insufficient nvidia.com/gpu" in message(deployed, waiting)
+    assert f"{len(deployed.cluster.nodes)} Insufficient nvidia.com/gpu" in message(deployed, waiting)
 
 
 def test_a_pod_sees_its_own_gpu_and_no_other(deployed: Bed) -> None:

@@ -110,7 +110,7 @@ class TestObjects:
         assert "containers[nvidia-device-plugin].env[MIG_STRATEGY]: live {" in found.fact
         assert found.fact.endswith("stack nothing")
         assert found.remedy == f"kubectl --context admin@lab edit daemonset {PLUGIN} -n {SPACE}"
-        assert found.cause == "someone added it, and Pulumi leaves alone what it has not set itself"
+        assert found.cause == "someone added it, and Pulumi may leave alone what it has not set itself"
 
     def test_what_was_changed_and_added_is_put_back_first(self, cluster: FakeCluster) -> None:
         live = _live(cluster, "DaemonSet", PLUGIN)["spec"]
