@@ -1,26 +1,15 @@
 """gpuctl capacity: the figures a stack's cluster must show."""
 
 import json
-from enum import StrEnum
-from typing import Annotated
 
-import typer
-
-from gpuctl.cli.options import Stack, settings_of
+from gpuctl.cli.options import Output, OutputOption, Stack, settings_of
 from gpuctl.desired import capacity as desired
 from gpuctl.settings import Settings
 
 
-class Output(StrEnum):
-    """Forms of the answer."""
-
-    table = "table"
-    json = "json"
-
-
 def capacity(
     stack: Stack,
-    output: Annotated[Output, typer.Option("--output", "-o", help="For people or for machines.")] = Output.table,
+    output: OutputOption = Output.table,
 ) -> None:
     """Print the slices, watts and memory per slice that a stack's cluster must show, by node."""
     settings = settings_of(stack)

@@ -1,18 +1,10 @@
 """gpuctl doctor: why a stack's cluster is not what the stack says, and what mends it."""
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-from gpuctl.cli.options import SomeStacks
-
-
-class Output(StrEnum):
-    """Forms of the diagnosis."""
-
-    table = "table"
-    json = "json"
+from gpuctl.cli.options import Output, OutputOption, SomeStacks
 
 
 def doctor(
@@ -20,7 +12,7 @@ def doctor(
     pre: Annotated[
         bool, typer.Option("--pre", help="Look at this machine and the stack instead, before the first `pulumi up`.")
     ] = False,
-    output: Annotated[Output, typer.Option("--output", "-o", help="For people or for machines.")] = Output.table,
+    output: OutputOption = Output.table,
 ) -> None:
     """Find out why a cluster is not what its stack says: every finding with its cause and what mends it.
 

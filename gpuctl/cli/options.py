@@ -4,12 +4,16 @@ import os
 import re
 import sys
 from datetime import timedelta
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gpuctl.settings import Settings, read_stack, read_stack_file, stack_names
+
+if TYPE_CHECKING:
+    from gpuctl.cluster import Cluster
 
 STACK_FILE = "PULUMI_OPTION_CONFIG_FILE"
 """Pulumi's own variable: the stack file that `pulumi up` reads instead of the one in config/."""
@@ -24,6 +28,16 @@ _STACKS = typer.Option(
 Stacks = Annotated[list[str] | None, _STACKS]
 SomeStacks = Annotated[list[str], _STACKS]
 """Stacks, of which one must be named."""
+
+
+class Output(StrEnum):
+    """Forms of an answer, where there are no others."""
+
+    table = "table"
+    json = "json"
+
+
+OutputOption = Annotated[Output, typer.Option("--output", "-o", help="For people or for machines.")]
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -61,3 +75,14 @@ def silent_settings_of(stack: str) -> Settings:
     """
     elsewhere = os.environ.get(STACK_FILE)
     return read_stack_file(stack, Path(elsewhere)) if elsewhere else read_stack(stack)
+
+
+def by_kubeconfig(settings: Settings) -> "Cluster":
+    """The cluster of the context that a stack names; it is not spoken to yet.
+
+    Raises:
+        ClusterError: there is no kubeconfig or no such context.
+    """
+    from gpuctl.cluster import connect
+
+    return connect(settings.context, settings.kubeconfig)

@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gpuctl.cli.options import Stacks
+from gpuctl.cli.options import Stacks, by_kubeconfig
 
 if TYPE_CHECKING:
-    from gpuctl.cluster import Cluster
     from gpuctl.plan.stack_plan import StackPlan
-    from gpuctl.settings import Settings
 
 CHANGED, INVALID = 10, 2
 """Exit codes."""
@@ -72,15 +70,8 @@ def _plans(stacks: list[str] | None, base: str, head: str) -> "list[StackPlan]":
         raise typer.BadParameter(
             f"there is no {', '.join(unknown)}; there are: {', '.join(known)}", param_hint="--stack"
         )
-    return [
-        plan_of(name, side(name, before.get(name)), side(name, after.get(name)), _connect) for name in stacks or known
-    ]
-
-
-def _connect(settings: "Settings") -> "Cluster":
-    from gpuctl.cluster import connect
-
-    return connect(settings.context, settings.kubeconfig)
+    sides = {name: (side(name, before.get(name)), side(name, after.get(name))) for name in stacks or known}
+    return [plan_of(name, older, newer, by_kubeconfig) for name, (older, newer) in sides.items()]
 
 
 def _print(plans: "list[StackPlan]", base: str, head: str, output: Output, *, diff: bool) -> None:

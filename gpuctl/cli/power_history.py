@@ -2,14 +2,13 @@
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gpuctl.cli.options import Stack, duration, settings_of
+from gpuctl.cli.options import Output, OutputOption, Stack, by_kubeconfig, duration, settings_of
 
 if TYPE_CHECKING:
     from gpuctl.cluster import Cluster, Pod
@@ -23,27 +22,21 @@ _NOTHING, _UNREACHABLE = 1, 3
 """Exit codes: no agent said anything; the cluster does not answer."""
 
 
-class Output(StrEnum):
-    """Forms of the answer."""
-
-    table = "table"
-    json = "json"
-
-
 def history(
     stack: Stack,
     since: Annotated[
         timedelta,
         typer.Option(parser=duration, metavar="DURATION", show_default="1h", help="How far back, such as 30m or 2d."),
     ] = timedelta(hours=1),
-    output: Annotated[Output, typer.Option("--output", "-o", help="For people or for machines.")] = Output.table,
+    output: OutputOption = Output.table,
 ) -> None:
     """Print energy, draw and utilisation of each GPU, as the power-limit agent saw them; nothing is stored anywhere.
 
     It reads the logs of the agent's pods: they reach back to the start of a pod or to where the kubelet rotated them,
     and the time that is really covered is part of the answer.
     """
-    from gpuctl.cluster import ClusterError, connect
+    from gpuctl.checks.side_by_side import side_by_side
+    from gpuctl.cluster import ClusterError
     from gpuctl.desired.power_limit import NAME as AGENT
 
     settings = settings_of(stack)
@@ -51,9 +44,12 @@ def history(
         raise typer.BadParameter("has gpu:powerManagement false, so there is no agent to ask", param_hint="--stack")
     now = datetime.now(UTC)
     try:
-        cluster = connect(settings.context, settings.kubeconfig)
-        pods = cluster.pods(settings.namespace, {"app.kubernetes.io/name": AGENT})
-        found = [each for node in settings.nodes for each in _of_node(cluster, settings, node.name, pods, since)]
+        cluster = by_kubeconfig(settings)
+        pods = _by_node(cluster.pods(settings.namespace, {"app.kubernetes.io/name": AGENT}))
+        seen = side_by_side(
+            lambda node: _of_node(cluster, settings, node.name, pods.get(node.name, ()), since), settings.nodes
+        )
+        found = [each for histories in seen for each in histories]
     except ClusterError as error:
         print(f"gpuctl: error: {error}", file=sys.stderr)
         raise typer.Exit(_UNREACHABLE) from None
@@ -66,6 +62,13 @@ def history(
         raise typer.Exit(_NOTHING)
 
 
+def _by_node(pods: "Sequence[Pod]") -> "dict[str, list[Pod]]":
+    found: dict[str, list[Pod]] = {}
+    for pod in pods:
+        found.setdefault(pod.node, []).append(pod)
+    return found
+
+
 def _of_node(
     cluster: "Cluster", settings: "Settings", node: str, pods: "Sequence[Pod]", since: timedelta
 ) -> "list[History]":
@@ -74,17 +77,22 @@ def _of_node(
     from gpuctl.power.log import Look, parse_all
 
     seconds = int(since.total_seconds())
-    lines = (line for pod in pods if pod.node == node for line in cluster.log(pod.name, pod.namespace, seconds))
+    lines = (line for pod in pods for line in cluster.log(pod.name, pod.namespace, seconds))
     looks = [said for said in parse_all(lines) if isinstance(said, Look)]
     return histories(node, looks, timedelta(seconds=settings.power_interval))
 
 
-def _notes(settings: "Settings", found: "Sequence[History]", pods: "Sequence[Pod]", asked: datetime) -> Iterator[str]:
+def _notes(
+    settings: "Settings", found: "Sequence[History]", pods: "Mapping[str, Sequence[Pod]]", asked: datetime
+) -> Iterator[str]:
     """For each node that does not reach back as far as asked: how far, and why."""
     slack = timedelta(seconds=2 * settings.power_interval)
+    begins: dict[str, datetime] = {}
+    for each in found:
+        begins[each.node] = min(each.begin, begins.get(each.node, each.begin))
     for node in settings.nodes:
-        begin = min((each.begin for each in found if each.node == node.name), default=None)
-        started = [datetime.fromisoformat(pod.metadata.creation_timestamp) for pod in pods if pod.node == node.name]
+        begin = begins.get(node.name)
+        started = [datetime.fromisoformat(pod.metadata.creation_timestamp) for pod in pods.get(node.name, ())]
         if not started:
             yield f"{node.name}: no pod of the power-limit agent runs there"
         elif begin is None:
@@ -172,11 +180,9 @@ def _print_table(
 
 def sparkline(values: Sequence[float | None], full: float, encoding: str | None) -> str:
     """One character per value, the highest at `full` and above, a blank for None; ASCII where nothing else shows."""
-    blocks = _BLOCKS
-    try:
-        blocks.encode(encoding or "ascii")
-    except (UnicodeEncodeError, LookupError):
-        blocks = _ASCII
+    from gpuctl.report.symbols import can_print
+
+    blocks = _BLOCKS if can_print(_BLOCKS, encoding) else _ASCII
     levels = (None if value is None else min(len(blocks) - 1, int(value / full * len(blocks))) for value in values)
     return "".join(" " if level is None else blocks[level] for level in levels)
 

@@ -18,9 +18,9 @@ from gpuctl.checks.model import Check
 from gpuctl.checks.registry import CHECKS, selected
 from gpuctl.checks.report import Report
 from gpuctl.checks.runner import Say, Wait, run
-from gpuctl.cli.options import STACK_FILE, silent_settings_of
+from gpuctl.cli.options import STACK_FILE, by_kubeconfig, silent_settings_of
 from gpuctl.cli.progress import progress
-from gpuctl.cluster import Cluster, connect, connect_in_cluster
+from gpuctl.cluster import Cluster, connect_in_cluster
 from gpuctl.cluster.programs import InstalledPrograms
 from gpuctl.settings import Settings, SettingsError
 from gpuctl.sharing.proof import Proof, Request
@@ -31,11 +31,6 @@ INTERRUPTED = 130
 
 Reach = Callable[[Settings], Cluster]
 """How a stack's cluster is reached."""
-
-
-def by_kubeconfig(settings: Settings) -> Cluster:
-    """The context that the stack names."""
-    return connect(settings.context, settings.kubeconfig)
 
 
 def from_within(_: Settings) -> Cluster:

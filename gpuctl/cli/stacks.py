@@ -3,23 +3,15 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Annotated
 
 import typer
 
+from gpuctl.cli.options import Output, OutputOption
 from gpuctl.desired.capacity import capacity, power_budget
 from gpuctl.settings import Settings, SettingsError, read_stack, stack_names
 from gpuctl.settings.stack_file import CONFIG
 
 _INVALID = 2
-
-
-class Output(StrEnum):
-    """Forms of the answer."""
-
-    table = "table"
-    json = "json"
 
 
 @dataclass(frozen=True)
@@ -32,7 +24,7 @@ class _Row:
 
 
 def stacks(
-    output: Annotated[Output, typer.Option("--output", "-o", help="For people or for machines.")] = Output.table,
+    output: OutputOption = Output.table,
 ) -> None:
     """List the stacks with what their clusters must show, and when each was last deployed.
 

@@ -6,25 +6,17 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import timedelta
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gpuctl.cli.options import Stack, duration, settings_of
+from gpuctl.cli.options import Output, OutputOption, Stack, duration, settings_of
 
 if TYPE_CHECKING:
     from gpuctl.checks.context import Context
     from gpuctl.status.rows import Status
 
 _UNREACHABLE = 3
-
-
-class Output(StrEnum):
-    """Forms of the answer."""
-
-    table = "table"
-    json = "json"
 
 
 def status(
@@ -34,7 +26,7 @@ def status(
         timedelta,
         typer.Option(parser=duration, metavar="DURATION", show_default="5s", help="Between two looks of --watch."),
     ] = timedelta(seconds=5),
-    output: Annotated[Output, typer.Option("--output", "-o", help="For people or for machines.")] = Output.table,
+    output: OutputOption = Output.table,
 ) -> None:
     """Print what each GPU does now: who uses its slices, its power limit and draw, how busy, hot and full it is.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gpuctl import __version__
-from gpuctl.cli.options import Stacks, duration
+from gpuctl.cli.options import Stacks, by_kubeconfig, duration
 
 if TYPE_CHECKING:
     from gpuctl.checks.model import Check
@@ -98,7 +98,7 @@ def verify(
     """
     from gpuctl.checks.report import worst
     from gpuctl.checks.runner import Wait
-    from gpuctl.cli.running import by_kubeconfig, chosen, from_within, refuse_strangers, runs
+    from gpuctl.cli.running import chosen, from_within, refuse_strangers, runs
 
     checks = chosen(check or (), skip or (), deep=list_, sharing=sharing or list_)
     if list_:

@@ -33,8 +33,13 @@ def marked(outcome: Outcome, *, in_ascii: bool) -> Text:
 
 def can_print_symbols(encoding: str) -> bool:
     """Whether an output of this encoding can show all marks."""
+    return can_print("".join(mark.symbol for mark in _MARKS.values()), encoding)
+
+
+def can_print(text: str, encoding: str | None) -> bool:
+    """Whether an output of this encoding can show a text; None is one that is not known."""
     try:
-        "".join(mark.symbol for mark in _MARKS.values()).encode(encoding)
+        text.encode(encoding or "ascii")
     except (UnicodeEncodeError, LookupError):
         return False
     return True

@@ -29,7 +29,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> FakeCluster:
         return made
 
     monkeypatch.setattr(made, "apply", with_uid)
-    monkeypatch.setattr(running, "connect", connect)
+    monkeypatch.setattr("gpuctl.cluster.connect", connect)
     monkeypatch.setattr(running, "InstalledPrograms", FakePrograms)
     return made
 
@@ -75,7 +75,7 @@ def test_in_the_cluster_no_kubeconfig_is_read(cluster: FakeCluster, monkeypatch:
     def kubeconfig(*_: object) -> FakeCluster:
         raise RejectedError("the kubeconfig was asked")
 
-    monkeypatch.setattr(running, "connect", kubeconfig)
+    monkeypatch.setattr("gpuctl.cluster.connect", kubeconfig)
     monkeypatch.setattr(running, "connect_in_cluster", lambda: cluster)
     assert _verify("--in-cluster", "--publish").exit_code == 0
 

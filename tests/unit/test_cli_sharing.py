@@ -35,7 +35,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> SharingCluster:
     def stop() -> Stop:
         return Stop(made.clock)
 
-    monkeypatch.setattr(running, "connect", connect)
+    monkeypatch.setattr("gpuctl.cluster.connect", connect)
     monkeypatch.setattr(running, "InstalledPrograms", FakePrograms)
     monkeypatch.setattr(running, "Event", stop)
     return made

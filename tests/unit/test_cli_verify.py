@@ -53,7 +53,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> FakeCluster:
     def sleep(seconds: float) -> None:
         now[0] += seconds
 
-    monkeypatch.setattr(running, "connect", connect)
+    monkeypatch.setattr("gpuctl.cluster.connect", connect)
     monkeypatch.setattr(running, "InstalledPrograms", FakePrograms)
     monkeypatch.setattr(runner.time, "sleep", sleep)
     monkeypatch.setattr(runner.time, "monotonic", lambda: now[0])

@@ -123,7 +123,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> FakeCluster:
     def settings(_: str) -> Settings:
         return settings_of()
 
-    monkeypatch.setattr(running, "connect", connect)
+    monkeypatch.setattr("gpuctl.cluster.connect", connect)
     monkeypatch.setattr(running, "silent_settings_of", settings)
     monkeypatch.setattr(running, "InstalledPrograms", FakePrograms)
     return fake
