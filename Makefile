@@ -63,7 +63,7 @@ lint: venv  ## ruff, pyright (strict), shellcheck; actionlint and zizmor on the 
 	.venv/bin/zizmor --quiet --offline .github
 
 .PHONY: format
-format: venv  ## let ruff mend what it can
+format: venv  ## let ruff fix what it can
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 

@@ -1,4 +1,4 @@
-"""What the power-limit agent costs, and how fast it mends a limit: on this machine's GPUs where there are any.
+"""What the power-limit agent costs, and how fast it fixes a limit: on this machine's GPUs where there are any.
 
 A look is compared with one bare query of the same fields by nvidia-smi, in turns. Setting a limit is only ever tried on
 simulated GPUs; for these the time to correction is measured, from a moment between two looks that is not chosen.
@@ -23,7 +23,7 @@ from testbed.gpus import NodeSpec, SimulatedGpu
 _ROUNDS = 40
 _DRIFTS = 8
 _INTERVAL = 5
-"""Seconds between two looks: the least that the settings allow."""
+"""Seconds between two samples: the least that the settings allow."""
 _SPEC = NodeSpec.parse("bench=rtx-3090x2")
 
 

@@ -32,7 +32,7 @@ def stack_settings() -> Settings:
         if config.CONFIG.get().get(key) and not config.is_config_secret(key):
             raise pulumi.RunError(
                 f"{key} is stored as plain text, and it is a secret. "
-                f"Mend it: pulumi config set --secret --stack {pulumi.get_stack()} {key} <FILE, and change the secret"
+                f"Fix it: pulumi config set --secret --stack {pulumi.get_stack()} {key} <FILE, and change the secret"
             )
     for warning in settings.warnings:
         pulumi.log.warn(warning)
@@ -66,7 +66,7 @@ def consult_cluster(settings: Settings) -> dict[str, pulumi.Input[str]]:
     if missing:
         raise pulumi.RunError(
             f"context {settings.context} has no node {', '.join(missing)}; it has {', '.join(sorted(present))}. "
-            "Mend gpu:nodes, or gpu:context when this is another cluster; "
+            "Fix gpu:nodes, or gpu:context when this is another cluster; "
             f"see: kubectl --context {settings.context} get nodes"
         )
     if in_the_way:

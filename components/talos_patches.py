@@ -55,7 +55,7 @@ def _provider() -> Any:
         return importlib.import_module(_PROVIDER)
     except ModuleNotFoundError:
         raise pulumi.RunError(
-            "gpu:talosApply = true: needs the package pulumiverse-talos, which is not installed. Mend it: "
+            "gpu:talosApply = true: needs the package pulumiverse-talos, which is not installed. Fix it: "
             ".venv/bin/pip install --no-deps --require-hashes -r requirements-talos.txt"
         ) from None
 
@@ -65,7 +65,7 @@ def _client(settings: Settings) -> dict[str, pulumi.Output[str]]:
         client = client_configuration(_secret(settings.talos_client_configuration))
     except ValueError as error:
         raise pulumi.RunError(
-            f"gpu:talosClientConfiguration {error}. Mend it: "
+            f"gpu:talosClientConfiguration {error}. Fix it: "
             f"pulumi config set --secret --stack {pulumi.get_stack()} gpu:talosClientConfiguration <~/.talos/config"
         ) from None
     fields = {"ca_certificate": client.ca, "client_certificate": client.crt, "client_key": client.key}

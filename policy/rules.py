@@ -56,7 +56,7 @@ def images_are_pinned(resource: Properties) -> Iterator[str]:
             continue
         what = f"has the tag {tag}" if tag else "has no tag, which means latest"
         yield (
-            f"{container}: image {image!r} {what}, and may be another image tomorrow. Mend it: pulumi config "
+            f"{container}: image {image!r} {what}, and may be another image tomorrow. Fix it: pulumi config "
             f"set gpu:devicePluginImage {name or 'NAME'}@sha256:DIGEST, or {PUBLISHED_IMAGE} with a version"
         )
 
@@ -66,7 +66,7 @@ def containers_are_unprivileged(resource: Properties) -> Iterator[str]:
     for container in _containers(resource):
         if _at(container.spec, "securityContext").get("privileged"):
             yield (
-                f"{container}: privileged is true, which hands it the whole node. Mend it: remove "
+                f"{container}: privileged is true, which hands it the whole node. Fix it: remove "
                 "securityContext.privileged, and add the one capability that it needs"
             )
 
@@ -77,13 +77,13 @@ def capabilities_are_those_shipped(resource: Properties) -> Iterator[str]:
         capabilities = _at(container.spec, "securityContext", "capabilities")
         if "ALL" not in _names(_list(capabilities, "drop")):
             yield (
-                f"{container}: keeps the capabilities that every container is born with. Mend it: "
+                f"{container}: keeps the capabilities that every container is born with. Fix it: "
                 'set securityContext.capabilities.drop to ["ALL"]'
             )
         for name in sorted(_names(_list(capabilities, "add")) - CAPABILITIES.get(container.key, set())):
             yield (
                 f"{container}: adds the capability {name}; only SYS_ADMIN is needed, and only by DaemonSet "
-                f"{POWER_LIMIT}. Mend it: remove {name} from securityContext.capabilities.add"
+                f"{POWER_LIMIT}. Fix it: remove {name} from securityContext.capabilities.add"
             )
 
 
@@ -93,14 +93,14 @@ def power_limits_are_in_the_catalogue(resource: Properties) -> Iterator[str]:
         return
     for container in _containers(resource):
         values: dict[str, str] = {each["name"]: each.get("value") or "" for each in _list(container.spec, "env")}
-        mend = "Mend it: pulumi config set gpu:powerLimit WATTS, or that of the node or model, or mend config/gpus.yaml"
+        fix = "Fix it: pulumi config set gpu:powerLimit WATTS, or that of the node or model, or fix config/gpus.yaml"
         every = values.get("POWER_LIMIT_WATTS", "")
         if reason := _refused(every, ""):
-            yield f"{container}: POWER_LIMIT_WATTS is {every!r}, and {reason}. {mend}"
+            yield f"{container}: POWER_LIMIT_WATTS is {every!r}, and {reason}. {fix}"
         for line in values.get("POWER_LIMITS", "").splitlines():
             _, watts, model = (*line.split(maxsplit=2), "", "", "")[:3]
             if reason := _refused(watts, model):
-                yield f"{container}: POWER_LIMITS has {line!r}, and {reason}. {mend}"
+                yield f"{container}: POWER_LIMITS has {line!r}, and {reason}. {fix}"
 
 
 def namespaces_say_their_pod_security(resource: Properties) -> Iterator[str]:
@@ -115,12 +115,12 @@ def namespaces_say_their_pod_security(resource: Properties) -> Iterator[str]:
         if level not in _LEVELS:
             yield (
                 f"Namespace {_name(resource)}: label {label} is {level!r}, so the cluster's default decides which pods "
-                f"may run. Mend it: set it to one of {', '.join(_LEVELS)}"
+                f"may run. Fix it: set it to one of {', '.join(_LEVELS)}"
             )
         elif level == "privileged" and labels.get(key) != value:
             yield (
                 f"Namespace {_name(resource)}: label {label} is 'privileged', which only the stack's own namespace "
-                "needs, for the device plugin's folder and the power limit. Mend it: set it to baseline"
+                "needs, for the device plugin's folder and the power limit. Fix it: set it to baseline"
             )
 
 
@@ -132,7 +132,7 @@ def runtime_classes_exist(resources: Sequence[Properties]) -> Iterator[str]:
         if wanted and not handlers.get(wanted):
             yield (
                 f"{resource.get('kind')} {_name(resource)}: runtimeClassName is {wanted!r}, and the stack has no "
-                "RuntimeClass of that name with a handler, so its pods would never start. Mend it: declare it"
+                "RuntimeClass of that name with a handler, so its pods would never start. Fix it: declare it"
             )
 
 
@@ -144,7 +144,7 @@ def slices_leave_memory(resources: Sequence[Properties]) -> Iterator[str]:
                 yield (
                     f"node {node}: a slice has {mebibytes:.0f} MiB of GPU memory on average, less than "
                     f"{LEAST_MEMORY_MIB}; a CUDA program takes several hundred before it computes anything. "
-                    "Mend it: pulumi config set gpu:slices FEWER, or slices of the node"
+                    "Fix it: pulumi config set gpu:slices FEWER, or slices of the node"
                 )
 
 

@@ -122,7 +122,7 @@ def shell(
 
 
 def main() -> None:
-    """Runs the command line; what a user can mend is told without a traceback."""
+    """Runs the command line; what a user can fix is told without a traceback."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a job that is cancelled cleans up like Ctrl-C
     try:
         app()

@@ -13,7 +13,7 @@ from gpuctl.checks.daemon_pods import pod_on
 from gpuctl.checks.side_by_side import side_by_side
 from gpuctl.cluster import AccessDeniedError, ClusterError, Pod
 from gpuctl.desired.power_limit import NAME as AGENT
-from gpuctl.power.log import Event, Look, parse, parse_all
+from gpuctl.power.log import Event, Sample, parse, parse_all
 from gpuctl.settings import GpuNode
 
 _SECONDS = 30
@@ -24,7 +24,7 @@ _SECONDS = 30
 class AgentReport:
     """What the agent of one node says."""
 
-    gpus: tuple[Look, ...] = ()
+    gpus: tuple[Sample, ...] = ()
     """In the order of their index."""
     faults: tuple[Event, ...] = ()
     """What is wrong, one by one."""
@@ -85,17 +85,17 @@ def _logged(context: Context, pod: Pod) -> AgentReport:
         return AgentReport(
             silence=f"the power-limit agent on {pod.node} may not be asked, nor its log be read: {error}"
         )
-    if not any(isinstance(entry, Look) for entry in said):
+    if not any(isinstance(entry, Sample) for entry in said):
         return AgentReport(silence=f"the power-limit agent on {pod.node} has logged no look for {since} s")
     times = sorted({entry.time for entry in said})[-2:]
     faults = _errors(entry for entry in said if entry.time == times[-1])
     return _made([entry for entry in said if entry.time in times], faults, "")
 
 
-def _errors(said: Iterable[Look | Event]) -> list[Event]:
+def _errors(said: Iterable[Sample | Event]) -> list[Event]:
     return [entry for entry in said if isinstance(entry, Event) and entry.level == "error"]
 
 
-def _made(said: Iterable[Look | Event], faults: Sequence[Event], status: str) -> AgentReport:
-    looks = {entry.gpu: entry for entry in said if isinstance(entry, Look)}
-    return AgentReport(tuple(sorted(looks.values(), key=lambda look: look.index or 0)), tuple(faults), status)
+def _made(said: Iterable[Sample | Event], faults: Sequence[Event], status: str) -> AgentReport:
+    samples = {entry.gpu: entry for entry in said if isinstance(entry, Sample)}
+    return AgentReport(tuple(sorted(samples.values(), key=lambda look: look.index or 0)), tuple(faults), status)

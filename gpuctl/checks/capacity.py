@@ -33,8 +33,8 @@ _LOG = "kubectl --context admin@lab logs -n gpu-device-plugin ds/nvidia-device-p
         cause="The device plugin does not serve on the node, runs with another configuration, or finds fewer GPUs",
         example="gpu-1 has 4 nvidia.com/gpu instead of 8 (2 GPUs with 4 slices each), as if 1 GPU were there",
         confirm=(_LOOK, _LOG),
-        mend=(
-            "Mend what keeps the device plugin's pod from running: its log or its events say what that is.",
+        fix=(
+            "Fix what keeps the device plugin's pod from running: its log or its events say what that is.",
             "Correct `count` in the stack file where the node has another number of GPUs, then `pulumi up`.",
             "Another configuration: `pulumi up --refresh --stack lab`.",
         ),
@@ -66,8 +66,8 @@ def capacity_is_complete(context: Context) -> Iterator[Result]:
         cause="The device plugin is gone, or took a GPU out of service",
         example="gpu-1 offers 0 of its 8 nvidia.com/gpu",
         confirm=(_LOOK, _LOG),
-        mend=(
-            "Mend what keeps the device plugin's pod from running: its log or its events say what that is.",
+        fix=(
+            "Fix what keeps the device plugin's pod from running: its log or its events say what that is.",
             "A GPU that the plugin marked unhealthy stays so until the plugin restarts. Reset the GPU or reboot the "
             "node first where the Xid asks for it, then `kubectl delete pod -n gpu-device-plugin POD`.",
         ),
@@ -100,7 +100,7 @@ def capacity_is_allocatable(context: Context) -> Iterator[Result]:
             "kubectl --context admin@lab get pods -A -o custom-columns='POD:.metadata.name,"
             "DEVICES:.status.containerStatuses[*].allocatedResourcesStatus[*].resources[*]'",
         ),
-        mend=(
+        fix=(
             "Keep new pods away: `kubectl cordon gpu-1`. Move the pods that the message names.",
             "Reset the GPU or reboot the node; the plugin offers it again when it restarts.",
         ),
@@ -127,7 +127,7 @@ def sick_gpus_are_not_handed_out(context: Context) -> Iterator[Result]:
         cause="Another device plugin, or a former configuration, offers the same GPUs as another resource",
         example="gpu-1 offers 8 nvidia.com/gpu.shared beside nvidia.com/gpu: its GPUs count twice",
         confirm=(_LOOK, "kubectl --context admin@lab get daemonsets -A"),
-        mend=("Remove the other device plugin (POD010 names it), or set `gpu:renameByDefault` as it is meant.",),
+        fix=("Remove the other device plugin (POD010 names it), or set `gpu:renameByDefault` as it is meant.",),
     ),
     retry=True,
 )
@@ -150,7 +150,7 @@ def gpus_have_one_name(context: Context) -> Iterator[Result]:
         cause="gpu:renameByDefault was changed, and the kubelet keeps a name that nobody serves, at 0",
         example="gpu-1 still shows nvidia.com/gpu.shared, which nobody serves",
         confirm=(_LOOK,),
-        mend=("It does no harm to pods, but misleads readers; a node that registers anew has lost it.",),
+        fix=("It does no harm to pods, but misleads readers; a node that registers anew has lost it.",),
     ),
     severity="warning",
 )
@@ -173,7 +173,7 @@ def no_name_is_left_over(context: Context) -> Iterator[Result]:
         cause="There are more slices than the memory of the GPU allows, and time slicing isolates no memory",
         example="gpu-1 has 384 MiB of GPU memory per slice on average",
         confirm=("gpuctl capacity --stack lab",),
-        mend=("Fewer slices: `pulumi config set gpu:slices 4 --stack lab`, or `slices` of that node.",),
+        fix=("Fewer slices: `pulumi config set gpu:slices 4 --stack lab`, or `slices` of that node.",),
     ),
     severity="warning",
 )

@@ -42,7 +42,7 @@ _DYNAMO = "dynamo.nvidia.com/gpu-power-limit"
         cause="Two device plugins register the same GPUs, and the kubelet believes the one that came last",
         example="another NVIDIA device plugin runs on gpu-1: kube-system/nvidia-device-plugin-daemonset-x7k2p",
         confirm=("kubectl --context admin@lab get daemonsets -A -o wide",),
-        mend=(
+        fix=(
             "Keep one of the two: remove the other, or keep it off these nodes with its node selector.",
             "After that: `kubectl rollout restart -n gpu-device-plugin daemonset/nvidia-device-plugin`.",
         ),
@@ -66,7 +66,7 @@ def no_other_device_plugin(context: Context) -> Iterator[Result]:
         cause="The GPU Operator or one of its parts is in the cluster: it labels nodes and deploys a device plugin too",
         example="NVIDIA's GPU Operator is in the cluster: gpu-operator/gpu-operator-5b6c7d8f9-2kq4z",
         confirm=("kubectl --context admin@lab get pods -A -l app.kubernetes.io/part-of=gpu-operator",),
-        mend=(
+        fix=(
             "Keep it off the stack's nodes: `kubectl label node gpu-1 nvidia.com/gpu.deploy.operands=false`.",
             "Or leave GPUs to it, and take the stack away with `pulumi destroy`.",
         ),
@@ -90,7 +90,7 @@ def no_other_setup(context: Context) -> Iterator[Result]:
         cause="Another agent writes power limits, and each undoes what the other has set",
         example="what looks like another power-limit agent runs on gpu-1: dynamo/gpu-power-agent-x7k2p",
         confirm=("kubectl --context admin@lab logs -n gpu-device-plugin ds/nvidia-power-limit",),
-        mend=("Remove the other agent, or leave the limits to it: `pulumi config set gpu:powerManagement false`.",),
+        fix=("Remove the other agent, or leave the limits to it: `pulumi config set gpu:powerManagement false`.",),
     ),
     severity="warning",
 )
@@ -118,7 +118,7 @@ def no_other_power_agent(context: Context) -> Iterator[Result]:
         cause="The cluster refuses the pods: by the namespace's Pod Security level, a quota, or for want of an object",
         example='daemonset/nvidia-device-plugin gets no pods: violates PodSecurity "baseline:latest": hostPath volumes',
         confirm=("kubectl --context admin@lab describe daemonset -n gpu-device-plugin",),
-        mend=(
+        fix=(
             "`pulumi up --refresh --stack lab` puts the namespace's labels back: Talos enforces the level baseline on "
             "every namespace that does not say privileged.",
             "A quota: raise it. Another object: the message names it.",
@@ -135,10 +135,10 @@ def own_pods_are_allowed(context: Context) -> Iterator[Result]:
     for name, message in refusals.items():
         pod_security = "violates PodSecurity" in message
         cause = f"namespace {context.settings.namespace} does not allow privileged pods" if pod_security else ""
-        mend = f"pulumi up --refresh --stack {context.stack}"
+        fix = f"pulumi up --refresh --stack {context.stack}"
         describe = context.kubectl("describe", "daemonset", "-n", context.settings.namespace, name)
         fact = f"daemonset/{name} gets no pods: {message}"
-        yield failed(fact, mend if pod_security else describe, f"daemonset/{name}", cause)
+        yield failed(fact, fix if pod_security else describe, f"daemonset/{name}", cause)
     if not refusals:
         yield passed("the API server refuses none of the stack's pods")
 

@@ -40,7 +40,7 @@ class Finding:
 
     @property
     def remedies(self) -> tuple[str, ...]:
-        """The commands that mend it, or show more, each once."""
+        """The commands that fix it, or show more, each once."""
         return tuple(dict.fromkeys(result.remedy for result in self.results if result.remedy))
 
 

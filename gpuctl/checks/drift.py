@@ -27,7 +27,7 @@ _UNCHANGED = ("same", "refresh", "read")
         cause="The stack file was changed and `pulumi up` was not run, or someone changed an object by hand",
         example="Pulumi would update ConfigMap nvidia-device-plugin-config, create RuntimeClass nvidia",
         confirm=("pulumi preview --refresh --diff --stack lab",),
-        mend=("`pulumi up --refresh --stack lab` brings the cluster to what the stack says.",),
+        fix=("`pulumi up --refresh --stack lab` brings the cluster to what the stack says.",),
     ),
     deep=True,
 )

@@ -30,7 +30,7 @@ _SHOWN = 3
         example="Namespace gpu-device-plugin: metadata.labels[pod-security.kubernetes.io/enforce]: live baseline, "
         "stack privileged",
         confirm=("kubectl --context admin@lab get namespace gpu-device-plugin --show-labels",),
-        mend=("`pulumi up --refresh --stack lab` puts it back.",),
+        fix=("`pulumi up --refresh --stack lab` puts it back.",),
     ),
 )
 def namespace_admits_pods(context: Context) -> Iterator[Result]:
@@ -53,7 +53,7 @@ def namespace_admits_pods(context: Context) -> Iterator[Result]:
         cause="The RuntimeClass was deleted, or made by hand with another handler",
         example="RuntimeClass nvidia is not in the cluster",
         confirm=("kubectl --context admin@lab get runtimeclass nvidia -o yaml",),
-        mend=(
+        fix=(
             "`pulumi up --refresh --stack lab` makes it again.",
             "Another handler cannot be changed: `kubectl --context admin@lab delete runtimeclass nvidia` first.",
         ),
@@ -74,7 +74,7 @@ def runtime_class_is_there(context: Context) -> Iterator[Result]:
         example="DaemonSet nvidia-device-plugin: spec.template.spec.containers[nvidia-device-plugin].image: "
         "live nvcr.io/nvidia/k8s-device-plugin:v0.17.0, stack nvcr.io/nvidia/k8s-device-plugin:v0.18.2",
         confirm=("gpuctl render --stack lab | kubectl --context admin@lab diff --server-side --force-conflicts -f -",),
-        mend=(
+        fix=(
             "`pulumi up --refresh --stack lab` puts back what was changed or removed.",
             "It may leave what was added, because that is not its own: "
             "`kubectl --context admin@lab edit daemonset NAME -n gpu-device-plugin`.",
@@ -106,7 +106,7 @@ def objects_are_as_wanted(context: Context) -> Iterator[Result]:
         cause="A DaemonSet was left behind when a stack with other settings was forgotten",
         example="DaemonSet nvidia-device-plugin-gpu-2 is in namespace gpu-device-plugin and not in the stack",
         confirm=("kubectl --context admin@lab get daemonsets -n gpu-device-plugin --show-labels",),
-        mend=("Delete it: `kubectl --context admin@lab delete daemonset NAME -n gpu-device-plugin`.",),
+        fix=("Delete it: `kubectl --context admin@lab delete daemonset NAME -n gpu-device-plugin`.",),
     ),
 )
 def nothing_is_left(context: Context) -> Iterator[Result]:
@@ -135,10 +135,10 @@ def nothing_is_left(context: Context) -> Iterator[Result]:
             "kubectl --context admin@lab get events -n gpu-device-plugin --field-selector type=Warning",
             "kubectl --context admin@lab logs -n gpu-device-plugin ds/nvidia-device-plugin",
         ),
-        mend=(
+        fix=(
             "Forbidden by PodSecurity: the namespace needs the stack's labels, see STK001.",
             '`no runtime for "nvidia" is configured`: the node\'s image lacks the container toolkit, see TAL002.',
-            "The image cannot be pulled: mend the registry, or name a mirror in gpu:devicePluginImage.",
+            "The image cannot be pulled: fix the registry, or name a mirror in gpu:devicePluginImage.",
             "It runs on too few nodes: their labels, see NOD003.",
         ),
     ),

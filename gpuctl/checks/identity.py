@@ -23,7 +23,7 @@ from gpuctl.desired.names import CLUSTER_UID
             "kubectl --context admin@lab get namespace kube-system -o jsonpath={.metadata.uid}",
             "kubectl config get-contexts",
         ),
-        mend=(
+        fix=(
             "Name the right context: `pulumi config set gpu:context NAME --stack lab`, or fetch its kubeconfig again.",
             "The cluster was installed anew: `pulumi up --refresh --stack lab` deploys to it, and records it.",
         ),

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from gpuctl.checks.context import Context
 from gpuctl.checks.model import Category, Guide, Result, check, failed, passed
 from gpuctl.cluster import ClusterError
-from gpuctl.settings.lines import line, written
-from gpuctl.settings.talos_tables import KUBERNETES_LINES
+from gpuctl.settings.minor_version import format_minor, minor_of
+from gpuctl.settings.talos_tables import KUBERNETES_MINORS
 
 KUBERNETES_API = Category("kubernetes-api", "the Kubernetes API", exit_code=3)
 
@@ -19,7 +19,7 @@ KUBERNETES_API = Category("kubernetes-api", "the Kubernetes API", exit_code=3)
         cause="The API server cannot be reached with the kubeconfig at hand",
         example="context admin@lab (https://10.0.0.10:6443) cannot be reached: timed out",
         confirm=("kubectl --context admin@lab version",),
-        mend=(
+        fix=(
             "Fetch a kubeconfig: `talosctl kubeconfig`.",
             "Name its context in the stack file: `pulumi config set gpu:context NAME --stack lab`.",
         ),
@@ -45,7 +45,7 @@ def api_answers(context: Context) -> Iterator[Result]:
         cause="Talos or Kubernetes was upgraded without the other, or gpu:talosVersion is not what the nodes run",
         example="Kubernetes v1.38.0 is not what Talos v1.13.9 runs, which is v1.31 to v1.36",
         confirm=("kubectl --context admin@lab version", "kubectl --context admin@lab get nodes -o wide"),
-        mend=(
+        fix=(
             "Upgrade the older of the two: `talosctl upgrade-k8s --to VERSION`, or `talosctl upgrade`.",
             "Or tell the stack what the nodes run: `pulumi config set gpu:talosVersion VERSION --stack lab`.",
         ),
@@ -55,10 +55,10 @@ def api_answers(context: Context) -> Iterator[Result]:
 def kubernetes_runs_on_talos(context: Context) -> Iterator[Result]:
     """By the API server's own version, and Talos' own list of what each of its lines runs."""
     talos = context.settings.talos_version
-    first, last = KUBERNETES_LINES[context.settings.talos_line]
+    first, last = KUBERNETES_MINORS[context.settings.talos_minor]
     version = context.cluster.version()
-    span = f"what Talos {talos} runs, which is {written(first)} to {written(last)}"
-    if first <= line(version) <= last:
+    span = f"what Talos {talos} runs, which is {format_minor(first)} to {format_minor(last)}"
+    if first <= minor_of(version) <= last:
         yield passed(f"Kubernetes {version} is {span}")
     else:
         yield failed(f"Kubernetes {version} is not {span}", context.kubectl("get", "nodes", "-o", "wide"))

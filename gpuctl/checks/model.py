@@ -32,7 +32,7 @@ class Result:
     subject: str = ""
     """A node, a pod or an object; empty for the cluster as a whole."""
     remedy: str = ""
-    """The command that mends it, or shows more."""
+    """The command that fixes it, or shows more."""
     cause: str = ""
     """Why, as one sentence, where more is known than the check's usual cause."""
 
@@ -72,7 +72,7 @@ class Guide:
     """What a failure looks like."""
     confirm: tuple[str, ...]
     """Commands that show more, or say who is to blame."""
-    mend: tuple[str, ...]
+    fix: tuple[str, ...]
     """What to do: sentences, with commands in backquotes."""
 
 

@@ -37,9 +37,9 @@ def present_nodes(context: Context) -> Iterator[tuple[GpuNode, Node]]:
         cause="The node left the cluster, never joined it, or has another name",
         example="context admin@lab has no node gpu-2; it has cp-1, gpu-1",
         confirm=("kubectl --context admin@lab get nodes", "talosctl -n ADDRESS get nodename"),
-        mend=(
+        fix=(
             "Bring the node back; on Talos its name is `talosctl -n ADDRESS get nodename`.",
-            "Or mend its name in gpu:nodes of config/Pulumi.lab.yaml and run `pulumi up --stack lab`.",
+            "Or fix its name in gpu:nodes of config/Pulumi.lab.yaml and run `pulumi up --stack lab`.",
         ),
     ),
     retry=True,
@@ -66,7 +66,7 @@ def nodes_exist(context: Context) -> Iterator[Result]:
         cause="The node is down, cordoned, or has a taint that the stack's pods do not tolerate",
         example="node gpu-1 is not Ready: Kubelet stopped posting node status.",
         confirm=("kubectl --context admin@lab describe node gpu-1",),
-        mend=(
+        fix=(
             "Not Ready: look at the node itself, `talosctl -n ADDRESS services` and `talosctl -n ADDRESS dmesg`.",
             "Cordoned, once its maintenance is over: `kubectl --context admin@lab uncordon gpu-1`.",
             "A taint: remove it, or use `nvidia.com/gpu`, which the stack's pods tolerate.",
@@ -109,7 +109,7 @@ def nodes_take_pods(context: Context) -> Iterator[Result]:
         cause="Something besides the stack labels the node, or the label was removed by hand",
         example="node gpu-1: label nvidia.com/device-plugin.config is theirs and not default",
         confirm=("kubectl --context admin@lab get node gpu-1 --show-labels --show-managed-fields -o yaml",),
-        mend=(
+        fix=(
             "Missing: `pulumi up --refresh --stack lab` labels the node again.",
             "Another value: whoever set it stands in the node's managed fields; end that, remove the label, and run "
             "`pulumi up --refresh --stack lab`. A label of the Talos configuration: apply `gpuctl talos patch` again.",
@@ -133,7 +133,7 @@ def nodes_are_labelled(context: Context) -> Iterator[Result]:
         cause="A GPU node joined the cluster and nobody told the stack, which then neither shares nor limits its GPUs",
         example="node gpu-3 is not in the stack file and offers 4 nvidia.com/gpu",
         confirm=("kubectl --context admin@lab describe node gpu-3",),
-        mend=(
+        fix=(
             "Add it to gpu:nodes: `{name: gpu-3, gpu: MODEL, count: NUMBER}`, and run `pulumi up --stack lab`.",
             "It has no GPU any more: remove the label that says so.",
         ),

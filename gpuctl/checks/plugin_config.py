@@ -33,7 +33,7 @@ _RESTART = (
         cause="The configuration was changed by hand, or its rollout has not come to the node",
         example="the device plugin on gpu-1 was started for configuration 1b2c3d4e5f and the stack's is d68ff34465",
         confirm=("kubectl --context admin@lab rollout status daemonset/nvidia-device-plugin -n gpu-device-plugin",),
-        mend=("Wait for the rollout, or run `pulumi up --refresh --stack lab`.", _RESTART),
+        fix=("Wait for the rollout, or run `pulumi up --refresh --stack lab`.", _RESTART),
     ),
     retry=True,
 )
@@ -61,7 +61,7 @@ def pods_are_of_the_configuration(context: Context) -> Iterator[Result]:
         cause="The plugin started before the configuration changed, or a variable in its pod wins over the file",
         example="the device plugin on gpu-1 runs with 6 slices per GPU, and the stack asks for 4 slices per GPU",
         confirm=("kubectl --context admin@lab logs -n gpu-device-plugin ds/nvidia-device-plugin",),
-        mend=(_RESTART, "The ConfigMap itself is another: see STK003."),
+        fix=(_RESTART, "The ConfigMap itself is another: see STK003."),
     ),
     retry=True,
 )

@@ -11,7 +11,7 @@ from gpuctl.checks.serving import reboot
 from gpuctl.checks.wording import counted, listed
 from gpuctl.desired.limits import limits
 from gpuctl.desired.power_limit import NAME as AGENT
-from gpuctl.power.log import Event, Look
+from gpuctl.power.log import Event, Sample
 from gpuctl.settings import GpuNode
 from gpuctl.settings.refusal import step
 
@@ -34,7 +34,7 @@ _REPORT = (
         cause="A GPU is not at its limit, does not answer, or the agent itself hangs or does not start",
         example="the power-limit agent on gpu-1 is not ready: missing expected=2 found=1",
         confirm=(_LOGS, _REPORT),
-        mend=("docs/power.md tells what each of the agent's words means, and what to do about it.",),
+        fix=("docs/power.md tells what each of the agent's words means, and what to do about it.",),
     ),
     retry=True,
 )
@@ -63,7 +63,7 @@ def agents_are_ready(context: Context) -> Iterator[Result]:
         cause="A GPU fell off the bus or was taken out, the driver does not know it, or `count` is wrong",
         example="gpu-1: 1 of 2 GPUs answers",
         confirm=(_REPORT, "talosctl -n ADDRESS dmesg"),
-        mend=(
+        fix=(
             "A lost GPU: reboot the node, and look at the card, its slot and its power if that does not help.",
             "Correct `count` in the stack file where the node has another number of GPUs, then `pulumi up`.",
         ),
@@ -96,7 +96,7 @@ def every_gpu_answers(context: Context) -> Iterator[Result]:
         cause="Something else changed the limit, or the card does not take it",
         example="GPU 0 of gpu-1 (NVIDIA GeForce RTX 3090) is limited to 350 W instead of 300 W",
         confirm=(_REPORT, _LOGS),
-        mend=(
+        fix=(
             "A limit that was moved is put back within `gpu:powerInterval`; POD012 looks for who moves it.",
             "A limit outside the card's range: give that model or card its own in `gpu:powerLimits`.",
             "A card that refuses: a laptop's or a virtual GPU's limit cannot be set; `gpu:powerManagement: false`.",
@@ -121,9 +121,7 @@ def limits_are_in_force(context: Context) -> Iterator[Result]:
         cause="Firmware, a power brake or out-of-band management enforces less than what was requested",
         example="GPU 0 of gpu-1 (NVIDIA H200) enforces 500 W, and 700 W are requested of it",
         confirm=(_REPORT,),
-        mend=(
-            "The circuit is safe. For full speed look for the other limiter: power cables, chassis or BMC settings.",
-        ),
+        fix=("The circuit is safe. For full speed look for the other limiter: power cables, chassis or BMC settings.",),
     ),
     severity="warning",
 )
@@ -149,7 +147,7 @@ def limits_are_not_undercut(context: Context) -> Iterator[Result]:
         cause="A card was replaced, or the stack file names another model: its power range and memory are not these",
         example="gpu-1 has 2 x NVIDIA GeForce RTX 4090, and the stack file declares 2 x NVIDIA GeForce RTX 3090",
         confirm=("kubectl --context admin@lab exec -n gpu-device-plugin ds/nvidia-power-limit -- nvidia-smi -L",),
-        mend=("Name the model in the stack file as it is: `gpu` or `gpus` of the node, a key of config/gpus.yaml.",),
+        fix=("Name the model in the stack file as it is: `gpu` or `gpus` of the node, a key of config/gpus.yaml.",),
     ),
     severity="warning",
 )
@@ -172,7 +170,7 @@ def models_are_as_declared(context: Context) -> Iterator[Result]:
     yield from _silent(context)
 
 
-def _limited(context: Context, node: GpuNode, report: AgentReport, gpu: Look, watts: int) -> Result:
+def _limited(context: Context, node: GpuNode, report: AgentReport, gpu: Sample, watts: int) -> Result:
     name, subject = _named(node, gpu), _subject(node, gpu)
     if gpu.limit is None:
         return skipped(f"{name} does not tell its power limit", subject, _ask(context, node))
@@ -203,7 +201,7 @@ def _why(context: Context, fault: Event | None) -> str:
     return f"something else moved it; the agent looks every {context.settings.power_interval} s and puts it back"
 
 
-def _desired(wanted: Mapping[tuple[str, ...], int], node: GpuNode, gpu: Look) -> int:
+def _desired(wanted: Mapping[tuple[str, ...], int], node: GpuNode, gpu: Sample) -> int:
     """What the stack wants of a GPU: what is said of the card counts before its model, and that before its node."""
     keys = (gpu.gpu, "", ""), ("", node.name, gpu.name), ("", node.name, "")
     return next(wanted[key] for key in keys if key in wanted)
@@ -235,11 +233,11 @@ def _ask(context: Context, node: GpuNode) -> str:
     )
 
 
-def _named(node: GpuNode, gpu: Look) -> str:
+def _named(node: GpuNode, gpu: Sample) -> str:
     return f"GPU {'?' if gpu.index is None else gpu.index} of {node.name} ({gpu.name})"
 
 
-def _subject(node: GpuNode, gpu: Look) -> str:
+def _subject(node: GpuNode, gpu: Sample) -> str:
     return f"{node.name}/{gpu.gpu}"
 
 

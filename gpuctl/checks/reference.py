@@ -57,8 +57,8 @@ def _section(check: Check) -> Iterator[str]:
     if guide.confirm:
         yield "What shows more:\n"
         yield "```sh\n" + "\n".join(guide.confirm) + "\n```\n"
-    yield "What mends it:\n"
-    yield "\n".join(f"- {step}" for step in guide.mend) + "\n"
+    yield "What fixes it:\n"
+    yield "\n".join(f"- {step}" for step in guide.fix) + "\n"
 
 
 def _traits(check: Check) -> str:

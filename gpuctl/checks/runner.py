@@ -29,7 +29,7 @@ class Wait:
 def run(checks: Sequence[Check], context: Context, say: Say, wait: Wait | None = None) -> Report:
     """Runs checks in their order; with `wait`, those that may become true again and again.
 
-    A check that passed is not asked again. A failure that waiting cannot mend ends the wait at once. Checks that make
+    A check that passed is not asked again. A failure that waiting cannot fix ends the wait at once. Checks that make
     pods are asked once, when all others have been settled.
 
     Args:

@@ -37,7 +37,7 @@ _MISMATCH = "Driver/library version mismatch"
         cause="No driver is loaded, or its kernel modules and its libraries are of two versions",
         example="nvidia-smi on gpu-1 ends with 18: Failed to initialize NVML: Driver/library version mismatch",
         confirm=("talosctl -n ADDRESS get extensions", "talosctl -n ADDRESS read /proc/driver/nvidia/version"),
-        mend=(
+        fix=(
             "Both extensions must be of one Talos release: `gpuctl talos patch --stack lab`, then upgrade the node.",
             "After an upgrade without a reboot: `talosctl -n ADDRESS reboot`.",
         ),
@@ -57,7 +57,7 @@ def driver_answers(context: Context) -> Iterator[Result]:
         cause="The node's daemons were reloaded, and running containers have lost their devices",
         example="nvidia-smi in default/trainer ends with 255: Failed to initialize NVML: Unknown Error",
         confirm=("kubectl --context admin@lab exec -n default trainer -- nvidia-smi -L",),
-        mend=("Make the pod anew: `kubectl delete pod -n default trainer`. A new one gets its devices again.",),
+        fix=("Make the pod anew: `kubectl delete pod -n default trainer`. A new one gets its devices again.",),
     ),
     severity="warning",
     deep=True,

@@ -57,7 +57,7 @@ def sickness(context: Context, node: GpuNode) -> Sickness:
 
 
 def out_of_service(context: Context, node: GpuNode) -> Trouble:
-    """Which GPU is sick, and since which Xid; what mends that."""
+    """Which GPU is sick, and since which Xid; what fixes that."""
     found = sickness(context, node)
     if not found.gpus:
         cause = "the device plugin's log does not tell why: it may have been rotated, or the GPUs come back"

@@ -20,7 +20,7 @@ _VERIFY = "gpuctl verify --sharing --stack lab"
         cause="The node offers a slice that no pod can use",
         example="gpu-1: 7 of 8 pods run; share-8: UnexpectedAdmissionError: no healthy devices present",
         confirm=("kubectl --context admin@lab describe node gpu-1", "gpuctl doctor --stack lab"),
-        mend=(
+        fix=(
             "Do what `gpuctl doctor --stack lab` says of the node.",
             "A slice that another pod holds is no failure: it is left alone, and the proof says so.",
         ),
@@ -63,7 +63,7 @@ def every_free_slice_runs_a_pod(context: Context) -> Iterator[Result]:
             "gpuctl capacity --stack lab",
             "kubectl --context admin@lab logs -n gpu-device-plugin ds/nvidia-device-plugin",
         ),
-        mend=(
+        fix=(
             "`pulumi up --refresh --stack lab` gives the plugin the stack's configuration.",
             "A GPU that the plugin took out of service comes back when its pod is restarted; the log says why it went.",
         ),
@@ -115,7 +115,7 @@ def _no_tally(record: Record, node: NodeRun, tally: dict[str, int]) -> str:
         cause="A pod ended before the last one had begun",
         example="share-3 ended at 12:00:07, before share-8 began at 12:00:09",
         confirm=(_VERIFY,),
-        mend=("Run the proof again; the pods hold their slices until all of them run.",),
+        fix=("Run the proof again; the pods hold their slices until all of them run.",),
     ),
     makes_pods=True,
 )
@@ -144,7 +144,7 @@ def pods_run_at_the_same_time(context: Context) -> Iterator[Result]:
         cause="There are more slices than the proof knows of, or the pod waits for something else",
         example="one pod more runs on gpu-1, although all of its slices are taken",
         confirm=("kubectl --context admin@lab describe nodes -l nvidia.com/gpu.present=true",),
-        mend=("Compare what the nodes offer with `gpuctl capacity --stack lab`.",),
+        fix=("Compare what the nodes offer with `gpuctl capacity --stack lab`.",),
     ),
     makes_pods=True,
 )
@@ -176,7 +176,7 @@ def _disturbed(record: Record) -> bool:
         cause="The container runtime gives GPUs to pods that were not given any",
         example="gpu-1: a pod that asks for no GPU sees GPU-dc0c82b9",
         confirm=("kubectl --context admin@lab get runtimeclass nvidia -o yaml",),
-        mend=(
+        fix=(
             "The NVIDIA container runtime must leave containers alone that have no NVIDIA_VISIBLE_DEVICES.",
             "An image or a pod that sets NVIDIA_VISIBLE_DEVICES itself gets the GPUs it names, unless the runtime's "
             "`accept-nvidia-visible-devices-envvar-when-unprivileged` is false: this check does not speak of those.",
@@ -208,7 +208,7 @@ def a_pod_without_request_sees_no_gpu(context: Context) -> Iterator[Result]:
         cause="The container runtime shows a pod other GPUs than the device plugin gave it",
         example="gpu-1: share-3 was given GPU-dc0c82b9 and sees GPU-dc0c82b9 and GPU-69e0eefb",
         confirm=("kubectl --context admin@lab logs -n gpu-device-plugin ds/nvidia-device-plugin",),
-        mend=("Mend the configuration of the node's NVIDIA container runtime; on Talos, that of its extension.",),
+        fix=("Fix the configuration of the node's NVIDIA container runtime; on Talos, that of its extension.",),
     ),
     makes_pods=True,
 )
@@ -241,7 +241,7 @@ def _sees_its_own(pod: PodRun) -> bool:
         cause="CUDA does not work in a pod although the GPU is there, such as by a driver too old for the image",
         example="gpu-1: 0 of 8 CUDA pods passed; cuda-1: Error: CUDA driver version is insufficient",
         confirm=("gpuctl verify --sharing --cuda-image IMAGE --stack lab",),
-        mend=(
+        fix=(
             "Name an image that the driver can run with `--cuda-image`; its program must print `Test PASSED`.",
             "All pods of a GPU share its memory: with many slices there may be too little for as many CUDA programs.",
         ),
@@ -278,7 +278,7 @@ def cuda_passes_in_every_slice(context: Context) -> Iterator[Result]:
         cause="The cluster cannot finish the removal of the proof's namespace, such as by an API service that is down",
         example="still there: Namespace gpu-sharing-proof-1a2b3c",
         confirm=("kubectl --context admin@lab get namespaces -l app.kubernetes.io/name=gpu-sharing-proof -o yaml",),
-        mend=("The conditions of the namespace say what keeps it.", "The next run of the proof removes it first."),
+        fix=("The conditions of the namespace say what keeps it.", "The next run of the proof removes it first."),
     ),
     makes_pods=True,
 )

@@ -17,7 +17,7 @@ STACK_FILE = Category("config", "the stack file", exit_code=2)
         cause="The stack file has a mistake, so nothing can be expected of the cluster",
         example="gpu:slices = 0: must be at least 1",
         confirm=("gpuctl capacity --stack lab",),
-        mend=("Run the command that the message names for each mistake.", "All keys: docs/configuration.md."),
+        fix=("Run the command that the message names for each mistake.", "All keys: docs/configuration.md."),
     ),
     fatal=True,
 )
@@ -39,7 +39,7 @@ def stack_file_is_valid(context: Context) -> Iterator[Result]:
         cause="The project's tables do not know a GPU model or a Talos release that the stack file names",
         example="node gpu-1: GPU 'rtx-3091' is not in the catalogue (did you mean rtx-3090?)",
         confirm=("gpuctl capacity --stack lab",),
-        mend=("Mend the name in the stack file, or accept that its figures are not checked before they are used.",),
+        fix=("Fix the name in the stack file, or accept that its figures are not checked before they are used.",),
     ),
     severity="warning",
 )

@@ -37,7 +37,7 @@ _UPGRADE = (
         cause="The node was upgraded without the stack file, or the other way round",
         example="node gpu-1 runs Talos v1.12.4 and the stack file says v1.13.9",
         confirm=("kubectl --context admin@lab get nodes -o wide",),
-        mend=(
+        fix=(
             "Tell the stack what the nodes run: `pulumi config set gpu:talosVersion VERSION --stack lab`.",
             _UPGRADE,
         ),
@@ -66,7 +66,7 @@ def talos_is_the_stacks(context: Context) -> Iterator[Result]:
         cause="The node was installed with an image without the NVIDIA extensions, or with those of the other channel",
         example="node gpu-1 lacks the extension nvidia-container-toolkit-production",
         confirm=("talosctl -n ADDRESS get extensions",),
-        mend=(
+        fix=(
             _UPGRADE,
             "Changing machine.install.image alone installs nothing on a node that is installed.",
         ),
@@ -99,7 +99,7 @@ def extensions_are_there(context: Context) -> Iterator[Result]:
         cause="The node's image is of another Talos release than the stack file says, or was made elsewhere",
         example="node gpu-1: nvidia-container-toolkit-production is 595.58.03-v1.19.0 and not 595.91.07-v1.19.1",
         confirm=("talosctl -n ADDRESS get extensions", "gpuctl talos schematic --stack lab"),
-        mend=(_UPGRADE,),
+        fix=(_UPGRADE,),
     ),
     severity="warning",
 )
@@ -129,7 +129,7 @@ def extension_versions_fit(context: Context) -> Iterator[Result]:
         cause="The image has further extensions or kernel arguments, or was not made for this stack",
         example="node gpu-1's image is of schematic 376567988a... and the stack's is 1deaeeb1ea...",
         confirm=("talosctl -n ADDRESS get extensions", "gpuctl talos schematic --stack lab"),
-        mend=(
+        fix=(
             "Nothing, when you added extensions to the schematic yourself: leave the check out with `--skip TAL004`.",
             _UPGRADE,
         ),
@@ -160,7 +160,7 @@ def schematic_is_the_stacks(context: Context) -> Iterator[Result]:
         cause="The machine configuration does not name the modules, or they are of another Talos build than the kernel",
         example="node gpu-1 has not loaded nvidia_uvm",
         confirm=("talosctl -n ADDRESS read /proc/modules", "talosctl -n ADDRESS dmesg"),
-        mend=(
+        fix=(
             "The extensions blacklist them, so the configuration must name all four: `gpuctl talos patch --stack lab`.",
             "`key was rejected by service` in the kernel's log: the extensions are of another Talos release. "
             + _UPGRADE,

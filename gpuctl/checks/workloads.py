@@ -33,7 +33,7 @@ _NONE_VISIBLE = ("", "void", "none")
         cause="The kubelet refused pods that the scheduler had sent, mostly right after a restart of node or plugin",
         example="2 pods in default were refused on gpu-1: share-1, share-2 (cannot allocate unregistered device)",
         confirm=("kubectl --context admin@lab get pods -A --field-selector status.phase=Failed",),
-        mend=(
+        fix=(
             "A Deployment has replaced them already: delete what is left of them.",
             "A pod of its own must be made again.",
         ),
@@ -63,7 +63,7 @@ def no_pod_was_refused(context: Context) -> Iterator[Result]:
         cause="Two slices buy no more compute than one, and may be of the same GPU",
         example="1 pod in default takes several slices on gpu-1: trainer",
         confirm=("kubectl --context admin@lab describe node gpu-1",),
-        mend=(
+        fix=(
             "Let the pod ask for one slice, or give it a node of whole GPUs: `slices: 1`.",
             "`pulumi config set gpu:failRequestsGreaterThanOne true --stack lab` has such pods refused.",
         ),
@@ -93,7 +93,7 @@ def no_pod_takes_several_slices(context: Context) -> Iterator[Result]:
         cause="The NVIDIA runtime shows GPUs to whoever sets NVIDIA_VISIBLE_DEVICES, as NVIDIA's CUDA images do",
         example="1 pod in default on gpu-1 sets NVIDIA_VISIBLE_DEVICES without asking for a GPU: notebook",
         confirm=("kubectl --context admin@lab exec -n default notebook -- nvidia-smi -L",),
-        mend=(
+        fix=(
             "Let the pod ask for a slice: `resources: {limits: {nvidia.com/gpu: 1}}`.",
             "A pod that needs no GPU needs neither the variable nor `runtimeClassName: nvidia`.",
             "What must see every GPU, such as an exporter, belongs in a DaemonSet; those are left out here.",
@@ -123,7 +123,7 @@ def no_pod_sees_gpus_unasked(context: Context) -> Iterator[Result]:
         cause="The node with free slices is not one on which the pod may run",
         example="1 pod waits for nvidia.com/gpu although gpu-2 has 3 slices free: default/share-9",
         confirm=("kubectl --context admin@lab describe pod -n default share-9",),
-        mend=(
+        fix=(
             "The scheduler's message names what keeps the pod away: a taint it does not tolerate, its node selector, "
             "or memory and CPU it asks for besides.",
         ),
@@ -157,7 +157,7 @@ def no_pod_waits_for_nothing(context: Context) -> Iterator[Result]:
         cause="The pod asks for GPUs by the name that gpu:renameByDefault took away, or would give",
         example="1 pod waits for nvidia.com/gpu.shared, and the stack offers nvidia.com/gpu: default/share-9",
         confirm=("kubectl --context admin@lab get nodes -o yaml",),
-        mend=("Let the pod ask by the other name, or change `gpu:renameByDefault`.",),
+        fix=("Let the pod ask by the other name, or change `gpu:renameByDefault`.",),
     ),
     severity="warning",
 )

@@ -10,9 +10,9 @@ from gpuctl.checks.context import Context
 from gpuctl.checks.model import Category, Guide, Result, check, failed, passed, skipped
 from gpuctl.checks.pulumi_program import NOT_INSTALLED, pulumi, said
 from gpuctl.desired.ownership import foreign
-from gpuctl.settings.lines import line, written
+from gpuctl.settings.minor_version import format_minor, minor_of
 from gpuctl.settings.stack_file import CONFIG
-from gpuctl.settings.talos_tables import KUBERNETES_LINES
+from gpuctl.settings.talos_tables import KUBERNETES_MINORS
 
 WORKSTATION = Category("workstation", "this machine")
 
@@ -31,7 +31,7 @@ _PASSPHRASE = ("PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE")
         cause="Pulumi is not installed, or its CLI is older than the SDK the project was tested with",
         example="Pulumi CLI v3.100.0 does not fit SDK v3.259.0, which takes v3.259.0 or later, below v4",
         confirm=("pulumi version",),
-        mend=("Install the newest CLI: `curl -fsSL https://get.pulumi.com | sh`.",),
+        fix=("Install the newest CLI: `curl -fsSL https://get.pulumi.com | sh`.",),
     ),
 )
 def pulumi_is_installed(context: Context) -> Iterator[Result]:
@@ -61,7 +61,7 @@ def pulumi_is_installed(context: Context) -> Iterator[Result]:
         cause="The project's Python environment was not made, or not made again after an update",
         example="pulumi-kubernetes is not installed; the project takes 4.25.0",
         confirm=(".venv/bin/pip list",),
-        mend=("Make the environment: `make venv`, then `. .venv/bin/activate`.",),
+        fix=("Make the environment: `make venv`, then `. .venv/bin/activate`.",),
     ),
 )
 def packages_are_installed(_: Context) -> Iterator[Result]:
@@ -86,23 +86,23 @@ def packages_are_installed(_: Context) -> Iterator[Result]:
         cause="kubectl is not installed, or more than one minor version away from the cluster",
         example="kubectl v1.28.2 does not fit Talos v1.13.9, which runs Kubernetes v1.31 to v1.36",
         confirm=("kubectl version --client",),
-        mend=("Install the cluster's own version: https://kubernetes.io/docs/tasks/tools/.",),
+        fix=("Install the cluster's own version: https://kubernetes.io/docs/tasks/tools/.",),
     ),
     severity="warning",
 )
 def kubectl_is_installed(context: Context) -> Iterator[Result]:
     """By Kubernetes' version skew policy: one minor version either way. Only the remedies need kubectl."""
-    talos, (first, last) = context.settings.talos_version, KUBERNETES_LINES[context.settings.talos_line]
-    remedy = f"curl -LO https://dl.k8s.io/release/{written(last)}.0/bin/linux/amd64/kubectl"
+    talos, (first, last) = context.settings.talos_version, KUBERNETES_MINORS[context.settings.talos_minor]
+    remedy = f"curl -LO https://dl.k8s.io/release/{format_minor(last)}.0/bin/linux/amd64/kubectl"
     ran = context.programs.run("kubectl", "version", "--client", "-o", "json")
     if ran is None:
         yield failed("kubectl is not installed here; pulumi and gpuctl do without, their hints do not", remedy)
         return
     found = _version(ran.stdout)
-    span = f"Talos {talos}, which runs Kubernetes {written(first)} to {written(last)}"
+    span = f"Talos {talos}, which runs Kubernetes {format_minor(first)} to {format_minor(last)}"
     if found is None:
         yield failed(f"kubectl does not tell its version: {said(ran)}", remedy)
-    elif (first[0], first[1] - 1) <= line(found) <= (last[0], last[1] + 1):
+    elif (first[0], first[1] - 1) <= minor_of(found) <= (last[0], last[1] + 1):
         yield passed(f"kubectl {found} fits {span}")
     else:
         yield failed(f"kubectl {found} does not fit {span}", remedy)
@@ -116,7 +116,7 @@ def kubectl_is_installed(context: Context) -> Iterator[Result]:
         cause="talosctl is not installed, or of another line than the nodes",
         example="talosctl v1.9.5 is not of the line of Talos v1.13.9",
         confirm=("talosctl version --client",),
-        mend=(
+        fix=(
             "Install the newest: `curl -sL https://talos.dev/install | sh`.",
             "Or the release of the nodes: https://github.com/siderolabs/talos/releases.",
         ),
@@ -132,7 +132,7 @@ def talosctl_is_installed(context: Context) -> Iterator[Result]:
         yield failed("talosctl is not installed here; drivers come to the nodes through it", remedy)
     elif (found := _version(ran.stdout + ran.stderr)) is None:
         yield failed(f"talosctl does not tell its version: {said(ran)}", remedy)
-    elif line(found) == line(talos):
+    elif minor_of(found) == minor_of(talos):
         yield passed(f"talosctl {found} is of the line of Talos {talos}")
     else:
         yield failed(f"talosctl {found} is not of the line of Talos {talos}", remedy)
@@ -146,7 +146,7 @@ def talosctl_is_installed(context: Context) -> Iterator[Result]:
         cause="Nobody has said where Pulumi keeps its state",
         example="Pulumi is not logged in: PULUMI_ACCESS_TOKEN must be set for login during non-interactive [...]",
         confirm=("pulumi whoami --verbose",),
-        mend=("State on this machine: `pulumi login --local`.", "Or in a bucket or Pulumi Cloud: `pulumi login URL`."),
+        fix=("State on this machine: `pulumi login --local`.", "Or in a bucket or Pulumi Cloud: `pulumi login URL`."),
     ),
 )
 def pulumi_is_logged_in(context: Context) -> Iterator[Result]:
@@ -168,7 +168,7 @@ def pulumi_is_logged_in(context: Context) -> Iterator[Result]:
         cause="The stack file is there, and the stack itself was not made in this backend",
         example="Pulumi does not know stack lab: no stack named 'lab' found",
         confirm=("pulumi stack ls",),
-        mend=("Make it: `pulumi stack init lab`.", "Or log in to the backend that has it: `pulumi login URL`."),
+        fix=("Make it: `pulumi stack init lab`.", "Or log in to the backend that has it: `pulumi login URL`."),
     ),
 )
 def stack_exists(context: Context) -> Iterator[Result]:
@@ -192,7 +192,7 @@ def stack_exists(context: Context) -> Iterator[Result]:
         cause="The stack's secrets are encrypted with a passphrase, and no variable names it: pulumi would ask, or end",
         example="stack lab encrypts its secrets with a passphrase, and PULUMI_CONFIG_PASSPHRASE is not set",
         confirm=("grep encryptionsalt config/Pulumi.lab.yaml",),
-        mend=(
+        fix=(
             "`export PULUMI_CONFIG_PASSPHRASE=...`; an empty one counts if `pulumi stack init` got an empty one.",
             "Or keep it in a file: `export PULUMI_CONFIG_PASSPHRASE_FILE=PATH`.",
         ),
@@ -219,7 +219,7 @@ def passphrase_is_set(context: Context) -> Iterator[Result]:
         cause="The namespace or the RuntimeClass exists already, made by hand or by another tool",
         example="RuntimeClass nvidia exists already and was not made by this project: it would be taken over, [...]",
         confirm=("kubectl --context admin@lab get runtimeclass nvidia -o yaml",),
-        mend=(
+        fix=(
             "Hand it over: `kubectl --context admin@lab label runtimeclass nvidia "
             "app.kubernetes.io/part-of=gpu-sharing`; `pulumi destroy` then deletes it.",
             "A namespace: or choose another with `pulumi config set gpu:namespace NAME --stack lab`.",

@@ -20,7 +20,7 @@ Shares the NVIDIA GPUs of a Talos cluster, at a power limit, and proves it.
 gpuctl capacity --stack lab           the figures that the cluster must show
 gpuctl talos patch --stack lab        the Talos patches that its nodes need
 gpuctl verify --stack lab --wait 5m   whether the cluster is what it must be
-gpuctl doctor --stack lab             why it is not, and what mends it
+gpuctl doctor --stack lab             why it is not, and what fixes it
 
 A stack is config/Pulumi.NAME.yaml, or the file that PULUMI_OPTION_CONFIG_FILE names, as for pulumi itself.
 """
@@ -48,7 +48,7 @@ def _common(  # pyright: ignore[reportUnusedFunction] (typer calls it)
 
 
 def main() -> None:
-    """Runs the command line; what a user can mend is told without a traceback."""
+    """Runs the command line; what a user can fix is told without a traceback."""
     cast("TextIOWrapper", sys.stdout).reconfigure(errors="replace")  # a log line it cannot print is no reason to fail
     try:
         app()

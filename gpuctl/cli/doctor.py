@@ -1,4 +1,4 @@
-"""gpuctl doctor: why a stack's cluster is not what the stack says, and what mends it."""
+"""gpuctl doctor: why a stack's cluster is not what the stack says, and what fixes it."""
 
 from typing import Annotated
 
@@ -14,7 +14,7 @@ def doctor(
     ] = False,
     output: OutputOption = Output.table,
 ) -> None:
-    """Find out why a cluster is not what its stack says: every finding with its cause and what mends it.
+    """Find out why a cluster is not what its stack says: every finding with its cause and what fixes it.
 
     It asks all that `gpuctl verify` asks, and looks deeper: into logs and pods of others. Nothing is changed.
 

@@ -74,12 +74,12 @@ def _of_node(
 ) -> "list[History]":
     """From all pods of the node: while one hands over to the next there are two."""
     from gpuctl.power.history import histories
-    from gpuctl.power.log import Look, parse_all
+    from gpuctl.power.log import Sample, parse_all
 
     seconds = int(since.total_seconds())
     lines = (line for pod in pods for line in cluster.log(pod.name, pod.namespace, seconds))
-    looks = [said for said in parse_all(lines) if isinstance(said, Look)]
-    return histories(node, looks, timedelta(seconds=settings.power_interval))
+    samples = [said for said in parse_all(lines) if isinstance(said, Sample)]
+    return histories(node, samples, timedelta(seconds=settings.power_interval))
 
 
 def _notes(

@@ -27,7 +27,7 @@ def print_for_people(reports: Sequence[Report], *, only_bad: bool) -> None:
 
 
 def print_diagnoses(reports: Sequence[Report]) -> None:
-    """What is wrong with each, why, and what mends it; and a summary of several."""
+    """What is wrong with each, why, and what fixes it; and a summary of several."""
     _print_each(reports, doctor)
 
 

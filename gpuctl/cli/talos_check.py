@@ -11,8 +11,8 @@ from gpuctl.machine_config import Wanted
 from gpuctl.machine_config import check as findings_in
 from gpuctl.machine_config.install_rules import RELEASE, release_in
 from gpuctl.settings import stack_names
-from gpuctl.settings.lines import line, written
-from gpuctl.settings.talos_tables import TALOS_LINES
+from gpuctl.settings.minor_version import format_minor, minor_of
+from gpuctl.settings.talos_tables import TALOS_MINORS
 
 FOUND = 1
 """Exit code when something is missing, wrong or without effect."""
@@ -38,8 +38,8 @@ def check(
     settings = settings_of(stack) if stack else None
     wanted = Wanted(settings, node_named(settings, node)) if settings else None
     version = talos_version or (settings.talos_version if settings else None) or release_in(config)
-    if version is None or not RELEASE.fullmatch(version) or line(version) not in TALOS_LINES:
-        known = f"{written(TALOS_LINES[0])} to {written(TALOS_LINES[-1])}"
+    if version is None or not RELEASE.fullmatch(version) or minor_of(version) not in TALOS_MINORS:
+        known = f"{format_minor(TALOS_MINORS[0])} to {format_minor(TALOS_MINORS[-1])}"
         problem = f"{version} is no release of {known}" if version else "no installer image tells the Talos release"
         raise typer.BadParameter(f"{problem}: name it, such as v1.13.9", param_hint="--talos-version")
     findings = findings_in(config, version, wanted)

@@ -14,7 +14,7 @@ from gpuctl.desired.talos import Form, Present, form_of, talos_patch
 from gpuctl.machine_config import MachineConfig, present
 from gpuctl.machine_config.install_rules import release_in
 from gpuctl.settings import GpuNode, Settings
-from gpuctl.settings.lines import line, written
+from gpuctl.settings.minor_version import format_minor, minor_of
 from gpuctl.settings.talos_tables import UPGRADE_FROM
 
 _LATER = """\
@@ -50,7 +50,7 @@ def patch(
     nodes = [node_named(settings, node)] if node else settings.nodes
     output.mkdir(parents=True, exist_ok=True)
     for each in nodes:
-        seen = present(known, settings.talos_line) if known else None
+        seen = present(known, settings.talos_minor) if known else None
         file = output / f"{each.name}.yaml"
         file.write_text(talos_patch(settings, each, seen))
         print("\n".join(_told(settings, each, file, known, seen)), end="\n\n")
@@ -62,9 +62,12 @@ def patch(
 def _way_there(settings: Settings, known: MachineConfig | None) -> Iterator[str]:
     """What must come before an upgrade that Talos refuses: it skips one line at most."""
     present_release = release_in(known) if known else None
-    oldest = UPGRADE_FROM[settings.talos_line]
-    if present_release and line(present_release) < oldest:
-        yield f"  first upgrade from {present_release} to {written(oldest)}: {settings.talos_version} takes none older"
+    oldest = UPGRADE_FROM[settings.talos_minor]
+    if present_release and minor_of(present_release) < oldest:
+        yield (
+            f"  first upgrade from {present_release} to {format_minor(oldest)}: "
+            f"{settings.talos_version} takes none older"
+        )
 
 
 def _told(

@@ -94,7 +94,7 @@ def verify(
     3    the cluster does not answer
     124  the wait is over, and nothing but time was missing
 
-    The checks, and what mends what they find: docs/checks.md
+    The checks, and what fixes what they find: docs/checks.md
     """
     from gpuctl.checks.report import worst
     from gpuctl.checks.runner import Wait

@@ -1,4 +1,4 @@
-"""The alerts: what must never go unnoticed, with the words for it. docs/alerts.md says what mends each.
+"""The alerts: what must never go unnoticed, with the words for it. docs/alerts.md says what fixes each.
 
 They read nvidia_gpu_exporter v1.14, whose series have a UUID and, by relabelling, a node, and kube-state-metrics.
 Whatever else a series is labelled with is aggregated away: an exporter that restarts must not reset a pending alert.

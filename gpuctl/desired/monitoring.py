@@ -39,7 +39,7 @@ def prometheus_rule(settings: Settings) -> Manifest:
 
 
 def without_operator(settings: Settings, stack: str, find: Callable[[str, str], Manifest | None]) -> str | None:
-    """Why the cluster cannot take a stack's alerts, with the command that mends it; None when it can.
+    """Why the cluster cannot take a stack's alerts, with the command that fixes it; None when it can.
 
     Args:
         settings: of the cluster.
@@ -51,7 +51,7 @@ def without_operator(settings: Settings, stack: str, find: Callable[[str, str], 
     return (
         f"gpu:monitoring needs the Prometheus operator, and context {settings.context} has no CustomResourceDefinition "
         f"{_DEFINITION}. Install the operator, or take the alerts to your Prometheus as a file (gpuctl render --rules "
-        f"--stack {stack}) and mend it: pulumi config set --stack {stack} gpu:monitoring false"
+        f"--stack {stack}) and fix it: pulumi config set --stack {stack} gpu:monitoring false"
     )
 
 

@@ -31,7 +31,7 @@ class Foreign(NamedTuple):
 
     @property
     def advice(self) -> str:
-        """Everything that mends it, as a sentence without a full stop."""
+        """Everything that fixes it, as a sentence without a full stop."""
         other = ", or choose another gpu:namespace" if self.kind == "Namespace" else ""
         return f"Hand it over: {self.hand_over}{other}"
 

@@ -53,7 +53,7 @@ class Present:
 
 def form_of(settings: Settings, node: GpuNode) -> Form:
     """The form that a node's configuration has, going by what the settings say."""
-    if settings.talos_line < DOCUMENTS_FROM:
+    if settings.talos_minor < DOCUMENTS_FROM:
         return Form.FIELDS
     return Form.MIXED if settings.contract_of(node) < DOCUMENTS_FROM else Form.DOCUMENTS
 
@@ -118,7 +118,7 @@ def _loaded(modules: list[str]) -> Document:
 
 
 def _sysctl(settings: Settings) -> Document:
-    return {"sysctls": dict([SYSCTL])} if settings.talos_line < CDI_FROM else {}
+    return {"sysctls": dict([SYSCTL])} if settings.talos_minor < CDI_FROM else {}
 
 
 def _files(settings: Settings, existing: str | None) -> Document:

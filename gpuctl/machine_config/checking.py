@@ -14,7 +14,7 @@ from gpuctl.machine_config import cri_rules, install_rules, kernel_rules, label_
 from gpuctl.machine_config.document import MachineConfig
 from gpuctl.machine_config.finding import Finding, Rule, Subject
 from gpuctl.settings import GpuNode, Settings
-from gpuctl.settings.lines import line
+from gpuctl.settings.minor_version import minor_of
 from gpuctl.settings.talos_tables import UNUSABLE
 
 RULES: tuple[Rule, ...] = (
@@ -42,7 +42,7 @@ def check(config: MachineConfig, talos_version: str, wanted: Wanted | None = Non
         talos_version: of the node.
         wanted: also compares installer image, labels and default runtime with those of this node.
     """
-    subject = Subject(config, talos_version, line(talos_version))
+    subject = Subject(config, talos_version, minor_of(talos_version))
     if wanted:
         labels = node_labels(profile_of(wanted.settings, wanted.node).name)
         image, runtime = installer_image(wanted.settings), wanted.settings.default_runtime

@@ -33,11 +33,11 @@ def _files_can_be_written(subject: Subject) -> Iterator[Finding]:
 
 
 def _mode(where: str, mode: Any) -> Iterator[Finding]:
-    mend = "write permissions: 0o600"
+    fix = "write permissions: 0o600"
     if isinstance(mode, str):
-        yield Finding("file-mode", where, f"permissions are the text {mode!r}, which Talos refuses", mend)
+        yield Finding("file-mode", where, f"permissions are the text {mode!r}, which Talos refuses", fix)
     elif isinstance(mode, int) and mode > _HIGHEST_MODE:
-        yield Finding("file-mode", where, f"permissions are the decimal {mode}, which is {mode:#o}", mend)
+        yield Finding("file-mode", where, f"permissions are the decimal {mode}, which is {mode:#o}", fix)
 
 
 def _one_owner(subject: Subject) -> Iterator[Finding]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from gpuctl.machine_config.document import MachineConfig
-from gpuctl.settings.lines import Line
+from gpuctl.settings.minor_version import Minor
 
 
 @dataclass(frozen=True)
@@ -17,10 +17,10 @@ class Finding:
     """Path in the configuration."""
     problem: str
     """With its consequence."""
-    mend: str
+    fix: str
 
     def __str__(self) -> str:
-        return f"[{self.code}] {self.where}: {self.problem}\n  mend it: {self.mend}"
+        return f"[{self.code}] {self.where}: {self.problem}\n  fix it: {self.fix}"
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Subject:
 
     config: MachineConfig
     talos_version: str
-    line: Line
+    minor: Minor
     image: str | None = None
     """The installer image it should name; None where that is not known."""
     labels: Mapping[str, str] | None = None

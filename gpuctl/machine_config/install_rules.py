@@ -22,7 +22,7 @@ _BUILD_ONE = "gpuctl talos schematic --stack STACK prints an image with them"
 
 def _no_extensions(subject: Subject) -> Iterator[Finding]:
     names = [str(entry.get("image", "")) for entry in subject.config.entries("install", "extensions")]
-    if names and subject.line > _EXTENSIONS_INSTALL_UP_TO:
+    if names and subject.minor > _EXTENSIONS_INSTALL_UP_TO:
         problem = "install nothing since Talos v1.10.0: the node boots without an NVIDIA driver"
         yield Finding("extensions", "machine.install.extensions", problem, f"remove them; {_BUILD_ONE}")
     for name in names:

@@ -45,15 +45,15 @@ def _bpf_is_as_the_line_needs_it(subject: Subject) -> Iterator[Finding]:
     settings = _sysctls(subject)
     where = f"sysctl {key}"
     if key not in settings:
-        if subject.config.is_whole and subject.line < CDI_FROM:
+        if subject.config.is_whole and subject.minor < CDI_FROM:
             problem = "is missing: containers with GPUs do not start"
             yield Finding("sysctl-missing", where, problem, f'set it to "{value}"')
     elif settings[key] is None or isinstance(settings[key], bool):
         problem = f"is {str(settings[key]).lower()}, which Talos turns into a text the kernel does not take"
         yield Finding("sysctl-value", where, problem, f'set it to "{value}"')
-    elif str(settings[key]) != value and subject.line < CDI_FROM:
+    elif str(settings[key]) != value and subject.minor < CDI_FROM:
         yield Finding("sysctl-value", where, f"is {settings[key]} and must be {value}", f'set it to "{value}"')
-    if key in settings and subject.line >= CDI_FROM:
+    if key in settings and subject.minor >= CDI_FROM:
         problem = "is not needed from Talos v1.13 on, and weakens the node"
         yield Finding("sysctl-needless", where, problem, "remove it")
 

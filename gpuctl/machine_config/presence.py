@@ -2,17 +2,17 @@
 
 from gpuctl.desired.talos import CRI_FILE, Form, Present
 from gpuctl.machine_config.document import MachineConfig, inside
-from gpuctl.settings.lines import Line
+from gpuctl.settings.minor_version import Minor
 from gpuctl.settings.talos_rules import DOCUMENTS_FROM
 
 _ONLY_FROM_V1_14 = ("UnattendedInstallConfig", "KubeNodeConfig")
 """Kinds that every configuration has which Talos v1.14 wrote, and that exclude the fields they replace."""
 
 
-def present(config: MachineConfig, line: Line) -> Present:
+def present(config: MachineConfig, minor: Minor) -> Present:
     """What a patch for a node of a line must take into account of its configuration."""
     return Present(
-        form=_form(config, line),
+        form=_form(config, minor),
         modules=frozenset(modules(config)),
         cri_fragment=next((str(file.get("content", "")) for file in cri_files(config)), None),
         disk_selector=disk_selector(config),
@@ -41,7 +41,7 @@ def disk_selector(config: MachineConfig) -> str | None:
     return None
 
 
-def _form(config: MachineConfig, line: Line) -> Form:
-    if line < DOCUMENTS_FROM:
+def _form(config: MachineConfig, minor: Minor) -> Form:
+    if minor < DOCUMENTS_FROM:
         return Form.FIELDS
     return Form.DOCUMENTS if any(config.of_kind(kind) for kind in _ONLY_FROM_V1_14) else Form.MIXED

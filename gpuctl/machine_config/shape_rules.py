@@ -39,7 +39,7 @@ def _not_empty(subject: Subject) -> Iterator[Finding]:
 def _known_kinds(subject: Subject) -> Iterator[Finding]:
     for document in subject.config.documents:
         kind = str(document.get("kind"))
-        if kind in _KINDS_FROM_V1_14 and subject.line < DOCUMENTS_FROM:
+        if kind in _KINDS_FROM_V1_14 and subject.minor < DOCUMENTS_FROM:
             problem = f"is a document of Talos v1.14; {subject.talos_version} refuses the whole configuration"
             yield Finding("kind", kind, problem, "use the field of `machine`: gpuctl talos patch")
 
@@ -54,7 +54,7 @@ def _documents_once(subject: Subject) -> Iterator[Finding]:
 
 def _no_deletions(subject: Subject) -> Iterator[Finding]:
     for document in subject.config.documents:
-        if _deletes(document) and (subject.line < DOCUMENTS_FROM or "$patch" not in document):
+        if _deletes(document) and (subject.minor < DOCUMENTS_FROM or "$patch" not in document):
             kind = str(document.get("kind", "machine"))
             problem = "deletes something; where that is absent Talos fails, and up to v1.13 it panics"
             yield Finding("deletion", kind, problem, "make sure that it is there, or remove it by hand")

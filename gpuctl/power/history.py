@@ -1,4 +1,4 @@
-"""What each GPU drew over a time, added up from the looks of the power-limit agent."""
+"""What each GPU drew over a time, added up from the samples of the power-limit agent."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -6,15 +6,15 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import NamedTuple
 
-from gpuctl.power.log import Look
+from gpuctl.power.log import Sample
 
-_MISSED_LOOKS = 3
-"""Two looks that are further apart than so many intervals have a gap between them, of which nothing is known."""
+_MISSED_SAMPLES = 3
+"""Two samples that are further apart than so many intervals have a gap between them, of which nothing is known."""
 
 
 @dataclass(frozen=True)
 class History:
-    """One GPU over a time. None is what the card did not tell at any look."""
+    """One GPU over a time. None is what the card did not tell at any sample."""
 
     node: str
     gpu: str
@@ -22,30 +22,30 @@ class History:
     index: int | None
     name: str
     limit: float
-    """Watts that the stack wants, at the last look."""
+    """Watts that the stack wants, at the last sample."""
     energy: float | None
     """Watt-hours, over the time that is covered."""
     mean: float | None
     """Watts, over the time that is covered."""
     peak: float | None
-    """The highest draw of any look, in watts."""
+    """The highest draw of any sample, in watts."""
     at_cap: float | None
     """Share of the time, 0 to 1, in which the power limit slowed the card."""
     utilization: float | None
     """Mean, in percent."""
     covered: timedelta
-    """Time between looks that follow each other; gaps are not counted."""
+    """Time between samples that follow each other; gaps are not counted."""
     begin: datetime
     end: datetime
-    """First and last look."""
-    looks: tuple[Look, ...]
+    """First and last sample."""
+    samples: tuple[Sample, ...]
 
     def draws(self, begin: datetime, end: datetime, parts: int) -> list[float | None]:
-        """The mean draw in each of so many equal parts of a time, in watts; None where there was no look."""
+        """The mean draw in each of so many equal parts of a time, in watts; None where there was no sample."""
         found: list[list[float]] = [[] for _ in range(parts)]
-        for look in self.looks:
-            if look.draw is not None and begin <= look.time <= end:
-                found[min(parts - 1, int((look.time - begin) / (end - begin) * parts))].append(look.draw)
+        for sample in self.samples:
+            if sample.draw is not None and begin <= sample.time <= end:
+                found[min(parts - 1, int((sample.time - begin) / (end - begin) * parts))].append(sample.draw)
         return [sum(part) / len(part) if part else None for part in found]
 
 
@@ -53,34 +53,34 @@ class _Step(NamedTuple):
     """The time from one look to the next."""
 
     seconds: float
-    look: Look
-    following: Look
+    sample: Sample
+    following: Sample
 
 
-def histories(node: str, looks: Iterable[Look], interval: timedelta) -> list[History]:
+def histories(node: str, samples: Iterable[Sample], interval: timedelta) -> list[History]:
     """The history of each GPU of a node, by index.
 
     Args:
         node: its name.
-        looks: in any order; two agents that hand over to each other both have some.
+        samples: in any order; two agents that hand over to each other both have some.
         interval: from one look of the agent to the next.
     """
-    by_gpu: dict[str, list[Look]] = {}
-    for look in sorted(looks, key=lambda each: each.time):
-        by_gpu.setdefault(look.gpu, []).append(look)
+    by_gpu: dict[str, list[Sample]] = {}
+    for sample in sorted(samples, key=lambda each: each.time):
+        by_gpu.setdefault(sample.gpu, []).append(sample)
     found = [_history(node, seen, interval) for seen in by_gpu.values()]
     return sorted(found, key=lambda each: (each.index is None, each.index, each.gpu))
 
 
-def _history(node: str, looks: Sequence[Look], interval: timedelta) -> History:
+def _history(node: str, samples: Sequence[Sample], interval: timedelta) -> History:
     steps = [
-        _Step((following.time - look.time).total_seconds(), look, following)
-        for look, following in pairwise(looks)
-        if following.time - look.time <= _MISSED_LOOKS * interval
+        _Step((following.time - sample.time).total_seconds(), sample, following)
+        for sample, following in pairwise(samples)
+        if following.time - sample.time <= _MISSED_SAMPLES * interval
     ]
-    draws = [look.draw for look in looks if look.draw is not None]
+    draws = [sample.draw for sample in samples if sample.draw is not None]
     joules, seconds = _energy(steps)
-    last = looks[-1]
+    last = samples[-1]
     return History(
         node=node,
         gpu=last.gpu,
@@ -90,21 +90,21 @@ def _history(node: str, looks: Sequence[Look], interval: timedelta) -> History:
         energy=joules / 3600 if draws else None,
         mean=(joules / seconds if seconds else draws[-1]) if draws else None,
         peak=max(draws, default=None),
-        at_cap=_mean((step.seconds, step.look.capped) for step in steps),
-        utilization=_mean((step.seconds, step.look.utilization) for step in steps),
+        at_cap=_mean((step.seconds, step.sample.capped) for step in steps),
+        utilization=_mean((step.seconds, step.sample.utilization) for step in steps),
         covered=timedelta(seconds=sum(step.seconds for step in steps)),
-        begin=looks[0].time,
+        begin=samples[0].time,
         end=last.time,
-        looks=tuple(looks),
+        samples=tuple(samples),
     )
 
 
 def _energy(steps: Sequence[_Step]) -> tuple[float, float]:
-    """Joules, and the seconds in which they were drawn: between two looks the draw changes evenly."""
+    """Joules, and the seconds in which they were drawn: between two samples the draw changes evenly."""
     known = [
-        (step.seconds, (step.look.draw + step.following.draw) / 2)
+        (step.seconds, (step.sample.draw + step.following.draw) / 2)
         for step in steps
-        if step.look.draw is not None and step.following.draw is not None
+        if step.sample.draw is not None and step.following.draw is not None
     ]
     return sum(seconds * watts for seconds, watts in known), sum(seconds for seconds, _ in known)
 

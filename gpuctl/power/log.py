@@ -13,7 +13,7 @@ _LINE = re.compile(rf"time=\S+ level=(info|warn|error) msg=[a-z_]+( {_PAIR})*")
 
 
 @dataclass(frozen=True)
-class Look:
+class Sample:
     """One GPU at one moment, seen by the agent that holds its limit. None is what the card does not tell."""
 
     time: datetime
@@ -69,7 +69,7 @@ class Event:
     """The rest of the line."""
 
 
-def parse(line: str) -> Look | Event | None:
+def parse(line: str) -> Sample | Event | None:
     """What a line says; None for a line that is not the agent's, such as one that was cut off."""
     if not _LINE.fullmatch(line.rstrip("\n")):
         return None
@@ -84,14 +84,14 @@ def parse(line: str) -> Look | Event | None:
         return None
 
 
-def parse_all(lines: Iterable[str]) -> Iterator[Look | Event]:
+def parse_all(lines: Iterable[str]) -> Iterator[Sample | Event]:
     """What the lines that are the agent's say, in their order."""
     return (said for line in lines if (said := parse(line)) is not None)
 
 
-def _look(time: datetime, fields: Mapping[str, str]) -> Look:
+def _look(time: datetime, fields: Mapping[str, str]) -> Sample:
     throttle = fields["throttle"]
-    return Look(
+    return Sample(
         time=time,
         gpu=fields["gpu"],
         index=None if fields["index"] == "unknown" else int(fields["index"]),

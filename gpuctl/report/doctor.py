@@ -1,4 +1,4 @@
-"""A report for someone who wants it mended: what is wrong in the order to look at it, why, and where to begin."""
+"""A report for someone who wants it fixed: what is wrong in the order to look at it, why, and where to begin."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -18,7 +18,7 @@ _REMEDIES = 3
 
 
 def doctor(report: Report, *, in_ascii: bool = False) -> Iterator[Text]:
-    """Every finding with its cause, what mends it and what follows from it; what could not be told; where to begin."""
+    """Every finding with its cause, what fixes it and what follows from it; what could not be told; where to begin."""
     yield Text(f"gpuctl doctor: {seen(report)}", "bold")
     findings = diagnose(report)
     for number, finding in enumerate(findings, 1):
@@ -81,7 +81,7 @@ def _untold(report: Report) -> Iterator[Text]:
 
 def _likely(report: Report, findings: Sequence[Finding]) -> Iterator[Text]:
     if report.ready:
-        yield Text("Nothing must be mended.")
+        yield Text("Nothing must be fixed.")
         return
     first = next((finding for finding in findings if finding.outcome is Outcome.FAIL), findings[0])
     yield Text.assemble(

@@ -3,12 +3,12 @@
 from gpuctl.settings.catalogue import CATALOGUE, GpuModel
 from gpuctl.settings.mistakes import Mistake, SettingsError
 from gpuctl.settings.model import Settings
-from gpuctl.settings.nodes import Cards, GpuNode
+from gpuctl.settings.nodes import GpuGroup, GpuNode
 from gpuctl.settings.stack_file import read_config, read_stack, read_stack_file, stack_names
 
 __all__ = [
     "CATALOGUE",
-    "Cards",
+    "GpuGroup",
     "GpuModel",
     "GpuNode",
     "Mistake",

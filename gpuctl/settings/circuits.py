@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from pydantic import ValidationInfo, field_validator
 
-from gpuctl.settings.nodes import Cards, GpuNode
-from gpuctl.settings.refusal import Refused, Remedy, RemoveKey, SetValue, step
+from gpuctl.settings.nodes import GpuGroup, GpuNode
+from gpuctl.settings.refusal import Remedy, RemoveKey, SettingRefused, SetValue, step
 from gpuctl.settings.sharing import Sharing
 from gpuctl.settings.values import MOST_WATTS, BaseWatts, CircuitWatts
 
@@ -74,7 +74,7 @@ class Circuits(Sharing):
             for watts in (min(watts, cap) for watts in by_uuid)
         )
 
-    def watts_of(self, node: GpuNode, cards: Cards, cap: int = MOST_WATTS) -> int | None:
+    def watts_of(self, node: GpuNode, cards: GpuGroup, cap: int = MOST_WATTS) -> int | None:
         """What each of these cards may draw: its limit, or without power management its default, if that is known."""
         if not self.power_management:
             return cards.model.watts.default if cards.model else None
@@ -89,7 +89,7 @@ class Circuits(Sharing):
         settings = cls.model_construct(**info.data, circuit_watts=watts)
         over = [each for each in settings.circuits if each.used_watts and each.used_watts > each.allowed_watts]
         if over:
-            raise Refused("; ".join(_sum(settings, each) for each in over), *_remedies(settings, over))
+            raise SettingRefused("; ".join(_sum(settings, each) for each in over), *_remedies(settings, over))
         return watts
 
 
@@ -147,7 +147,7 @@ def _lowered(settings: Circuits, circuit: Circuit, cap: int) -> Iterator[tuple[s
             yield f"powerLimits{step(uuid)}", cap
 
 
-def _key(settings: Circuits, node: GpuNode, cards: Cards, watts: int) -> str:
+def _key(settings: Circuits, node: GpuNode, cards: GpuGroup, watts: int) -> str:
     """Where a new limit for these cards belongs: where the present one is, unless other cards there do not take it."""
     others = [each for other in settings.nodes if other.power_limit is None for each in other.cards]
     if node.power_limit is None and cards.gpu in settings.power_limits:
@@ -165,5 +165,5 @@ def _path(settings: Circuits, node: GpuNode) -> str:
     return f"nodes[{settings.nodes.index(node)}]"
 
 
-def _takes(cards: Cards, watts: int) -> bool:
+def _takes(cards: GpuGroup, watts: int) -> bool:
     return cards.model is None or cards.model.watts.nearest(watts) == watts

@@ -3,7 +3,7 @@
 import tomllib
 from typing import Any
 
-from gpuctl.settings.refusal import Refused, RemoveKey
+from gpuctl.settings.refusal import RemoveKey, SettingRefused
 
 CRI_PLUGIN = "io.containerd.cri.v1.runtime"
 """containerd's plugin for Kubernetes, from containerd 2.0 on, so on every Talos line that is supported."""
@@ -31,11 +31,11 @@ def check_fragment(text: str, *, default_runtime: bool) -> None:
     """Refuses a fragment that does nothing or contradicts the default runtime.
 
     Raises:
-        Refused: with the reason.
+        SettingRefused: with the reason.
     """
     problems = fragment_problems(text)
     if problems:
-        raise Refused(problems[0], RemoveKey())
+        raise SettingRefused(problems[0], RemoveKey())
     runtime = default_runtime_of(tomllib.loads(text))
     if default_runtime and runtime not in (None, "nvidia"):
-        raise Refused(f"makes {runtime} the default runtime and gpu:defaultRuntime makes it nvidia", RemoveKey())
+        raise SettingRefused(f"makes {runtime} the default runtime and gpu:defaultRuntime makes it nvidia", RemoveKey())

@@ -1,4 +1,4 @@
-"""Mistakes in settings, one line each: the key, its value, what is wrong, and the command that mends it."""
+"""Mistakes in settings, one line each: the key, its value, what is wrong, and the command that fixes it."""
 
 import difflib
 import shlex
@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from gpuctl.settings.model import Settings
 from gpuctl.settings.nodes import GpuNode
-from gpuctl.settings.refusal import Refused, Remedy, RemoveKey, SetValue, step
+from gpuctl.settings.refusal import Remedy, RemoveKey, SettingRefused, SetValue, step
 
 _MISSING = object()
 
@@ -27,7 +27,7 @@ class Mistake:
     command: str
 
     def __str__(self) -> str:
-        return f"{self.key} = {self.value}: {self.reason}. Mend it: {self.command}"
+        return f"{self.key} = {self.value}: {self.reason}. Fix it: {self.command}"
 
 
 class SettingsError(Exception):
@@ -57,9 +57,9 @@ def _mistake(stack: str, details: ErrorDetails) -> Mistake:
 
 
 def _explained(details: ErrorDetails) -> tuple[str, Sequence[Remedy]]:
-    """The reason, and what mends it."""
+    """The reason, and what fixes it."""
     cause = details.get("ctx", {}).get("error")
-    if isinstance(cause, Refused):
+    if isinstance(cause, SettingRefused):
         return cause.reason, cause.remedies or _usual(details)
     if details["type"] == "extra_forbidden":
         return _unknown_key(details)

@@ -13,9 +13,9 @@ from gpuctl.settings import talos_rules
 from gpuctl.settings.catalogue import CATALOGUE
 from gpuctl.settings.circuits import Circuits
 from gpuctl.settings.cri_fragment import check_fragment
-from gpuctl.settings.lines import Line, line
+from gpuctl.settings.minor_version import Minor, minor_of
 from gpuctl.settings.nodes import GpuNode
-from gpuctl.settings.refusal import Refused, SetValue
+from gpuctl.settings.refusal import SettingRefused, SetValue
 from gpuctl.settings.talos_rules import CDI_FROM, DOCUMENTS_FROM
 from gpuctl.settings.talos_tables import RELEASES, Release
 from gpuctl.settings.values import (
@@ -23,7 +23,7 @@ from gpuctl.settings.values import (
     OptionalAddress,
     OptionalKubernetes,
     OptionalSecret,
-    OptionalTalosLine,
+    OptionalTalosMinor,
     OptionalText,
     TalosVersion,
 )
@@ -34,7 +34,7 @@ class Settings(Circuits):
 
     talos_version: TalosVersion = "v1.13.9"
     """Talos release of the GPU nodes."""
-    talos_contract: OptionalTalosLine = None
+    talos_contract: OptionalTalosMinor = None
     """Talos line that wrote the nodes' configuration, when they were installed; unset: that of `talosVersion`."""
     kubernetes_version: OptionalKubernetes = None
     """Kubernetes version of the cluster, to be checked against `talosVersion`; unset: not checked."""
@@ -68,18 +68,18 @@ class Settings(Circuits):
     """Whether the stack applies the Talos patches itself; if not, they are outputs only."""
 
     @property
-    def talos_line(self) -> Line:
+    def talos_minor(self) -> Minor:
         """The release line of Talos: (1, 13) of `v1.13.9`."""
-        return line(self.talos_version)
+        return minor_of(self.talos_version)
 
     @property
     def release(self) -> Release | None:
         """What the NVIDIA extensions of the Talos release contain; None when that is not known."""
         return RELEASES.get(self.talos_version)
 
-    def contract_of(self, node: GpuNode) -> Line:
+    def contract_of(self, node: GpuNode) -> Minor:
         """The line of Talos that wrote a node's configuration."""
-        return line(node.talos_contract or self.talos_contract or self.talos_version)
+        return minor_of(node.talos_contract or self.talos_contract or self.talos_version)
 
     def disk_selector_of(self, node: GpuNode) -> str | None:
         """The expression that selects the node's install disk; None when it is not told."""
@@ -110,7 +110,7 @@ class Settings(Circuits):
                 f"Talos {self.talos_version} is not in config/talos_releases.json: the versions of its NVIDIA driver "
                 "and toolkit are unknown here, and so is whether they know these GPUs"
             )
-        if self.default_runtime and self.talos_line >= CDI_FROM:
+        if self.default_runtime and self.talos_minor >= CDI_FROM:
             warnings.append(
                 f"gpu:defaultRuntime is not documented for Talos {self.talos_version}: from v1.13 on pods get their "
                 "GPUs through CDI, and whether a node works with it is not known here"
@@ -158,12 +158,12 @@ class Settings(Circuits):
         needed = ("talos_endpoint", "talos_client_configuration", "talos_machine_configuration")
         missing = [f"gpu:{cls.model_fields[key].alias}" for key in needed if info.data.get(key) is None]
         if wanted and missing:
-            raise Refused(f"needs {', '.join(missing)} as well", SetValue("false"))
+            raise SettingRefused(f"needs {', '.join(missing)} as well", SetValue("false"))
         usual: str | None = info.data.get("talos_contract") or info.data.get("talos_version")
         nodes: Sequence[GpuNode] = info.data.get("nodes", ())
         contracts = [contract for node in nodes if (contract := node.talos_contract or usual)]
-        if wanted and any(line(contract) >= DOCUMENTS_FROM for contract in contracts):
-            raise Refused(
+        if wanted and any(minor_of(contract) >= DOCUMENTS_FROM for contract in contracts):
+            raise SettingRefused(
                 "goes through pulumiverse_talos, which cannot read a configuration written by Talos v1.14 or newer; "
                 "apply the patches with talosctl, see: gpuctl talos patch --help",
                 SetValue("false"),

@@ -9,7 +9,7 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticKnownError
 
 from gpuctl.settings.catalogue import CATALOGUE, GpuModel, PowerRange, nearest_common
-from gpuctl.settings.refusal import Refused, RemoveKey, SetValue
+from gpuctl.settings.refusal import RemoveKey, SettingRefused, SetValue
 from gpuctl.settings.values import (
     MOST_GPUS,
     BaseWatts,
@@ -17,7 +17,7 @@ from gpuctl.settings.values import (
     GpuCount,
     NodeName,
     OptionalAddress,
-    OptionalTalosLine,
+    OptionalTalosMinor,
     OptionalText,
     Slices,
     Text,
@@ -38,7 +38,7 @@ class Model(BaseModel):
 
 
 @dataclass(frozen=True)
-class Cards:
+class GpuGroup:
     """The GPUs of one model in a node."""
 
     gpu: str
@@ -76,13 +76,13 @@ class GpuNode(Model):
     """Watts of a circuit that feeds this node alone, 0 if not known; unset: it hangs on that of `gpu:circuitWatts`."""
     address: OptionalAddress = None
     """Where Talos reaches the node, as talosctl takes it; unset: its name."""
-    talos_contract: OptionalTalosLine = None
+    talos_contract: OptionalTalosMinor = None
     """Instead of `talosContract`, for this node."""
     install_disk_selector: OptionalText = None
     """Instead of `installDiskSelector`, for this node."""
 
     @property
-    def cards(self) -> tuple[Cards, ...]:
+    def cards(self) -> tuple[GpuGroup, ...]:
         """Its GPUs by model, in the order of the stack file."""
         return _cards({"gpus": self.gpus, "gpu": self.gpu, "count_of_gpu": self.count_of_gpu})
 
@@ -95,9 +95,9 @@ class GpuNode(Model):
     @classmethod
     def _there_are_gpus_and_not_too_many(cls, gpus: dict[str, int] | None) -> dict[str, int] | None:
         if gpus is not None and not all(model.strip() for model in gpus):
-            raise Refused("names a GPU model that is empty", RemoveKey())
+            raise SettingRefused("names a GPU model that is empty", RemoveKey())
         if gpus is not None and not 0 < sum(gpus.values()) <= MOST_GPUS:
-            raise Refused(f"are {sum(gpus.values())} GPUs, and a node has 1 to {MOST_GPUS}", RemoveKey())
+            raise SettingRefused(f"are {sum(gpus.values())} GPUs, and a node has 1 to {MOST_GPUS}", RemoveKey())
         return gpus
 
     @field_validator("gpu", "count_of_gpu")
@@ -106,7 +106,7 @@ class GpuNode(Model):
         if "gpus" in info.data and (info.data["gpus"] is None) == (value is None):
             if value is None:
                 raise PydanticKnownError("missing")
-            raise Refused("stands beside gpus, which says it already", RemoveKey())
+            raise SettingRefused("stands beside gpus, which says it already", RemoveKey())
         return value
 
     @field_validator("power_limit")
@@ -116,15 +116,15 @@ class GpuNode(Model):
         if watts is None or all(span.nearest(watts) == watts for span in ranges.values()):
             return watts
         unfit = [f"{gpu}, which takes {span}" for gpu, span in ranges.items() if span.nearest(watts) != watts]
-        raise Refused(f"is not a limit of {' and of '.join(unfit)}", _legal_limit(watts, ranges))
+        raise SettingRefused(f"is not a limit of {' and of '.join(unfit)}", _legal_limit(watts, ranges))
 
 
-def _cards(data: Mapping[str, Any]) -> tuple[Cards, ...]:
+def _cards(data: Mapping[str, Any]) -> tuple[GpuGroup, ...]:
     """The GPUs in a node's validated fields; none where these have mistakes."""
     if gpus := data.get("gpus"):
-        return tuple(Cards(gpu, count) for gpu, count in gpus.items())
+        return tuple(GpuGroup(gpu, count) for gpu, count in gpus.items())
     gpu, count = data.get("gpu"), data.get("count_of_gpu")
-    return (Cards(gpu, count or 0),) if gpu else ()
+    return (GpuGroup(gpu, count or 0),) if gpu else ()
 
 
 def _legal_limit(watts: int, ranges: Mapping[str, PowerRange]) -> SetValue | RemoveKey:

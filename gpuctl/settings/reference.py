@@ -104,7 +104,7 @@ def _documentation() -> str:
 
 A stack file is `config/Pulumi.STACK.yaml`; every key stands under `config:`. `pulumi config set gpu:slices 8` and
 `pulumi config set slices 8` write the same key. A mistake ends `pulumi preview` and `pulumi up` before anything is
-changed, with one line per mistake and the command that mends it.
+changed, with one line per mistake and the command that fixes it.
 
 | key | type | default | meaning |
 |---|---|---|---|

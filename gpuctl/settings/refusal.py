@@ -1,4 +1,4 @@
-"""How a rule of the settings says no: with the reason, and with the value or command that mends it."""
+"""How a rule of the settings says no: with the reason, and with the value or command that fixes it."""
 
 import json
 import re
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class SetValue:
-    """Mended by setting a key: `pulumi config set KEY VALUE`."""
+    """Fixed by setting a key: `pulumi config set KEY VALUE`."""
 
     value: str
     key: str | None = None
@@ -16,7 +16,7 @@ class SetValue:
 
 @dataclass(frozen=True)
 class RemoveKey:
-    """Mended by removing a key: `pulumi config rm KEY`."""
+    """Fixed by removing a key: `pulumi config rm KEY`."""
 
     key: str | None = None
 
@@ -30,7 +30,7 @@ def step(part: int | str) -> str:
     return f".{part}" if plain else f"[{json.dumps(part)}]"
 
 
-class Refused(ValueError):  # noqa: N818 (pydantic turns a ValueError into one of its own, and keeps this one in it)
+class SettingRefused(ValueError):  # noqa: N818 (pydantic turns a ValueError into one of its own, and keeps this one in it)
     """A value that is well-formed and still wrong."""
 
     def __init__(self, reason: str, *remedies: Remedy) -> None:

@@ -11,9 +11,9 @@ from typing import Annotated
 from pydantic import Field, ValidationInfo, field_validator
 
 from gpuctl.settings.catalogue import CATALOGUE, PowerRange, nearest_common
-from gpuctl.settings.lines import line
-from gpuctl.settings.nodes import Cards, GpuNode, Model
-from gpuctl.settings.refusal import Refused, Remedy, RemoveKey, SetValue, step
+from gpuctl.settings.minor_version import minor_of
+from gpuctl.settings.nodes import GpuGroup, GpuNode, Model
+from gpuctl.settings.refusal import Remedy, RemoveKey, SettingRefused, SetValue, step
 from gpuctl.settings.values import (
     IntervalSeconds,
     NamespaceName,
@@ -71,7 +71,7 @@ class Sharing(Model):
         """Time slices per GPU of a node."""
         return node.slices or self.slices
 
-    def limit_of(self, node: GpuNode, cards: Cards) -> int:
+    def limit_of(self, node: GpuNode, cards: GpuGroup) -> int:
         """Power limit of each of these cards of a node, in watts, unless `powerLimits` has the UUID of one.
 
         The more a key says about a card, the more it counts: its UUID, its node, its model, all of them.
@@ -92,11 +92,11 @@ class Sharing(Model):
     @classmethod
     def _there_are_nodes_of_different_names(cls, nodes: tuple[GpuNode, ...]) -> tuple[GpuNode, ...]:
         if not nodes:
-            raise Refused("must name at least one node")
+            raise SettingRefused("must name at least one node")
         for name, times in Counter(node.name for node in nodes).items():
             if times > 1:
                 entries = [index for index, node in enumerate(nodes) if node.name == name]
-                raise Refused(
+                raise SettingRefused(
                     f"declares {name} {times} times (entries {', '.join(map(str, entries))}); its GPUs would "
                     "count double",
                     RemoveKey(f"nodes[{entries[-1]}]"),
@@ -111,7 +111,9 @@ class Sharing(Model):
         wrong = [_wrong_limit(key, watts, declared, managed) for key, watts in limits.items()] if declared else []
         reasons = [reason for reason, _ in filter(None, wrong)]
         if reasons:
-            raise Refused("; ".join(reasons), *(remedy for _, remedies in filter(None, wrong) for remedy in remedies))
+            raise SettingRefused(
+                "; ".join(reasons), *(remedy for _, remedies in filter(None, wrong) for remedy in remedies)
+            )
         return limits
 
     @field_validator("power_limit")
@@ -126,15 +128,15 @@ class Sharing(Model):
         unfit = {gpu: span for gpu, span in ranges.items() if span.nearest(watts) != watts}
         if unfit:
             takes = ", ".join(sorted(f"{gpu} takes {span}" for gpu, span in unfit.items()))
-            raise Refused(f"is no limit for every card: {takes}", *_legal_limits(watts, ranges, unfit))
+            raise SettingRefused(f"is no limit for every card: {takes}", *_legal_limits(watts, ranges, unfit))
         return watts
 
     @field_validator("allocation_policy")
     @classmethod
     def _policy_is_known_to_the_plugin(cls, policy: str | None, info: ValidationInfo) -> str | None:
         version: str | None = info.data.get("device_plugin_version")
-        if policy and version and line(version) < (0, 20):
-            raise Refused(
+        if policy and version and minor_of(version) < (0, 20):
+            raise SettingRefused(
                 f"needs device plugin v0.20 or newer; {version} would ignore it without a word",
                 RemoveKey(),
             )
@@ -147,7 +149,7 @@ class Sharing(Model):
         whole = [node.name for node in nodes if (node.slices or default) == 1]
         verb = "shares" if len(whole) == 1 else "share"
         if rename and whole:
-            raise Refused(
+            raise SettingRefused(
                 f"renames shared GPUs only, and {', '.join(whole)} {verb} none (1 slice): the cluster would "
                 "offer two resources",
                 SetValue("false"),
@@ -164,7 +166,7 @@ def _legal_limits(watts: int, ranges: Mapping[str, PowerRange], unfit: Mapping[s
 
 
 def _wrong_limit(key: str, watts: int, declared: set[str], managed: bool) -> tuple[str, list[Remedy]] | None:
-    """What is wrong with one entry of `powerLimits`, and what mends it.
+    """What is wrong with one entry of `powerLimits`, and what fixes it.
 
     A GPU's UUID says nothing about its model: such a limit must be one that some declared card takes.
     """

@@ -1,16 +1,16 @@
-"""Rules between Talos, its drivers and the GPUs of the nodes; each raises `Refused` with what mends it."""
+"""Rules between Talos, its drivers and the GPUs of the nodes; each raises `SettingRefused` with what fixes it."""
 
 from collections.abc import Sequence
 
 from gpuctl.settings.catalogue import GENERATIONS, Generation
-from gpuctl.settings.lines import Line, line, written
-from gpuctl.settings.nodes import Cards, GpuNode
-from gpuctl.settings.refusal import Refused, Remedy, RemoveKey, SetValue
-from gpuctl.settings.talos_tables import KUBERNETES_LINES, RELEASES, TALOS_LINES, newest_release
+from gpuctl.settings.minor_version import Minor, format_minor, minor_of
+from gpuctl.settings.nodes import GpuGroup, GpuNode
+from gpuctl.settings.refusal import Remedy, RemoveKey, SettingRefused, SetValue
+from gpuctl.settings.talos_tables import KUBERNETES_MINORS, RELEASES, TALOS_MINORS, newest_release
 
-DOCUMENTS_FROM: Line = (1, 14)
+DOCUMENTS_FROM: Minor = (1, 14)
 """From this line on a new node's configuration has documents of their own for what this project sets."""
-CDI_FROM: Line = (1, 13)
+CDI_FROM: Minor = (1, 13)
 """From this line on a container gets its GPUs through CDI, and nvidia-container-cli is gone."""
 CHANNELS = ("production", "lts")
 
@@ -27,22 +27,23 @@ _FIRST_DRIVER = {"blackwell": 570}
 def contracts_are_not_newer(contract: str | None, talos_version: str, nodes: Sequence[GpuNode]) -> None:
     """A configuration has the form of the line that wrote it, which is never newer than the node's Talos."""
     newer = f"newer than Talos {talos_version}, which cannot read such a configuration"
-    if contract and line(contract) > line(talos_version):
-        raise Refused(f"is {newer}", RemoveKey())
+    if contract and minor_of(contract) > minor_of(talos_version):
+        raise SettingRefused(f"is {newer}", RemoveKey())
     for index, node in enumerate(nodes):
-        if node.talos_contract and line(node.talos_contract) > line(talos_version):
+        if node.talos_contract and minor_of(node.talos_contract) > minor_of(talos_version):
             key = f"nodes[{index}].talosContract"
-            raise Refused(f"is {node.talos_contract} on node {node.name}: {newer}", RemoveKey(key))
+            raise SettingRefused(f"is {node.talos_contract} on node {node.name}: {newer}", RemoveKey(key))
 
 
 def kubernetes_runs_on_talos(kubernetes: str, talos_version: str) -> None:
     """Talos refuses an upgrade to a Kubernetes it does not know."""
-    first, last = KUBERNETES_LINES[line(talos_version)]
-    if not first <= line(kubernetes) <= last:
-        nearest = first if line(kubernetes) < first else last
-        raise Refused(
-            f"does not run on Talos {talos_version}, which takes Kubernetes {written(first)} to {written(last)}",
-            SetValue(f"{written(nearest)}.0"),
+    first, last = KUBERNETES_MINORS[minor_of(talos_version)]
+    if not first <= minor_of(kubernetes) <= last:
+        nearest = first if minor_of(kubernetes) < first else last
+        raise SettingRefused(
+            f"does not run on Talos {talos_version}, which takes Kubernetes "
+            f"{format_minor(first)} to {format_minor(last)}",
+            SetValue(f"{format_minor(nearest)}.0"),
         )
 
 
@@ -59,9 +60,11 @@ def modules_fit_every_gpu(flavour: str, nodes: Sequence[GpuNode]) -> None:
         else f"do not drive {cards}: from Blackwell on a GPU needs the open kernel modules"
     )
     if all(_drives(other, each) for node in nodes for each in node.cards):
-        raise Refused(reason, SetValue(other))
+        raise SettingRefused(reason, SetValue(other))
     nodes_concerned = [index for index, _ in unfit]
-    raise Refused(f"{reason}. Other GPUs need {flavour}: give these a stack of their own", *_removed(nodes_concerned))
+    raise SettingRefused(
+        f"{reason}. Other GPUs need {flavour}: give these a stack of their own", *_removed(nodes_concerned)
+    )
 
 
 def driver_knows_every_gpu(channel: str, talos_version: str, nodes: Sequence[GpuNode]) -> None:
@@ -71,7 +74,7 @@ def driver_knows_every_gpu(channel: str, talos_version: str, nodes: Sequence[Gpu
         return
     _, cards, wanted = unfit[0]
     driver = RELEASES[talos_version].driver(channel)
-    raise Refused(
+    raise SettingRefused(
         f"is driver {driver} on Talos {talos_version}, and {cards.gpu} ({_generation(cards)}) needs {wanted}",
         *_other_driver(talos_version, nodes, [index for index, _, _ in unfit]),
     )
@@ -79,7 +82,7 @@ def driver_knows_every_gpu(channel: str, talos_version: str, nodes: Sequence[Gpu
 
 def _other_driver(talos_version: str, nodes: Sequence[GpuNode], unfit: Sequence[int]) -> Sequence[Remedy]:
     """The other channel where that helps, else the nearest newer line and its channel, else a stack of their own."""
-    for release in (talos_version, *(newest_release(each) for each in TALOS_LINES if each > line(talos_version))):
+    for release in (talos_version, *(newest_release(each) for each in TALOS_MINORS if each > minor_of(talos_version))):
         for channel in CHANNELS:
             if release in RELEASES and not _unfit(channel, release, nodes):
                 newer = [SetValue(release, "talosVersion")] if release != talos_version else []
@@ -87,12 +90,12 @@ def _other_driver(talos_version: str, nodes: Sequence[GpuNode], unfit: Sequence[
     return _removed(unfit)
 
 
-def _unfit(channel: str, talos_version: str, nodes: Sequence[GpuNode]) -> list[tuple[int, Cards, str]]:
-    """Cards that the driver does not know, with the index of their node and the driver they need."""
+def _unfit(channel: str, talos_version: str, nodes: Sequence[GpuNode]) -> list[tuple[int, GpuGroup, str]]:
+    """GpuGroup that the driver does not know, with the index of their node and the driver they need."""
     if talos_version not in RELEASES:
         return []
     branch = int(RELEASES[talos_version].driver(channel).split(".")[0])
-    found: list[tuple[int, Cards, str]] = []
+    found: list[tuple[int, GpuGroup, str]] = []
     for index, cards in ((index, cards) for index, node in enumerate(nodes) for cards in node.cards):
         generation = _generation(cards) or ""
         if branch < _FIRST_DRIVER.get(generation, branch):
@@ -102,7 +105,7 @@ def _unfit(channel: str, talos_version: str, nodes: Sequence[GpuNode]) -> list[t
     return found
 
 
-def _drives(flavour: str, cards: Cards) -> bool:
+def _drives(flavour: str, cards: GpuGroup) -> bool:
     generation = _generation(cards)
     if generation is None:
         return True
@@ -110,7 +113,7 @@ def _drives(flavour: str, cards: Cards) -> bool:
     return age >= GENERATIONS.index(_OPEN_FROM) if flavour == "open" else age < GENERATIONS.index(_OPEN_ONLY_FROM)
 
 
-def _generation(cards: Cards) -> Generation | None:
+def _generation(cards: GpuGroup) -> Generation | None:
     return cards.model.generation if cards.model else None
 
 

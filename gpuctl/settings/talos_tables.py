@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from gpuctl.settings.lines import Line, line, written
+from gpuctl.settings.minor_version import Minor, format_minor, minor_of
 
 _CONFIG = Path(__file__).parents[2] / "config"
 
@@ -55,17 +55,17 @@ RELEASES = _RELEASES.releases
 """Talos release, such as `v1.13.9` -> its NVIDIA extensions. A release that is not here is unknown."""
 UNUSABLE = _RELEASES.unusable
 """Talos release -> why no GPU node can run it."""
-TALOS_LINES: tuple[Line, ...] = tuple(line(name) for name in _LINES)
+TALOS_MINORS: tuple[Minor, ...] = tuple(minor_of(name) for name in _LINES)
 """The lines whose machine configuration the patches are written for, oldest first."""
-KUBERNETES_LINES: dict[Line, tuple[Line, Line]] = {
-    line(name): (line(row.kubernetes[0]), line(row.kubernetes[1])) for name, row in _LINES.items()
+KUBERNETES_MINORS: dict[Minor, tuple[Minor, Minor]] = {
+    minor_of(name): (minor_of(row.kubernetes[0]), minor_of(row.kubernetes[1])) for name, row in _LINES.items()
 }
 """Talos line -> the first and the last Kubernetes line it runs."""
-UPGRADE_FROM: dict[Line, Line] = {line(name): line(row.upgrade_from) for name, row in _LINES.items()}
+UPGRADE_FROM: dict[Minor, Minor] = {minor_of(name): minor_of(row.upgrade_from) for name, row in _LINES.items()}
 """Talos line -> the oldest one it can be upgraded from."""
 
 
-def newest_release(of: Line) -> str:
+def newest_release(of: Minor) -> str:
     """The newest final release of a line that is in the table, else its `.0`, such as `v1.14.0`."""
-    known = [name for name in RELEASES if line(name) == of and "-" not in name]
-    return known[-1] if known else f"{written(of)}.0"
+    known = [name for name in RELEASES if minor_of(name) == of and "-" not in name]
+    return known[-1] if known else f"{format_minor(of)}.0"

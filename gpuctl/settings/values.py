@@ -6,14 +6,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from gpuctl.settings.lines import line, written
-from gpuctl.settings.refusal import Refused, RemoveKey, SetValue
-from gpuctl.settings.talos_tables import TALOS_LINES, UNUSABLE, newest_release
+from gpuctl.settings.minor_version import format_minor, minor_of
+from gpuctl.settings.refusal import RemoveKey, SettingRefused, SetValue
+from gpuctl.settings.talos_tables import TALOS_MINORS, UNUSABLE, newest_release
 
 _DNS_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SYSTEM_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 _IMAGE = r"[a-z0-9][-a-z0-9._/]*(:\d+/[-a-z0-9._/]+)?(?=[:@])(:\w[\w.-]{0,127})?(@sha256:[0-9a-f]{64})?"
-_PLUGIN_LINES = ((0, 17), (0, 20))
+_PLUGIN_MINORS = ((0, 17), (0, 20))
 _LABEL_PART = r"[A-Za-z0-9]([-.\w]{0,61}[A-Za-z0-9])?"
 _HOST = rf"{_DNS_LABEL}(\.{_DNS_LABEL})*(:\d+)?"
 _USUAL_TALOS = "v1.13.9"
@@ -31,7 +31,7 @@ def is_a_gpu_uuid(text: str) -> bool:
 def _is_a_node_name(name: str) -> str:
     if len(name) > 253 or not re.fullmatch(rf"{_DNS_LABEL}(\.{_DNS_LABEL})*", name):
         fitting = re.sub(r"[^-a-z0-9.]+", "-", name.lower()).strip("-.") or "gpu-1"
-        raise Refused(
+        raise SettingRefused(
             "is not a node name: lower-case letters, digits, hyphens and dots, as in kubectl get nodes",
             SetValue(fitting),
         )
@@ -40,12 +40,12 @@ def _is_a_node_name(name: str) -> str:
 
 def _is_a_namespace_of_its_own(name: str) -> str:
     if len(name) > 63 or not re.fullmatch(_DNS_LABEL, name):
-        raise Refused(
+        raise SettingRefused(
             "is not a namespace name (lower-case letters, digits and hyphens, at most 63)",
             SetValue("gpu-device-plugin"),
         )
     if name in _SYSTEM_NAMESPACES:
-        raise Refused(
+        raise SettingRefused(
             "belongs to Kubernetes; `pulumi destroy` would delete it and all it holds, and its pod security "
             "would become privileged",
             SetValue("gpu-device-plugin"),
@@ -55,7 +55,7 @@ def _is_a_namespace_of_its_own(name: str) -> str:
 
 def _is_a_pinned_image(reference: str) -> str:
     if not re.fullmatch(_IMAGE, reference):
-        raise Refused(
+        raise SettingRefused(
             "is not an image reference with a tag or a digest; without one, what runs changes by itself",
             SetValue("nvcr.io/nvidia/k8s-device-plugin:v0.18.2"),
         )
@@ -64,47 +64,48 @@ def _is_a_pinned_image(reference: str) -> str:
 
 def _is_a_supported_plugin(version: str) -> str:
     if not re.fullmatch(r"v\d+\.\d+\.\d+", version):
-        raise Refused("is not a version of the device plugin such as v0.18.2", SetValue("v0.18.2"))
-    if not _PLUGIN_LINES[0] <= line(version) <= _PLUGIN_LINES[1]:
-        raise Refused("is outside the supported lines v0.17 to v0.20", SetValue("v0.18.2"))
+        raise SettingRefused("is not a version of the device plugin such as v0.18.2", SetValue("v0.18.2"))
+    if not _PLUGIN_MINORS[0] <= minor_of(version) <= _PLUGIN_MINORS[1]:
+        raise SettingRefused("is outside the supported lines v0.17 to v0.20", SetValue("v0.18.2"))
     return version
 
 
 def _is_a_supported_talos(version: str) -> str:
     if not re.fullmatch(r"v\d+\.\d+\.\d+(-(alpha|beta|rc)\.\d+)?", version):
-        raise Refused(f"is not a Talos release such as {_USUAL_TALOS}", SetValue(_USUAL_TALOS))
-    first, last = TALOS_LINES[0], TALOS_LINES[-1]
-    if line(version) < first:
-        raise Refused(
-            f"is older than {written(first)}, the first line the patches were tried on: before it, extensions and "
-            "containerd's plugins had other names",
+        raise SettingRefused(f"is not a Talos release such as {_USUAL_TALOS}", SetValue(_USUAL_TALOS))
+    first, last = TALOS_MINORS[0], TALOS_MINORS[-1]
+    if minor_of(version) < first:
+        raise SettingRefused(
+            f"is older than {format_minor(first)}, the first minor version the patches were tried on: before it, "
+            "extensions and containerd's plugins had other names",
             SetValue(newest_release(first)),
         )
-    if line(version) > last:
-        raise Refused(
-            f"is newer than {written(last)}, the last line the patches were tried on; what it takes is not known here",
+    if minor_of(version) > last:
+        raise SettingRefused(
+            f"is newer than {format_minor(last)}, the last minor version the patches were tried on; "
+            "what it takes is not known here",
             SetValue(newest_release(last)),
         )
     if version in UNUSABLE:
-        raise Refused(UNUSABLE[version], SetValue(newest_release(line(version))))
+        raise SettingRefused(UNUSABLE[version], SetValue(newest_release(minor_of(version))))
     return version
 
 
 def _is_a_talos_line(contract: str) -> str:
     if not re.fullmatch(r"v1\.\d+", contract):
-        raise Refused("is not a line of Talos such as v1.13", SetValue("v1.13"))
+        raise SettingRefused("is not a line of Talos such as v1.13", SetValue("v1.13"))
     return contract
 
 
 def _is_a_kubernetes_version(version: str) -> str:
     if not re.fullmatch(r"v\d+\.\d+\.\d+", version):
-        raise Refused("is not a version of Kubernetes such as v1.33.0, as in kubectl get nodes", RemoveKey())
+        raise SettingRefused("is not a version of Kubernetes such as v1.33.0, as in kubectl get nodes", RemoveKey())
     return version
 
 
 def _is_a_host(host: str) -> str:
     if not re.fullmatch(_HOST, host):
-        raise Refused(
+        raise SettingRefused(
             "is not the name of an Image Factory's host, without https:// and path", SetValue("factory.talos.dev")
         )
     return host
@@ -112,26 +113,26 @@ def _is_a_host(host: str) -> str:
 
 def _is_an_address(address: str) -> str:
     if not re.fullmatch(r"[0-9A-Za-z][-0-9A-Za-z.]*|[0-9A-Fa-f:]*:[0-9A-Fa-f:]+", address):
-        raise Refused("is not an IP address or a host name", RemoveKey())
+        raise SettingRefused("is not an IP address or a host name", RemoveKey())
     return address
 
 
 def _is_a_label(label: str) -> str:
     if not re.fullmatch(rf"({_DNS_LABEL}(\.{_DNS_LABEL})*/)?{_LABEL_PART}=({_LABEL_PART})?", label):
-        raise Refused("is not a label such as release=kube-prometheus-stack", RemoveKey())
+        raise SettingRefused("is not a label such as release=kube-prometheus-stack", RemoveKey())
     return label
 
 
 def _is_not_empty(text: str) -> str:
     if not text.strip():
-        raise Refused("is empty")
+        raise SettingRefused("is empty")
     return text
 
 
 def _is_no_truth_value(value: Any) -> Any:
     """Pydantic takes true for 1: `slices: true` would quietly switch sharing off."""
     if isinstance(value, bool):
-        raise Refused("must be a whole number")
+        raise SettingRefused("must be a whole number")
     return value
 
 
@@ -163,7 +164,7 @@ Text = Annotated[str, AfterValidator(_is_not_empty)]
 OptionalAddress = Annotated[Annotated[str, AfterValidator(_is_an_address)] | None, BeforeValidator(_unset)]
 PluginVersion = Annotated[str, AfterValidator(_is_a_supported_plugin)]
 TalosVersion = Annotated[str, AfterValidator(_is_a_supported_talos)]
-OptionalTalosLine = Annotated[Annotated[str, AfterValidator(_is_a_talos_line)] | None, BeforeValidator(_unset)]
+OptionalTalosMinor = Annotated[Annotated[str, AfterValidator(_is_a_talos_line)] | None, BeforeValidator(_unset)]
 OptionalKubernetes = Annotated[Annotated[str, AfterValidator(_is_a_kubernetes_version)] | None, BeforeValidator(_unset)]
 FactoryHost = Annotated[str, AfterValidator(_is_a_host)]
 OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_decrypted), BeforeValidator(_unset)]

@@ -16,9 +16,9 @@ from gpuctl.desired.capacity import resource_name
 from gpuctl.desired.text import yaml_text
 from gpuctl.settings import Settings
 from gpuctl.sharing import manifests
-from gpuctl.sharing.crew import Crew
 from gpuctl.sharing.observing import busy, cannot_be_pulled, cuda_run, node_run, pod_run, problem, unschedulable
-from gpuctl.sharing.place import Place, StoppedError
+from gpuctl.sharing.proof_namespace import ProofNamespace, StoppedError
+from gpuctl.sharing.proof_pods import ProofPods
 from gpuctl.sharing.record import CudaRun, ExtraPod, NodeRun, PodRun, Record
 
 CUDA_IMAGE = "nvcr.io/nvidia/k8s/cuda-sample:vectoradd-cuda12.5.0"
@@ -85,8 +85,8 @@ class _Run:
         self._resource = resource_name(settings)
         id_ = secrets.token_hex(3)
         self._namespace = f"{manifests.NAME}-{id_}"
-        self.place = Place(cluster, self._namespace, say, stop)
-        self._crew = Crew(cluster, self._namespace, self.place, say)
+        self.place = ProofNamespace(cluster, self._namespace, say, stop)
+        self._pods = ProofPods(cluster, self._namespace, self.place, say)
         self._seen = Record(
             id=id_,
             namespace=self._namespace,
@@ -132,16 +132,16 @@ class _Run:
         """Fills the slices, lets one pod more and pods without a request try, and lets all of them go."""
         places = [node.name for node in self._seen.nodes for _ in range(node.free)]
         where = {f"share-{number}": node for number, node in enumerate(places, 1)}
-        self._crew.make([self._holding(name, node) for name, node in where.items()])
-        pods = self._crew.wait(where, "run", lambda pod: pod.status.phase != "Pending", _PATIENCE_SECONDS)
+        self._pods.make([self._holding(name, node) for name, node in where.items()])
+        pods = self._pods.wait(where, "run", lambda pod: pod.status.phase != "Pending", _PATIENCE_SECONDS)
         whole = _all_run(where, pods)
         without = {f"without-{number}": node.name for number, node in enumerate(self._usable(), 1)}
         image = self._settings.image
-        self._crew.make([manifests.looking_pod(name, self._namespace, image, node) for name, node in without.items()])
+        self._pods.make([manifests.looking_pod(name, self._namespace, image, node) for name, node in without.items()])
         if whole and self._usable():
             self._saw(extra=self._one_more())
-        self._crew.wait(without, "have looked", _is_over, _PATIENCE_SECONDS)
-        pods = self._crew.pods()
+        self._pods.wait(without, "have looked", _is_over, _PATIENCE_SECONDS)
+        pods = self._pods.pods()
         if whole and where and _all_run(where, pods):
             self._saw(together=_now())
         users = self._users()
@@ -150,7 +150,7 @@ class _Run:
         running = [name for name in where if name in pods and pods[name].status.phase == "Running"]
         for name in running:
             self._cluster.apply(manifests.annotation("Pod", name, self._namespace, manifests.RELEASE, "now"))
-        ended = self._crew.wait(running, "have ended", _is_over, _PATIENCE_SECONDS)
+        ended = self._pods.wait(running, "have ended", _is_over, _PATIENCE_SECONDS)
         self._saw(pods=self._runs(where, ended, pods), without=self._runs(without, ended, pods))
 
     def _holding(self, name: str, *nodes: str) -> manifests.Manifest:
@@ -162,13 +162,13 @@ class _Run:
     def _one_more(self) -> ExtraPod:
         """Makes a pod for which there is no slice, and watches it."""
         name, begin = "one-more", time.monotonic()
-        self._crew.make([self._holding(name, *(node.name for node in self._usable()))])
-        self._crew.wait([name], "have an answer", lambda pod: bool(pod.node or unschedulable(pod)), _PATIENCE_SECONDS)
+        self._pods.make([self._holding(name, *(node.name for node in self._usable()))])
+        self._pods.wait([name], "have an answer", lambda pod: bool(pod.node or unschedulable(pod)), _PATIENCE_SECONDS)
         until = time.monotonic() + _WATCH_SECONDS
         while time.monotonic() < until:
             self.place.pause()
-        pod = self._crew.pods()[name]
-        events = tuple(self._crew.warnings().get(name, []))
+        pod = self._pods.pods()[name]
+        events = tuple(self._pods.warnings().get(name, []))
         seconds = round(time.monotonic() - begin, 1)
         self._cluster.delete("Pod", name, self._namespace)
         return ExtraPod(name, pod.status.phase, unschedulable(pod), seconds, pod.node, events)
@@ -177,7 +177,7 @@ class _Run:
         self, where: Mapping[str, str], ended: Mapping[str, Pod], earlier: Mapping[str, Pod]
     ) -> tuple[PodRun, ...]:
         """What became of pods; the kubelet names the device of a pod while it runs."""
-        warnings = self._crew.warnings()
+        warnings = self._pods.warnings()
         found: list[PodRun] = []
         for name, node in where.items():
             if name not in ended:
@@ -198,8 +198,8 @@ class _Run:
             return
         where = {f"cuda-{number}": node for number, node in enumerate(places, 1)}
         make = manifests.cuda_pod
-        self._crew.make([make(name, self._namespace, image, self._resource, node) for name, node in where.items()])
-        pods = self._crew.wait(where, "have ended", lambda pod: _is_over(pod) or cannot_be_pulled(pod), _PULL_SECONDS)
+        self._pods.make([make(name, self._namespace, image, self._resource, node) for name, node in where.items()])
+        pods = self._pods.wait(where, "have ended", lambda pod: _is_over(pod) or cannot_be_pulled(pod), _PULL_SECONDS)
         for name in where:
             if name in pods and cannot_be_pulled(pods[name]):
                 self._saw(cuda_skipped=f"{image} cannot be had on {where[name]}: {problem(pods[name])}")

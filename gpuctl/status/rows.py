@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from gpuctl.checks.agent_reports import AgentReport
 from gpuctl.cluster import Pod
 from gpuctl.desired.capacity import resource_name
-from gpuctl.power.log import Look
+from gpuctl.power.log import Sample
 from gpuctl.settings import GpuNode, Settings
 
 _UNMANAGED = (
@@ -20,7 +20,7 @@ class Row:
     """One GPU, or a whole node where nothing tells of its GPUs."""
 
     node: str
-    gpu: Look | None
+    gpu: Sample | None
     """None of a whole node."""
     used: int | None
     """Slices that pods hold; None where the kubelet does not tell which GPU a pod has."""

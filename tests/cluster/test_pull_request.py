@@ -139,7 +139,7 @@ def drifted_night(project: Project, environment: Environment, quiet_night: Playe
 
 
 @pytest.fixture(scope="module")
-def mended_night(project: Project, environment: Environment, drifted_night: Played) -> Played:  # noqa: ARG001
+def fixed_night(project: Project, environment: Environment, drifted_night: Played) -> Played:  # noqa: ARG001
     enforce(environment, "privileged")
     return project.play("drift", "drift", project.merge)
 
@@ -202,7 +202,7 @@ def test_drift_fails_the_night_and_opens_an_issue_that_shows_it(project: Project
     assert "is NOT ready" in issue["body"]
 
 
-def test_the_issue_closes_when_all_is_well_again(project: Project, mended_night: Played) -> None:
-    assert mended_night.runner.succeeded, mended_night.runner.output
+def test_the_issue_closes_when_all_is_well_again(project: Project, fixed_night: Played) -> None:
+    assert fixed_night.runner.succeeded, fixed_night.runner.output
     (issue,) = project.github.entries("issues")
     assert issue["state"] == "closed"

@@ -53,7 +53,7 @@ def operator(environment: Environment, tmp_path: Path) -> Iterator[None]:
     output(environment, "kubectl", "delete", "crd", DEFINITION)
 
 
-def test_without_the_operator_the_stack_is_refused_and_the_command_mends_it(watched: Stack) -> None:
+def test_without_the_operator_the_stack_is_refused_and_the_command_fixes_it(watched: Stack) -> None:
     for outcome in (watched.preview(), watched.up()):
         assert (outcome.succeeded, outcome.steps) == (False, frozenset())
         assert "gpu:monitoring needs the Prometheus operator" in outcome.errors

@@ -62,7 +62,7 @@ class TestSettings:
             assert reason in line
             assert f"pulumi config set --stack {stack.name} {key} " in line
 
-    def test_the_suggested_commands_mend_every_mistake(self, stack: Stack, cluster: Cluster) -> None:
+    def test_the_suggested_commands_fix_every_mistake(self, stack: Stack, cluster: Cluster) -> None:
         watts = {**GPU_1, "powerLimit": 50}
         stack.configure(context=cluster.context, nodes=[watts], slices=65, talosVersion="1.13", sliced=3)
         commands = suggested(stack.preview().errors)

@@ -1,4 +1,4 @@
-"""`gpuctl verify` and `gpuctl doctor` on a real API server: what is broken is named, and the hint mends it.
+"""`gpuctl verify` and `gpuctl doctor` on a real API server: what is broken is named, and the hint fixes it.
 
 kwok plays the nodes and their pods, and advertises the slices that a device plugin would.
 """
@@ -99,7 +99,7 @@ def new(cluster: Cluster, make_stack: MakeStack) -> Iterator[Stack]:
     new.remove()
 
 
-def mend(stack: Stack, hint: dict[str, str]) -> None:
+def fix(stack: Stack, hint: dict[str, str]) -> None:
     """Types the command that the hint names; nobody is there to say yes."""
     stack.shell(f"export PULUMI_SKIP_CONFIRMATIONS=true; {hint['remedy']}")
 
@@ -141,7 +141,7 @@ class TestNodes:
         assert verdict.failed == {"NOD003", "STK005"}
         assert verdict.hint("NOD003")["fact"] == f"node gpu-1: label {PROFILE_LABEL} is theirs and not default"
         assert verdict.hint("STK005")["fact"] == f"DaemonSet {PLUGIN} is to run on 1 node, and the stack has 2 for it"
-        mend(deployed, verdict.hint("NOD003"))
+        fix(deployed, verdict.hint("NOD003"))
         assert verify(deployed, "--wait", "60s").failed == set()
 
     def test_a_node_that_is_gone_is_named(self, deployed: Stack, cluster: Cluster) -> None:
@@ -168,7 +168,7 @@ class TestNodes:
             hint = verdict.hint("NOD004")
             assert hint["fact"] == "node gpu-3 is not in the stack file and offers 4 nvidia.com/gpu"
             before = deployed.file.read_text()
-            mend(deployed, hint | {"remedy": hint["remedy"].replace("MODEL", "rtx-3090").replace("NUMBER", "1")})
+            fix(deployed, hint | {"remedy": hint["remedy"].replace("MODEL", "rtx-3090").replace("NUMBER", "1")})
             assert [node.name for node in deployed.settings.nodes] == ["gpu-1", "gpu-2", "gpu-3"]
             deployed.file.write_text(before)
         finally:
@@ -181,7 +181,7 @@ class TestObjects:
         verdict = verify(deployed)
         assert verdict.failed == {"STK002"}
         assert verdict.hint("STK002")["fact"] == "RuntimeClass nvidia is not in the cluster"
-        mend(deployed, verdict.hint("STK002"))
+        fix(deployed, verdict.hint("STK002"))
         assert verify(deployed).failed == set()
 
     def test_an_edited_config_map_is_told_with_its_line_and_pulumi_says_so_too(self, deployed: Stack) -> None:
@@ -195,7 +195,7 @@ class TestObjects:
         drift = verify(deployed, "--check", "DRF001", PULUMI_ENABLE_STREAMING_JSON_PREVIEW="false")
         assert drift.failed == {"DRF001"}
         assert drift.hint("DRF001")["fact"] == f"Pulumi would update ConfigMap {name}"
-        mend(deployed, verdict.hint("STK003"))
+        fix(deployed, verdict.hint("STK003"))
         assert verify(deployed).failed == set()
 
     def test_a_variable_that_someone_added_to_the_plugin_is_named_and_a_person_is_to_remove_it(
@@ -221,7 +221,7 @@ class TestObjects:
         assert verdict.hint("STK001")["fact"].endswith(f"[{label}]: live baseline, stack privileged")
         causes = [result.get("cause", "") for result in verdict.checks["STK005"]["results"]]
         assert any('violates PodSecurity "baseline' in cause for cause in causes)
-        mend(deployed, verdict.hint("STK001"))
+        fix(deployed, verdict.hint("STK001"))
         kubectl(deployed, "rollout", "restart", "daemonset", "-n", NAMESPACE)  # its controller has long stopped trying
         assert verify(deployed, "--wait", "90s", "--check", "STK001", "--check", "STK005").failed == set()
 
@@ -285,7 +285,7 @@ class TestPrerequisites:
             verdict = ask(new, "doctor", "--pre")
             assert verdict.failed == {"PRE008"}
             assert verdict.hint("PRE008")["subject"] == "Namespace gpu-new"
-            mend(new, verdict.hint("PRE008"))
+            fix(new, verdict.hint("PRE008"))
             assert ask(new, "doctor", "--pre").failed == set()
         finally:
             kubectl(new, "delete", "namespace", "gpu-new", "--wait=false")

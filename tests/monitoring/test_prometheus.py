@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes simulated GPUs: what moves a limit is seen, told, and forgotten when it is mended."""
+"""A real Prometheus scrapes simulated GPUs: what moves a limit is seen, told, and forgotten when it is fixed."""
 
 import json
 import shutil

@@ -46,7 +46,7 @@ def test_slices_under_the_name_gpu_shared(bed: Bed) -> None:
 
 
 def test_a_configuration_on_which_the_plugin_exits_stops_at_the_first_node(deployed: Bed) -> None:
-    """The settings refuse such a configuration, so it is made by hand here; `pulumi up --refresh` mends it."""
+    """The settings refuse such a configuration, so it is made by hand here; `pulumi up --refresh` fixes it."""
     usual = {"gpu-1": 8, "gpu-2": 2, "gpu-3": 4}
     wait_for(usual, lambda: offers(deployed))
     before = {node: deployed.name_of(PLUGIN, node) for node in PROFILE}

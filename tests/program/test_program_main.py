@@ -185,7 +185,7 @@ def test_a_node_that_does_not_exist_is_refused(monkeypatch: pytest.MonkeyPatch, 
     _consult(monkeypatch, {"cp-1", "gpu-7"})
     deployment = _run(HOMELAB, preview=preview)
     assert deployment.refusal == (
-        "context admin@homelab has no node gpu-1; it has cp-1, gpu-7. Mend gpu:nodes, or gpu:context when this is "
+        "context admin@homelab has no node gpu-1; it has cp-1, gpu-7. Fix gpu:nodes, or gpu:context when this is "
         "another cluster; see: kubectl --context admin@homelab get nodes"
     )
     assert deployment.resources == []
@@ -214,7 +214,7 @@ def test_alerts_without_the_prometheus_operator_are_refused(monkeypatch: pytest.
     assert deployment.refusal == (
         "gpu:monitoring needs the Prometheus operator, and context admin@homelab has no CustomResourceDefinition "
         "prometheusrules.monitoring.coreos.com. Install the operator, or take the alerts to your Prometheus as a file "
-        "(gpuctl render --rules --stack fixture) and mend it: pulumi config set --stack fixture gpu:monitoring false"
+        "(gpuctl render --rules --stack fixture) and fix it: pulumi config set --stack fixture gpu:monitoring false"
     )
     assert deployment.resources == []
 

@@ -213,7 +213,7 @@ def test_a_gpu_out_of_service_in_part_is_sick_as_a_whole_and_named_with_xid_and_
     )
 
 
-def test_an_xid_that_needs_no_reset_is_mended_by_a_restart_of_the_plugin() -> None:
+def test_an_xid_that_needs_no_reset_is_fixed_by_a_restart_of_the_plugin() -> None:
     fake = cluster()
     status(fake, offers=7)
     fake.logs[PLUGIN] = [STARTED, XID.format(46, FIRST)]

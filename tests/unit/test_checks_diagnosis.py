@@ -36,7 +36,7 @@ def told(findings: list[Finding]) -> list[tuple[str, list[str]]]:
 
 
 def bad(subject: str = "", cause: str = "") -> Result:
-    return failed(f"{subject} is not as it should be", "mend it", subject, cause)
+    return failed(f"{subject} is not as it should be", "fix it", subject, cause)
 
 
 def test_a_healthy_cluster_has_no_finding() -> None:
@@ -52,7 +52,7 @@ def test_what_has_nothing_to_do_with_each_other_stands_in_the_registrys_order() 
 
 
 def test_advice_comes_after_failures() -> None:
-    advice = Result(Outcome.WARN, "it could be better", "gpu-2", "mend it")
+    advice = Result(Outcome.WARN, "it could be better", "gpu-2", "fix it")
     assert told(diagnose(report(CFG002=advice, CAP006=advice, POD020=bad()))) == [
         ("POD020", []),
         ("CFG002", []),
@@ -114,7 +114,7 @@ def test_one_cause_on_several_nodes_is_one_finding() -> None:
         report(NOD002=[bad("gpu-1", "gpu-1 is down"), bad("gpu-2", "gpu-2 is down"), bad("gpu-3", "other")])
     )
     assert [[result.subject for result in each.results] for each in found] == [["gpu-1", "gpu-2"], ["gpu-3"]]
-    assert found[0].remedies == ("mend it",)
+    assert found[0].remedies == ("fix it",)
 
 
 def test_without_a_cause_of_its_own_a_finding_has_the_checks_usual_one() -> None:

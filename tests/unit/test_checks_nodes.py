@@ -158,7 +158,7 @@ class TestLabels:
         assert found.remedy == "pulumi up --refresh --stack lab"
 
     @pytest.mark.parametrize(("value", "flag"), [("theirs", " --overwrite"), (None, "")])
-    def test_a_stack_that_labels_no_nodes_does_not_mend_them_either(
+    def test_a_stack_that_labels_no_nodes_does_not_fix_them_either(
         self, cluster: FakeCluster, value: str | None, flag: str
     ) -> None:
         labels: dict[str, Any] = cluster.node_objects["gpu-1"]["metadata"]["labels"]

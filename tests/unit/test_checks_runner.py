@@ -58,7 +58,7 @@ def _time_flies(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner.time, "monotonic", lambda: now[0])
 
 
-GOOD, BAD = passed("it is so"), failed("it is not so", "mend it")
+GOOD, BAD = passed("it is so"), failed("it is not so", "fix it")
 
 
 def test_what_passes_leaves_a_cluster_ready() -> None:
@@ -109,7 +109,7 @@ def test_the_end_of_the_wait_is_124() -> None:
     assert (_outcomes(report), report.exit_code(), report.seconds) == (["fail"], 124, 20)
 
 
-def test_a_failure_that_waiting_cannot_mend_ends_the_wait_at_once() -> None:
+def test_a_failure_that_waiting_cannot_fix_ends_the_wait_at_once() -> None:
     report, _ = _run(_check("A", BAD, retry=True), _check("B", BAD), wait=Wait(20, 5))
     assert (report.exit_code(), report.seconds) == (1, 0)
 
@@ -119,7 +119,7 @@ def test_what_passed_is_not_asked_again() -> None:
     assert _outcomes(report) == ["pass", "pass"]
 
 
-def test_what_a_fatal_failure_left_out_is_told_once_that_is_mended() -> None:
+def test_what_a_fatal_failure_left_out_is_told_once_that_is_fixed() -> None:
     report, _ = _run(_check("A", BAD, GOOD, fatal=True, retry=True), _check("B", GOOD), wait=Wait(60, 5))
     assert _outcomes(report) == ["pass", "pass"]
 

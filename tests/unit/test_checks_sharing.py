@@ -15,7 +15,7 @@ from gpuctl.checks.runner import run
 from gpuctl.checks.sharing import CHECKS
 from gpuctl.report.evidence import evidence, evidence_markdown
 from gpuctl.settings import Settings
-from gpuctl.sharing import crew, place, proof
+from gpuctl.sharing import proof, proof_namespace, proof_pods
 from gpuctl.sharing.proof import Proof, Request
 from gpuctl.sharing.record import Record
 from tests.fixtures.checks import FakePrograms, settings_of
@@ -34,7 +34,7 @@ def settings() -> Settings:
 @pytest.fixture
 def cluster(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> SharingCluster:
     found = sharing_cluster(settings)
-    for module in (crew, place, proof):
+    for module in (proof_pods, proof_namespace, proof):
         monkeypatch.setattr(module, "time", found.clock)
     monkeypatch.setattr(proof, "_now", lambda: "2026-01-01T00:00:00Z")
     monkeypatch.setattr(proof.secrets, "token_hex", _always_the_same)

@@ -153,7 +153,7 @@ def test_a_stack_that_does_not_exist_is_a_mistake_and_no_traceback() -> None:
     assert result.stderr.splitlines() == [
         "gpuctl: error: stack nowhere: 1 mistake in its settings, so nothing is done",
         "  config/Pulumi.nowhere.yaml = stack file: does not exist; there are: demo, homelab, lab. "
-        "Mend it: pulumi stack init nowhere",
+        "Fix it: pulumi stack init nowhere",
     ]
 
 

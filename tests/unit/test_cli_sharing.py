@@ -13,8 +13,8 @@ from gpuctl.cli import running
 from gpuctl.cli.app import app
 from gpuctl.cluster.kinds import api_of
 from gpuctl.settings import read_stack
-from gpuctl.sharing import crew, place, proof
-from gpuctl.sharing.place import NEEDED
+from gpuctl.sharing import proof, proof_namespace, proof_pods
+from gpuctl.sharing.proof_namespace import NEEDED
 from tests.fixtures.checks import FakePrograms
 from tests.fixtures.sharing_cluster import SharingCluster, Stop, sharing_cluster
 from tests.fixtures.stack_files import ROOT
@@ -26,7 +26,7 @@ PAGE = (ROOT / "docs" / "sharing.md").read_text()
 def cluster(monkeypatch: pytest.MonkeyPatch) -> SharingCluster:
     """The cluster of stack `lab`; sleeping takes no time."""
     made = sharing_cluster(read_stack("lab"))
-    for module in (crew, place, proof, runner):
+    for module in (proof_pods, proof_namespace, proof, runner):
         monkeypatch.setattr(module, "time", made.clock)
 
     def connect(*_: object) -> SharingCluster:

@@ -120,13 +120,13 @@ def test_check_names_place_problem_and_remedy_and_exits_one(here: Path) -> None:
     assert result.exit_code == 1
     assert _screen(result) == snapshot("""\
 [extensions] machine.install.extensions: install nothing since Talos v1.10.0: the node boots without an NVIDIA driver
-  mend it: remove them; gpuctl talos schematic --stack STACK prints an image with them
+  fix it: remove them; gpuctl talos schematic --stack STACK prints an image with them
 [image] machine.install.image: ghcr.io/siderolabs/installer:v1.10.9 has no schematic, so no NVIDIA extensions
-  mend it: gpuctl talos schematic --stack STACK prints an image with them
+  fix it: gpuctl talos schematic --stack STACK prints an image with them
 [modules-missing] kernel modules: nvidia, nvidia_uvm, nvidia_drm, nvidia_modeset missing, and none loads by itself
-  mend it: gpuctl talos patch adds them
+  fix it: gpuctl talos patch adds them
 [sysctl-missing] sysctl net.core.bpf_jit_harden: is missing: containers with GPUs do not start
-  mend it: set it to "1"
+  fix it: set it to "1"
 worker.yaml, a configuration for Talos v1.10.9: 4 found
 """)
 

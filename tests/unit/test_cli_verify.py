@@ -175,11 +175,11 @@ def test_a_wait_ends_as_soon_as_everything_holds(cluster: FakeCluster, monkeypat
     _breaks(cluster)
     sleep = runner.time.sleep
 
-    def mend(seconds: float) -> None:
+    def fix(seconds: float) -> None:
         sleep(seconds)
         cluster.node_objects["gpu-2"]["status"]["allocatable"]["nvidia.com/gpu"] = "6"
 
-    monkeypatch.setattr(runner.time, "sleep", mend)
+    monkeypatch.setattr(runner.time, "sleep", fix)
     result = _verify("--stack", "lab", "--wait", "5m")
     assert result.exit_code == 0
     assert [line[:13] for line in result.stderr.splitlines()] == ["lab: waiting:"]
@@ -352,7 +352,7 @@ def test_the_doctor_finds_nothing_where_nothing_is_wrong(cluster: FakeCluster) -
     result = _doctor("--stack", "lab")
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout.splitlines()[0] == "gpuctl doctor: stack lab, context admin@lab"
-    assert "Nothing must be mended." in result.stdout.splitlines()
+    assert "Nothing must be fixed." in result.stdout.splitlines()
     assert not {"create", "apply", "delete"} & set(cluster.calls)
 
 

@@ -27,7 +27,7 @@ def _alerts(cluster: Settings) -> dict[str, dict[str, Any]]:
 
 
 def test_the_dashboard_is_up_to_date() -> None:
-    """Mended by `make generate`."""
+    """Fixed by `make generate`."""
     assert FILE.read_text() == text()
 
 

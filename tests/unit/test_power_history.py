@@ -1,4 +1,4 @@
-"""What the looks of the agent add up to."""
+"""What the samples of the agent add up to."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpuctl.power import Look
+from gpuctl.power import Sample
 from gpuctl.power.history import History, histories
 
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 
 
-def _look(minute: float, draw: float | None = 200, **changes: object) -> Look:
-    look = Look(
+def _look(minute: float, draw: float | None = 200, **changes: object) -> Sample:
+    look = Sample(
         time=NOON + minute * MINUTE,
         gpu="GPU-1",
         index=0,
@@ -38,8 +38,8 @@ def _look(minute: float, draw: float | None = 200, **changes: object) -> Look:
     return replace(look, **changes)  # pyright: ignore[reportArgumentType] (any field)
 
 
-def _history(*looks: Look) -> History:
-    (found,) = histories("gpu-1", looks, MINUTE)
+def _history(*samples: Sample) -> History:
+    (found,) = histories("gpu-1", samples, MINUTE)
     return found
 
 
@@ -98,8 +98,8 @@ def test_one_look_alone_has_a_draw_and_no_energy() -> None:
 
 
 def test_cards_are_kept_apart_by_uuid_and_told_in_order() -> None:
-    looks = [_look(0, gpu="GPU-b", index=1), _look(1, gpu="GPU-a", index=0), _look(1, gpu="GPU-b", index=1)]
-    assert [(each.index, each.gpu, len(each.looks)) for each in histories("gpu-1", looks, MINUTE)] == [
+    samples = [_look(0, gpu="GPU-b", index=1), _look(1, gpu="GPU-a", index=0), _look(1, gpu="GPU-b", index=1)]
+    assert [(each.index, each.gpu, len(each.samples)) for each in histories("gpu-1", samples, MINUTE)] == [
         (0, "GPU-a", 1),
         (1, "GPU-b", 2),
     ]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gpuctl.power import Event, Look, parse
+from gpuctl.power import Event, Sample, parse
 from tests.fixtures.power_agent import ALWAYS_SEARCHED, SCRIPT, Node, uptime
 
 
@@ -40,7 +40,7 @@ def test_a_limit_more_than_one_watt_off_is_set(node: Node, limit: str) -> None:
     assert node.set_calls == [f"{gpu.uuid} 300"]
 
 
-def test_drift_is_mended_in_the_next_look_with_one_set_call(node: Node) -> None:
+def test_drift_is_fixed_in_the_next_look_with_one_set_call(node: Node) -> None:
     """A driver reload gives every card its default back while the pod lives on."""
     gpu, other = node.add_gpu(), node.add_gpu()
     agent = node.agent().start()
@@ -353,8 +353,8 @@ def test_every_line_is_logfmt_with_a_utc_time_and_a_level(node: Node) -> None:
     lines = agent.log.read_text().splitlines()
     assert len(lines) > 4
     assert [line for line in lines if not form.fullmatch(line)] == []
-    looks = [line for line in lines if " msg=look " in line]
-    assert [type(parse(line)) for line in lines] == [Look if line in looks else Event for line in lines]
+    samples = [line for line in lines if " msg=look " in line]
+    assert [type(parse(line)) for line in lines] == [Sample if line in samples else Event for line in lines]
 
 
 @pytest.mark.parametrize("watts", ["", "0300", "300W", "-300", "3e2"])
@@ -457,7 +457,7 @@ def test_a_report_is_one_look_at_every_gpu_that_changes_nothing(node: Node) -> N
     agent = node.agent()
     result = agent.probe("report")
     (look,) = map(parse, result.stdout.splitlines())
-    assert isinstance(look, Look)
+    assert isinstance(look, Sample)
     assert (look.gpu, look.desired, look.limit, look.at_limit) == (gpu.uuid, 300, 350, False)
     assert result.returncode == 0
     assert node.set_calls == []

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from gpuctl.power.log import Event, Look, parse, parse_all
+from gpuctl.power.log import Event, Sample, parse, parse_all
 
 UUID = "GPU-8eb0778b-d464-b2c2-c1ff-53da4ffb64cd"
 LOOK = (
@@ -16,14 +16,14 @@ LOOK = (
 NOON = datetime(2026, 11, 25, 2, 42, 54, tzinfo=UTC)
 
 
-def _look(line: str = LOOK) -> Look:
+def _look(line: str = LOOK) -> Sample:
     said = parse(line)
-    assert isinstance(said, Look)
+    assert isinstance(said, Sample)
     return said
 
 
 def test_a_look_is_read_with_every_figure() -> None:
-    assert _look() == Look(
+    assert _look() == Sample(
         time=NOON,
         gpu=UUID,
         index=0,
@@ -90,4 +90,4 @@ def test_a_line_that_is_not_whole_is_left_out(line: str) -> None:
 
 def test_of_many_lines_those_of_the_agent_are_read_in_their_order() -> None:
     lines = ["noise\n", f"{LOOK}\n", "time=2026-11-25T02:42:54Z level=info msg=stop owner=nobody\n"]
-    assert [type(said) for said in parse_all(lines)] == [Look, Event]
+    assert [type(said) for said in parse_all(lines)] == [Sample, Event]

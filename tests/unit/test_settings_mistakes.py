@@ -1,4 +1,4 @@
-"""What is wrong with a stack file is said exactly, all at once, with commands that mend it."""
+"""What is wrong with a stack file is said exactly, all at once, with commands that fix it."""
 
 import copy
 from pathlib import Path
@@ -21,7 +21,7 @@ def test_every_mistake_is_reported_at_once_in_exactly_these_words(path: Path, tm
 
 
 @each_invalid
-def test_the_commands_in_the_message_mend_the_stack(path: Path) -> None:
+def test_the_commands_in_the_message_fix_the_stack(path: Path) -> None:
     """Run as a user would: all of them in their order, then again for what shows up only then."""
     config = copy.deepcopy(config_of(path))
     rounds = 0
@@ -47,7 +47,7 @@ def test_the_message_names_the_stack_and_counts_the_mistakes() -> None:
         settings(slices=0, powerInterval=1)
     assert str(one.value).splitlines() == [
         "stack fixture: 1 mistake in its settings, so nothing is done",
-        "  gpu:slices = 0: must be at least 1. Mend it: pulumi config set --stack fixture gpu:slices 1",
+        "  gpu:slices = 0: must be at least 1. Fix it: pulumi config set --stack fixture gpu:slices 1",
     ]
     assert str(two.value).splitlines()[0] == "stack fixture: 2 mistakes in its settings, so nothing is done"
 

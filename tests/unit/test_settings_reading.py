@@ -50,8 +50,7 @@ def test_a_stack_that_is_nearly_another_is_told_which(tmp_path: Path) -> None:
 def test_a_stack_without_a_file_is_told_which_there_are(tmp_path: Path) -> None:
     (tmp_path / "Pulumi.lab.yaml").touch()
     assert _refusal("elsewhere", tmp_path) == snapshot(
-        "config/Pulumi.elsewhere.yaml = stack file: does not exist; there are: lab. "
-        "Mend it: pulumi stack init elsewhere"
+        "config/Pulumi.elsewhere.yaml = stack file: does not exist; there are: lab. Fix it: pulumi stack init elsewhere"
     )
 
 
@@ -59,7 +58,7 @@ def test_a_stack_file_that_is_not_yaml_is_told_where(tmp_path: Path) -> None:
     (tmp_path / "Pulumi.odd.yaml").write_text("config:\n  gpu:slices: [4\n")
     refusal = _refusal("odd", tmp_path)
     assert "config/Pulumi.odd.yaml = stack file: is not YAML: " in refusal
-    assert refusal.endswith("Mend it: ${EDITOR:-vi} config/Pulumi.odd.yaml")
+    assert refusal.endswith("Fix it: ${EDITOR:-vi} config/Pulumi.odd.yaml")
     assert "line 3, column 1" in _refusal("odd", tmp_path)
 
 
@@ -96,7 +95,7 @@ def test_a_mistake_within_a_json_text_is_found_at_its_place() -> None:
 def test_a_text_that_is_almost_json_is_a_text(text: str) -> None:
     with pytest.raises(SettingsError) as error:
         settings(nodes=text)
-    assert [str(mistake).split(". Mend")[0] for mistake in error.value.mistakes] == [
+    assert [str(mistake).split(". Fix")[0] for mistake in error.value.mistakes] == [
         f"gpu:nodes = {text}: must be a list of nodes"
     ]
 

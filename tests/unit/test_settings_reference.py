@@ -89,7 +89,7 @@ def _declared() -> dict[str, dict[str, Any]]:
 
 @pytest.mark.parametrize("path", files())
 def test_a_generated_file_is_up_to_date(path: str) -> None:
-    """Mended by `make generate`."""
+    """Fixed by `make generate`."""
     assert (ROOT / path).read_text() == files()[path]
 
 

@@ -8,10 +8,10 @@ import pytest
 from gpuctl.cluster import AccessDeniedError, ClusterError, Manifest, UnreachableError
 from gpuctl.desired.capacity import RESOURCE
 from gpuctl.settings import Settings
-from gpuctl.sharing import crew, place, proof
+from gpuctl.sharing import proof, proof_namespace, proof_pods
 from gpuctl.sharing.manifests import BEAT, NAME, namespace, priority_class
-from gpuctl.sharing.place import StoppedError
 from gpuctl.sharing.proof import Proof, Request
+from gpuctl.sharing.proof_namespace import StoppedError
 from gpuctl.sharing.record import Record
 from tests.fixtures.checks import settings_of
 from tests.fixtures.sharing_cluster import SharingCluster, Stop, refusing, sharing_cluster
@@ -26,7 +26,7 @@ def settings() -> Settings:
 @pytest.fixture
 def cluster(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> SharingCluster:
     found = sharing_cluster(settings)
-    for module in (crew, place, proof):
+    for module in (proof_pods, proof_namespace, proof):
         monkeypatch.setattr(module, "time", found.clock)
     return found
 

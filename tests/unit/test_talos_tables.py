@@ -2,11 +2,11 @@
 
 import pytest
 
-from gpuctl.settings.lines import line
+from gpuctl.settings.minor_version import minor_of
 from gpuctl.settings.talos_tables import (
-    KUBERNETES_LINES,
+    KUBERNETES_MINORS,
     RELEASES,
-    TALOS_LINES,
+    TALOS_MINORS,
     UNUSABLE,
     UPGRADE_FROM,
     newest_release,
@@ -33,19 +33,19 @@ def test_a_release_has_these_drivers(release: str, production: str, lts: str, to
 
 
 def test_gdrcopy_comes_with_v1_12() -> None:
-    assert {line(name) for name, row in RELEASES.items() if row.gdrcopy} == {(1, 12), (1, 13), (1, 14)}
+    assert {minor_of(name) for name, row in RELEASES.items() if row.gdrcopy} == {(1, 12), (1, 13), (1, 14)}
 
 
 def test_the_tables_are_of_the_same_lines() -> None:
-    assert tuple((1, minor) for minor in range(9, 15)) == TALOS_LINES
-    assert {line(release) for release in RELEASES} == set(TALOS_LINES)
-    assert set(KUBERNETES_LINES) == set(UPGRADE_FROM) == set(TALOS_LINES)
+    assert tuple((1, minor) for minor in range(9, 15)) == TALOS_MINORS
+    assert {minor_of(release) for release in RELEASES} == set(TALOS_MINORS)
+    assert set(KUBERNETES_MINORS) == set(UPGRADE_FROM) == set(TALOS_MINORS)
 
 
 def test_the_newest_release_is_final_and_usable() -> None:
-    assert [newest_release(each) for each in TALOS_LINES[3:]] == ["v1.12.11", "v1.13.9", "v1.14.0"]
+    assert [newest_release(each) for each in TALOS_MINORS[3:]] == ["v1.12.11", "v1.13.9", "v1.14.0"]
     assert set(UNUSABLE) == {"v1.13.0-alpha.2", "v1.13.1"}
-    assert not {newest_release(each) for each in TALOS_LINES} & set(UNUSABLE)
+    assert not {newest_release(each) for each in TALOS_MINORS} & set(UNUSABLE)
 
 
 @pytest.mark.parametrize("release", ["v1.14.1", "v1.13.99"])

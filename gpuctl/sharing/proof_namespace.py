@@ -42,7 +42,7 @@ class StoppedError(Exception):
     """Someone wants the proof to end early."""
 
 
-class Place:
+class ProofNamespace:
     """A context manager: what it makes, it removes."""
 
     def __init__(self, cluster: Cluster, name: str, say: Callable[[str], None], stop: Event) -> None:

@@ -5,13 +5,13 @@ from collections.abc import Callable, Collection, Mapping
 
 from gpuctl.cluster import Cluster, Manifest, Pod
 from gpuctl.sharing.observing import problem
-from gpuctl.sharing.place import Place
+from gpuctl.sharing.proof_namespace import ProofNamespace
 
 
-class Crew:
+class ProofPods:
     """Pods of one namespace, by name."""
 
-    def __init__(self, cluster: Cluster, namespace: str, place: Place, say: Callable[[str], None]) -> None:
+    def __init__(self, cluster: Cluster, namespace: str, place: ProofNamespace, say: Callable[[str], None]) -> None:
         self._cluster, self._namespace, self._place, self._say = cluster, namespace, place, say
 
     def pods(self) -> dict[str, Pod]:

@@ -2,15 +2,15 @@
 
 import re
 
-Line = tuple[int, int]
+Minor = tuple[int, int]
 
 
-def line(version: str) -> Line:
+def minor_of(version: str) -> Minor:
     """The release line of a version."""
     major, minor = re.findall(r"\d+", version)[:2]
     return int(major), int(minor)
 
 
-def written(of: Line) -> str:
+def format_minor(of: Minor) -> str:
     """A line as people write it: `v1.13`."""
     return f"v{of[0]}.{of[1]}"
