@@ -53,9 +53,10 @@ bench: venv  ## what the project costs on this machine; prints figures and judge
 	$(PYTHON) -m bench
 
 .PHONY: lint
-lint: venv  ## ruff, pyright (strict), shellcheck; actionlint and zizmor on the workflows
+lint: venv  ## ruff, who may import whom, pyright (strict), shellcheck; actionlint and zizmor on the workflows
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	PYTHONPATH=.github .venv/bin/lint-imports --no-logo --no-cache
 	.venv/bin/pyright
 	.venv/bin/pyright --project .github/scripts  # hidden folders are no part of the other
 	$(SHELLCHECK) --external-sources gpuctl/desired/power_limit_agent/*.sh gpuctl/sharing/*.sh .github/scripts/*.sh
