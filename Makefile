@@ -53,15 +53,34 @@ bench: venv  ## what the project costs on this machine; prints figures and judge
 	$(PYTHON) -m bench
 
 .PHONY: lint
-lint: venv  ## ruff, who may import whom, pyright (strict), shellcheck; actionlint and zizmor on the workflows
+lint: lint-style lint-imports lint-types lint-shell lint-workflows  ## all that is said of code without running it
+
+.PHONY: lint-style
+lint-style: venv  ## ruff
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+
+.PHONY: lint-imports
+lint-imports: venv  ## who may import whom
 	PYTHONPATH=.github .venv/bin/lint-imports --no-logo --no-cache
+
+.PHONY: lint-types
+lint-types: venv  ## pyright, strict
 	.venv/bin/pyright
 	.venv/bin/pyright --project .github/scripts  # hidden folders are no part of the other
+
+.PHONY: lint-shell
+lint-shell: venv  ## shellcheck
 	$(SHELLCHECK) --external-sources gpuctl/desired/power_limit_agent/*.sh gpuctl/sharing/*.sh .github/scripts/*.sh
+
+.PHONY: lint-workflows
+lint-workflows: venv  ## actionlint and zizmor
 	"$$($(PYTHON) -c 'from testbed import tools; print(tools.actionlint())')" -shellcheck $(SHELLCHECK)
 	.venv/bin/zizmor --quiet --offline .github
+
+.PHONY: hooks
+hooks: venv  ## let git run the lint targets before each commit
+	.venv/bin/pre-commit install
 
 .PHONY: format
 format: venv  ## let ruff fix what it can
