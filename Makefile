@@ -4,7 +4,8 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 SHELLCHECK = "$$($(PYTHON) -c 'from testbed import debian; print(debian.packages())')"/usr/bin/shellcheck
 STACKS = $(patsubst config/Pulumi.%.yaml,%,$(wildcard config/Pulumi.*.yaml))
-named = $(if $(STACK),,$(error which stack? make $@ STACK=NAME, of: $(STACKS)))
+unnamed = $(if $(STACK),,$(filter preview up verify,$(MAKECMDGOALS)))
+$(if $(unnamed),$(error which stack? make $(unnamed) STACK=NAME, of: $(STACKS)))
 
 .PHONY: help
 help:  ## this list
@@ -89,15 +90,15 @@ format: venv  ## let ruff fix what it can
 
 .PHONY: preview
 preview: venv policy  ## what `pulumi up` would change: make preview STACK=lab
-	$(named).github/scripts/pulumi.sh preview '$(STACK)'
+	.github/scripts/pulumi.sh preview '$(STACK)'
 
 .PHONY: up
 up: venv policy  ## make a cluster what its stack file says, when you agree: make up STACK=lab
-	$(named).github/scripts/pulumi.sh up '$(STACK)'
+	.github/scripts/pulumi.sh up '$(STACK)'
 
 .PHONY: verify
 verify: venv  ## whether a cluster is what its stack file says: make verify STACK=lab
-	$(named)$(PYTHON) -m gpuctl verify --stack '$(STACK)' --wait 10m
+	$(PYTHON) -m gpuctl verify --stack '$(STACK)' --wait 10m
 
 .PHONY: generate
 generate: venv  ## write Pulumi.yaml, config/schema.json, two pages of docs and the dashboard from the code
