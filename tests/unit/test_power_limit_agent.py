@@ -15,7 +15,7 @@ from tests.fixtures.power_agent import ALWAYS_SEARCHED, SCRIPT, Node, uptime
 def test_a_cold_start_sets_every_gpu_and_then_the_pod_is_ready(node: Node) -> None:
     gpus = [node.add_gpu(), node.add_gpu()]
     agent = node.agent(gpu_count="2").start()
-    agent.wait(lambda: agent.ready)
+    agent.wait_until_ready()
     assert [gpu["power.limit"] for gpu in gpus] == ["300.00", "300.00"]
     for gpu in gpus:
         assert agent.wait_for("change", gpu=gpu.uuid).items() >= {"from_w": "350", "to_w": "300"}.items()
@@ -36,7 +36,7 @@ def test_a_limit_more_than_one_watt_off_is_set(node: Node, limit: str) -> None:
     """Below as well: the work on the card is owed the watts that were agreed."""
     gpu = node.add_gpu(power__limit=limit, enforced__power__limit=limit)
     agent = node.agent().start()
-    agent.wait(lambda: agent.ready)
+    agent.wait_until_ready()
     assert node.set_calls == [f"{gpu.uuid} 300"]
 
 
@@ -44,7 +44,7 @@ def test_drift_is_fixed_in_the_next_look_with_one_set_call(node: Node) -> None:
     """A driver reload gives every card its default back while the pod lives on."""
     gpu, other = node.add_gpu(), node.add_gpu()
     agent = node.agent().start()
-    agent.wait(lambda: agent.ready)
+    agent.wait_until_ready()
     gpu["power.limit"] = gpu["enforced.power.limit"] = "350.00"
     agent.wait_for_a_whole_look(other)
     assert gpu["power.limit"] == "300.00"
@@ -100,7 +100,7 @@ def test_a_refused_set_call_is_reported_with_its_cause_and_the_other_gpus_are_se
     assert good["power.limit"] == "300.00"
     assert f"refused gpu={bad.uuid}" in agent.probe("ready").stdout
     del bad["refuse"]
-    agent.wait(lambda: agent.ready)
+    agent.wait_until_ready()
 
 
 def test_a_set_call_that_changes_nothing_is_found_out_by_reading_back(node: Node) -> None:
@@ -115,7 +115,7 @@ def test_a_set_call_that_changes_nothing_is_found_out_by_reading_back(node: Node
 def test_a_card_capped_further_down_by_something_else_is_at_its_limit(node: Node) -> None:
     gpu = node.add_gpu(capped="", enforced__power__limit="250.00")
     agent = node.agent().start()
-    agent.wait(lambda: agent.ready)
+    agent.wait_until_ready()
     assert agent.wait_for("capped").items() >= {"enforced_w": "250", "desired_w": "300"}.items()
     assert agent.wait_for("look", gpu=gpu.uuid)["at_limit"] == "true"
 
@@ -132,7 +132,7 @@ def test_a_gpu_that_falls_off_the_bus_is_noticed_while_the_others_are_served(nod
     """One lost card makes nvidia-smi fail for all of them. No count is given, so only memory can tell."""
     bad, good = node.add_gpu(), node.add_gpu()
     agent = node.agent().start()
-    agent.wait(lambda: agent.ready)
+    agent.wait_until_ready()
     bad["lost"] = ""
     agent.wait_for("lost", gpu=bad.uuid)
     good["power.limit"] = "350.00"
@@ -141,7 +141,7 @@ def test_a_gpu_that_falls_off_the_bus_is_noticed_while_the_others_are_served(nod
     assert f"lost gpu={bad.uuid}" in agent.probe("ready").stdout
     assert "GPU is lost" in agent.wait_for("query_failed", index="0", exit="15")["message"]
     del bad["lost"]
-    agent.wait(lambda: agent.ready)
+    agent.wait_until_ready()
     assert len(agent.events("found", gpu=bad.uuid)) == 2
     assert len(agent.events("found", gpu=good.uuid)) == 1
 
@@ -158,7 +158,7 @@ def test_a_gpu_that_is_lost_from_the_beginning_does_not_keep_the_others_from_the
 def test_a_gpu_that_appears_later_is_set_too(node: Node) -> None:
     node.add_gpu()
     agent = node.agent().start()
-    agent.wait(lambda: agent.ready)
+    agent.wait_until_ready()
     new = node.add_gpu()
     agent.wait_for("change", gpu=new.uuid)
     assert new["power.limit"] == "300.00"
@@ -170,7 +170,7 @@ def test_fewer_gpus_than_the_node_must_have_keep_the_pod_from_being_ready(node: 
     agent.wait_for_a_whole_look(gpu)
     assert agent.probe("ready").stdout == "missing expected=2 found=1\n"
     node.add_gpu()
-    agent.wait(lambda: agent.ready)
+    agent.wait_until_ready()
 
 
 def test_without_a_count_at_least_one_gpu_is_needed(node: Node) -> None:
@@ -187,7 +187,7 @@ def test_a_driver_that_is_away_is_reported_once_a_look_and_survived(node: Node) 
     agent.wait(lambda: len(agent.events("missing")) >= 2)
     assert all("index" not in event for event in agent.events("query_failed", exit="9"))
     no_driver.unlink()
-    agent.wait(lambda: agent.ready)
+    agent.wait_until_ready()
     assert gpu["power.limit"] == "300.00"
 
 
@@ -212,7 +212,7 @@ def test_a_signal_restores_the_defaults_at_once_and_takes_readiness_away(node: N
 def test_a_refused_restore_is_reported_and_the_others_are_restored(node: Node) -> None:
     bad, good = node.add_gpu(), node.add_gpu()
     agent = node.agent().start()
-    agent.wait(lambda: agent.ready)
+    agent.wait_until_ready()
     bad["refuse"] = ""
     assert agent.stop() == 0
     assert agent.wait_for("restore_failed", gpu=bad.uuid)["exit"] == "4"
@@ -222,7 +222,7 @@ def test_a_refused_restore_is_reported_and_the_others_are_restored(node: Node) -
 def test_the_loop_counts_as_alive_for_three_intervals_and_thirty_seconds(node: Node) -> None:
     node.add_gpu()
     agent = node.agent(interval="60").start()
-    agent.wait(lambda: agent.ready)
+    agent.wait_until_ready()
     assert agent.probe("alive").returncode == 0
     agent.heartbeat.write_text(f"{uptime() - 205}\n")
     assert agent.ready
@@ -248,7 +248,7 @@ def test_a_restarted_container_does_not_inherit_readiness(node: Node) -> None:
     """The folder outlives the container; the driver may be another one by now."""
     node.add_gpu()
     agent = node.agent(interval="60").start()
-    agent.wait(lambda: agent.ready)
+    agent.wait_until_ready()
     assert agent.process is not None
     agent.process.kill()
     agent.process.wait()
@@ -261,7 +261,7 @@ def test_the_older_name_of_the_field_with_the_throttle_reasons_is_used_where_the
     gpu = node.add_gpu(clocks_throttle_reasons__active="0x0000000000000004")
     node.put("invalid_field", "clocks_event_reasons.active")
     agent = node.agent().start()
-    agent.wait(lambda: agent.ready)
+    agent.wait_until_ready()
     assert agent.wait_for("look", gpu=gpu.uuid)["throttle"] == "sw_power_cap"
     assert agent.events("query_failed") == []
 
@@ -288,7 +288,7 @@ def test_a_missing_nvidia_smi_is_reported_with_the_folders_searched_and_found_wh
     assert agent.probe("alive").returncode == 0
     agent.wait(lambda: "no_nvidia_smi" in agent.probe("ready").stdout)
     bare_node.install_nvidia_smi()
-    agent.wait(lambda: agent.ready)
+    agent.wait_until_ready()
 
 
 def test_the_answer_of_a_real_h100_is_understood(node: Node) -> None:
@@ -307,7 +307,7 @@ def test_the_answer_of_a_real_h100_is_understood(node: Node) -> None:
     )
     gpu = node.add_gpu(dict(zip(names.split(","), answer.split(", "), strict=True)))
     agent = node.agent("700").start()
-    agent.wait(lambda: agent.ready)
+    agent.wait_until_ready()
     found, look = agent.wait_for("found"), agent.wait_for("look")
     found_fields = {"name": "NVIDIA H100 80GB HBM3", "index": "0", "min_w": "200", "max_w": "700", "default_w": "700"}
     assert found.items() >= found_fields.items()
@@ -337,14 +337,14 @@ def test_a_remark_among_the_answers_is_logged_and_harms_nothing(node: Node) -> N
     node.add_gpu()
     node.put("remark", "WARNING: infoROM is corrupted at gpu 0000:01:00.0")
     agent = node.agent().start()
-    agent.wait(lambda: agent.ready)
+    agent.wait_until_ready()
     assert agent.wait_for("not_understood", level="warn")["line"].startswith("WARNING: infoROM")
 
 
 def test_every_line_is_logfmt_with_a_utc_time_and_a_level(node: Node) -> None:
     node.add_gpu()
     agent = node.agent().start()
-    agent.wait(lambda: agent.ready)
+    agent.wait_until_ready()
     agent.stop()
     form = re.compile(
         r"time=\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ level=(info|warn|error) msg=[a-z_]+"
@@ -381,7 +381,7 @@ def test_each_card_gets_the_limit_that_names_it_best(node: Node) -> None:
     by_node, by_model = node.add_gpu(), node.add_gpu(name="NVIDIA GeForce RTX 4090")
     by_uuid = node.add_gpu(name="NVIDIA GeForce RTX 4090")
     agent = node.agent(limits=LIMITS).start()
-    agent.wait(lambda: agent.ready)
+    agent.wait_until_ready()
     assert [gpu["power.limit"] for gpu in (by_node, by_model, by_uuid)] == ["250.00", "320.00", "200.00"]
     assert agent.wait_for("look", gpu=by_model.uuid)["desired_w"] == "320"
 
@@ -389,7 +389,7 @@ def test_each_card_gets_the_limit_that_names_it_best(node: Node) -> None:
 def test_a_node_that_no_line_names_has_the_limit_of_all(node: Node) -> None:
     gpu = node.add_gpu(name="NVIDIA GeForce RTX 4090")
     agent = node.agent(limits="gpu-2 150\ngpu-2 320 NVIDIA GeForce RTX 4090").start()
-    agent.wait(lambda: agent.ready)
+    agent.wait_until_ready()
     assert gpu["power.limit"] == "300.00"
 
 
@@ -397,7 +397,7 @@ def test_a_node_that_no_line_names_has_the_limit_of_all(node: Node) -> None:
 def test_a_model_is_known_by_its_whole_name(node: Node, card: str, named: str) -> None:
     gpu = node.add_gpu(name=card)
     agent = node.agent(limits=f"gpu-1 250 {named}").start()
-    agent.wait(lambda: agent.ready)
+    agent.wait_until_ready()
     assert gpu["power.limit"] == "300.00"
 
 
@@ -422,7 +422,7 @@ def test_persistence_is_switched_on_where_it_is_off_and_only_there(node: Node) -
     """Where nvidia-persistenced runs the driver says that it is on already."""
     off, on = node.add_gpu(persistence_mode="Disabled"), node.add_gpu()
     agent = node.agent().start()
-    agent.wait(lambda: agent.ready)
+    agent.wait_until_ready()
     agent.wait_for_a_whole_look(on)
     assert [call for call in node.set_calls if "-pm" in call] == [f"{off.uuid} -pm 1"]
     assert agent.wait_for("look", gpu=off.uuid)["persistence"] == "Enabled"
@@ -431,7 +431,7 @@ def test_persistence_is_switched_on_where_it_is_off_and_only_there(node: Node) -
 def test_persistence_that_cannot_be_switched_on_is_told_and_is_no_reason_not_to_be_ready(node: Node) -> None:
     gpu = node.add_gpu(persistence_mode="Disabled", stubborn="")
     agent = node.agent().start()
-    agent.wait(lambda: agent.ready)
+    agent.wait_until_ready()
     assert agent.wait_for("persistence_refused", gpu=gpu.uuid)["exit"] == "3"
     assert gpu["power.limit"] == "300.00"
 

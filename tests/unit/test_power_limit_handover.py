@@ -18,7 +18,8 @@ SECONDS = 20
 def _owning(node: Node, agent: Agent) -> Agent:
     """The agent, started, once it owns the limits and is ready."""
     agent.start()
-    agent.wait(lambda: node.owner == agent.uid and agent.ready)
+    agent.wait(lambda: node.owner == agent.uid)
+    agent.wait_until_ready()
     return agent
 
 
@@ -205,6 +206,6 @@ def test_an_older_agent_takes_the_limits_back_when_the_newer_is_gone(node: Node)
     new = _owning(node, node.agent("250", patience=str(SECONDS)))
     with _watched(gpu) as seen:
         assert new.stop() == 0
-        old.wait(lambda: old.ready)
+        old.wait_until_ready()
     assert seen <= {"250.00", "300.00"}
     assert (node.owner, gpu["power.limit"]) == (old.uid, "300.00")
