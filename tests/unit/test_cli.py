@@ -13,6 +13,7 @@ from inline_snapshot import snapshot
 from gpuctl.desired.manifests import manifests
 from gpuctl.desired.monitoring import rules
 from gpuctl.settings import read_config, read_stack
+from tests.fixtures.command_line import gpuctl
 from tests.fixtures.stack_files import INVALID, ROOT, STACK, VALID, config_of, expected_mistakes
 
 UNKNOWN_NODE = {"name": "gpu-1", "gpu": "a-model-of-tomorrow", "count": 2}
@@ -27,14 +28,7 @@ ENVIRONMENT = {
 
 
 def _gpuctl(*arguments: str, project: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "gpuctl", *arguments],
-        cwd=project,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return gpuctl(*arguments, cwd=project, env=ENVIRONMENT)
 
 
 def _project_with(stack_file: str, folder: Path) -> Path:

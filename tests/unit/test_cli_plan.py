@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from inline_snapshot import snapshot
 
 from gpuctl.plan.revisions import WORKING_TREE, RevisionError, stack_texts
+from tests.fixtures import command_line
 from tests.fixtures.stack_files import ROOT
 
 LAB = """\
@@ -64,14 +64,8 @@ def gpuctl(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     home = str(tmp_path_factory.mktemp("home"))
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "gpuctl", *words],
-            cwd=repository,
-            env={"PATH": os.environ["PATH"], "HOME": home, "COLUMNS": "160"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        environment = {"PATH": os.environ["PATH"], "HOME": home, "COLUMNS": "160"}
+        return command_line.gpuctl(*words, cwd=repository, env=environment)
 
     return run
 

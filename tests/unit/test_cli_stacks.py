@@ -3,13 +3,13 @@
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from inline_snapshot import snapshot
 
+from tests.fixtures import command_line
 from tests.fixtures.stack_files import ROOT
 
 LAB = """\
@@ -38,14 +38,8 @@ def gpuctl(checkout: Path) -> Run:
     """Runs gpuctl in it; the only other program is what lies in its folder `bin`."""
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "gpuctl", *words],
-            cwd=checkout,
-            env={"PATH": f"{checkout / 'bin'}{os.pathsep}/nowhere", "HOME": str(checkout), "COLUMNS": "120"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        path = f"{checkout / 'bin'}{os.pathsep}/nowhere"
+        return command_line.gpuctl(*words, cwd=checkout, env={"PATH": path, "HOME": str(checkout), "COLUMNS": "120"})
 
     return run
 

@@ -23,6 +23,7 @@ from gpuctl.sharing.proof import Proof, Request
 from gpuctl.sharing.record import Record
 from tests.fixtures.agent_lines import answering
 from tests.fixtures.checks import FakePrograms
+from tests.fixtures.command_line import gpuctl
 from tests.fixtures.fake_cluster import FakeCluster
 from tests.fixtures.stack_files import ROOT
 
@@ -37,9 +38,7 @@ VERIFY = [sys.executable, "-m", "gpuctl", "verify"]
 
 
 def _without_cluster(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*VERIFY, *arguments], cwd=ROOT, env=NO_CLUSTER | environment, capture_output=True, text=True, check=False
-    )
+    return gpuctl("verify", *arguments, cwd=ROOT, env=NO_CLUSTER | environment)
 
 
 @pytest.fixture
@@ -376,16 +375,7 @@ def test_the_doctor_tells_machines_the_same_and_all_that_verify_tells(cluster: F
 
 
 def test_the_doctor_has_the_exit_codes_of_verify() -> None:
-    codes = [
-        subprocess.run(
-            [sys.executable, "-m", "gpuctl", "doctor", "--stack", stack],
-            cwd=ROOT,
-            env=NO_CLUSTER,
-            capture_output=True,
-            check=False,
-        ).returncode
-        for stack in ("lab", "nowhere")
-    ]
+    codes = [gpuctl("doctor", "--stack", stack, cwd=ROOT, env=NO_CLUSTER).returncode for stack in ("lab", "nowhere")]
     assert codes == [3, 2]
 
 
