@@ -13,7 +13,7 @@ from inline_snapshot import snapshot
 from gpuctl.desired.manifests import manifests
 from gpuctl.desired.monitoring import rules
 from gpuctl.settings import read_config, read_stack
-from tests.fixtures.command_line import gpuctl
+from tests.fixtures import command_line
 from tests.fixtures.stack_files import INVALID, ROOT, STACK, VALID, config_of, expected_mistakes
 
 UNKNOWN_NODE = {"name": "gpu-1", "gpu": "a-model-of-tomorrow", "count": 2}
@@ -28,7 +28,7 @@ ENVIRONMENT = {
 
 
 def _gpuctl(*arguments: str, project: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    return gpuctl(*arguments, cwd=project, env=ENVIRONMENT)
+    return command_line.run(*arguments, cwd=project, env=ENVIRONMENT)
 
 
 def _project_with(stack_file: str, folder: Path) -> Path:

@@ -65,7 +65,7 @@ def gpuctl(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         environment = {"PATH": os.environ["PATH"], "HOME": home, "COLUMNS": "160"}
-        return command_line.gpuctl(*words, cwd=repository, env=environment)
+        return command_line.run(*words, cwd=repository, env=environment)
 
     return run
 

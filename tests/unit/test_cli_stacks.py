@@ -39,7 +39,7 @@ def gpuctl(checkout: Path) -> Run:
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         path = f"{checkout / 'bin'}{os.pathsep}/nowhere"
-        return command_line.gpuctl(*words, cwd=checkout, env={"PATH": path, "HOME": str(checkout), "COLUMNS": "120"})
+        return command_line.run(*words, cwd=checkout, env={"PATH": path, "HOME": str(checkout), "COLUMNS": "120"})
 
     return run
 

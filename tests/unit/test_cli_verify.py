@@ -21,9 +21,9 @@ from gpuctl.cluster import AccessDeniedError, UnreachableError
 from gpuctl.settings import read_stack
 from gpuctl.sharing.proof import Proof, Request
 from gpuctl.sharing.record import Record
+from tests.fixtures import command_line
 from tests.fixtures.agent_lines import answering
 from tests.fixtures.checks import FakePrograms
-from tests.fixtures.command_line import gpuctl
 from tests.fixtures.fake_cluster import FakeCluster
 from tests.fixtures.stack_files import ROOT
 
@@ -38,7 +38,7 @@ VERIFY = [sys.executable, "-m", "gpuctl", "verify"]
 
 
 def _without_cluster(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return gpuctl("verify", *arguments, cwd=ROOT, env=NO_CLUSTER | environment)
+    return command_line.run("verify", *arguments, cwd=ROOT, env=NO_CLUSTER | environment)
 
 
 @pytest.fixture
@@ -375,7 +375,10 @@ def test_the_doctor_tells_machines_the_same_and_all_that_verify_tells(cluster: F
 
 
 def test_the_doctor_has_the_exit_codes_of_verify() -> None:
-    codes = [gpuctl("doctor", "--stack", stack, cwd=ROOT, env=NO_CLUSTER).returncode for stack in ("lab", "nowhere")]
+    codes = [
+        command_line.run("doctor", "--stack", stack, cwd=ROOT, env=NO_CLUSTER).returncode
+        for stack in ("lab", "nowhere")
+    ]
     assert codes == [3, 2]
 
 
