@@ -8,9 +8,7 @@ import pulumi_kubernetes
 import pytest
 
 from components.stack import GpuStack
-from gpuctl.desired.manifests import manifests
-from gpuctl.desired.names import node_labels
-from gpuctl.desired.profiles import profiles
+from gpuctl.desired.desired import desired_state
 from gpuctl.settings import Settings, read_config, read_stack
 from tests.fixtures.pulumi_program import Deployment, deploy
 from tests.fixtures.stack_files import SHIPPED, VALID, config_of, settings
@@ -24,7 +22,7 @@ NODES: list[dict[str, Any]] = [
 def _declare(cluster: Settings) -> Deployment:
     def program() -> None:
         provider = pulumi_kubernetes.Provider("cluster", context=cluster.context)
-        GpuStack("gpu", cluster, pulumi.ResourceOptions(providers=[provider]))
+        GpuStack("gpu", desired_state(cluster), pulumi.ResourceOptions(providers=[provider]))
 
     return deploy(program)
 
@@ -41,16 +39,15 @@ def _taken_back(manifest: dict[str, Any]) -> dict[str, Any]:
 
 def _labels_of_nodes(cluster: Settings) -> list[dict[str, Any]]:
     return [
-        {"apiVersion": "v1", "kind": "Node", "metadata": {"name": node.name, "labels": node_labels(profile.name)}}
-        for profile in profiles(cluster)
-        for node in profile.nodes
+        {"apiVersion": "v1", "kind": "Node", "metadata": {"name": node.name, "labels": node.labels}}
+        for node in desired_state(cluster).nodes.values()
     ]
 
 
 @pytest.mark.parametrize("path", [*SHIPPED, *VALID], ids=lambda path: path.stem)
 def test_exactly_the_desired_objects_and_labels_are_declared(path: Path) -> None:
     cluster = read_config("fixture", config_of(path))
-    expected = [_taken_back(manifest) for manifest in manifests(cluster)]
+    expected = [_taken_back(manifest) for manifest in desired_state(cluster).manifests]
     expected += _labels_of_nodes(cluster) if cluster.label_nodes else []
     assert sorted(_declare(cluster).objects(), key=_identity) == sorted(expected, key=_identity)
 

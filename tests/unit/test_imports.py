@@ -15,7 +15,9 @@ MAY_IMPORT = {
     "gpuctl/cluster": {"gpuctl.cluster"},
     "gpuctl/power": {"gpuctl.power"},
     "gpuctl/sharing": {"gpuctl.settings", "gpuctl.desired", "gpuctl.cluster", "gpuctl.sharing"},
+    "gpuctl/preflight": {"gpuctl.settings", "gpuctl.desired", "gpuctl.cluster", "gpuctl.preflight"},
     "gpuctl/checks": {
+        "gpuctl.preflight",
         "gpuctl.settings",
         "gpuctl.desired",
         "gpuctl.cluster",
@@ -36,7 +38,7 @@ MAY_IMPORT = {
     },
     "gpuctl/cli": {"gpuctl"},
     "dashboard": {"dashboard", "gpuctl.desired"},
-    "components": {"components", "gpuctl.settings", "gpuctl.desired", "gpuctl.cluster"},
+    "components": {"components", "gpuctl.settings", "gpuctl.desired", "gpuctl.cluster", "gpuctl.preflight"},
     "testbed": {"testbed"},
 }
 FILES = [
