@@ -8,7 +8,7 @@ import yaml
 from pydantic import ValidationError
 
 from gpuctl.desired import device_plugin
-from gpuctl.desired.device_plugin import config_hash, config_map
+from gpuctl.desired.device_plugin.config import config_hash, config_map
 from gpuctl.desired.names import CHECKSUM_ANNOTATION
 from gpuctl.desired.profiles import Profile, profiles
 from gpuctl.settings import Settings

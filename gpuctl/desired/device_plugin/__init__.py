@@ -2,23 +2,13 @@
 
 from collections.abc import Sequence
 
-from gpuctl.desired.device_plugin.config import CONFIG_KEY, config_hash, config_map, plugin_config
-from gpuctl.desired.device_plugin.daemon_set import NAME, daemon_set
 from gpuctl.desired.part import Part
 from gpuctl.desired.profiles import Profile
 from gpuctl.desired.sharing import Mode, SharedGpus, resource_name
 from gpuctl.settings import GpuNode, Settings
 
-__all__ = [
-    "CONFIG_KEY",
-    "NAME",
-    "config_hash",
-    "config_map",
-    "daemon_set",
-    "groups",
-    "parts",
-    "plugin_config",
-]
+NAME = "nvidia-device-plugin"
+"""Of its DaemonSet in the default profile, and of its container."""
 
 
 def groups(settings: Settings, node: GpuNode) -> tuple[SharedGpus, ...]:
@@ -30,6 +20,9 @@ def groups(settings: Settings, node: GpuNode) -> tuple[SharedGpus, ...]:
 
 def parts(settings: Settings, profiles: Sequence[Profile]) -> Sequence[Part]:
     """A configuration and a DaemonSet for each profile; the latter rolls when its configuration changes."""
+    from gpuctl.desired.device_plugin.config import config_hash, config_map
+    from gpuctl.desired.device_plugin.daemon_set import daemon_set
+
     return [
         Part(
             "time-slicing",

@@ -3,12 +3,11 @@
 from typing import Any
 
 from gpuctl.desired import daemon_set as daemon_sets
+from gpuctl.desired.device_plugin import NAME
 from gpuctl.desired.device_plugin.config import CONFIG_KEY, config_hash, config_map
 from gpuctl.desired.names import Manifest, node_labels
 from gpuctl.desired.profiles import Profile
 from gpuctl.settings import Settings
-
-NAME = "nvidia-device-plugin"
 
 _NODE_BY_NODE = {
     "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}},
