@@ -62,24 +62,37 @@ def test_nothing_but_kubernetes_objects_components_and_the_provider_is_declared(
     }
 
 
-def test_every_object_belongs_to_the_component_that_is_about_it() -> None:
-    """The parents are part of an object's identity: another one would replace it."""
-    deployment = _declare(settings(nodes=NODES))
-    parents = {(each.inputs["kind"], each.name): each.parent for each in deployment.resources if each.is_kubernetes}
-    assert parents == {
-        ("Namespace", "gpu-device-plugin"): "namespace",
-        ("RuntimeClass", "nvidia"): "runtime-class",
-        ("Node", "gpu-1"): "node-labels",
-        ("Node", "gpu-2"): "node-labels",
-        ("ConfigMap", "nvidia-power-limit-agent"): "power-limit",
-        ("DaemonSet", "nvidia-power-limit"): "power-limit",
-        ("ConfigMap", "nvidia-device-plugin-config"): "time-slicing",
-        ("ConfigMap", "nvidia-device-plugin-config-gpu-2"): "time-slicing",
-        ("DaemonSet", "nvidia-device-plugin"): "device-plugin",
-        ("DaemonSet", "nvidia-device-plugin-gpu-2"): "device-plugin",
-    }
-    components = {each.name: each.parent for each in deployment.resources if each.type.startswith("gpu:")}
-    assert set(components) - {"gpu"} == {name for name, parent in components.items() if parent == "gpu"}
+IDENTITIES = {
+    ("gpu:index:GpuStack", "gpu", "gpu-fixture"),
+    ("gpu:index:TalosPatches", "talos-patches", "gpu"),
+    ("gpu:index:Namespace", "namespace", "gpu"),
+    ("kubernetes:core/v1:Namespace", "gpu-device-plugin", "namespace"),
+    ("gpu:index:RuntimeClass", "runtime-class", "gpu"),
+    ("kubernetes:node.k8s.io/v1:RuntimeClass", "nvidia", "runtime-class"),
+    ("gpu:index:NodeLabels", "node-labels", "gpu"),
+    ("kubernetes:core/v1:NodePatch", "gpu-1", "node-labels"),
+    ("kubernetes:core/v1:NodePatch", "gpu-2", "node-labels"),
+    ("gpu:index:PowerLimit", "power-limit", "gpu"),
+    ("kubernetes:core/v1:ConfigMap", "nvidia-power-limit-agent", "power-limit"),
+    ("kubernetes:apps/v1:DaemonSet", "nvidia-power-limit", "power-limit"),
+    ("gpu:index:TimeSlicing", "time-slicing", "gpu"),
+    ("kubernetes:core/v1:ConfigMap", "nvidia-device-plugin-config", "time-slicing"),
+    ("kubernetes:core/v1:ConfigMap", "nvidia-device-plugin-config-gpu-2", "time-slicing"),
+    ("gpu:index:DevicePlugin", "device-plugin", "gpu"),
+    ("kubernetes:apps/v1:DaemonSet", "nvidia-device-plugin", "device-plugin"),
+    ("kubernetes:apps/v1:DaemonSet", "nvidia-device-plugin-gpu-2", "device-plugin"),
+    ("gpu:index:Monitoring", "monitoring", "gpu"),
+    ("kubernetes:monitoring.coreos.com/v1:PrometheusRule", "gpu-sharing", "monitoring"),
+    ("kubernetes:core/v1:ConfigMap", "gpu-sharing-dashboard", "monitoring"),
+}
+"""Type token, name and parent of everything, as in the stacks that are deployed."""
+
+
+def test_every_resource_is_the_one_that_deployed_stacks_have() -> None:
+    """They are its identity: with another type, name or parent Pulumi would replace it."""
+    declared = _declare(settings(nodes=NODES, monitoring=True)).resources
+    found = {(each.type, each.name, each.parent) for each in declared if not each.type.startswith("pulumi:")}
+    assert found == IDENTITIES
 
 
 def test_every_object_inherits_the_provider_that_the_stack_is_given() -> None:
