@@ -5,18 +5,19 @@ import pulumi_kubernetes
 
 from components.program import consult_cluster, no_ambient_kubeconfig, stack_settings
 from components.stack import GpuStack
+from gpuctl.desired.desired import desired_state
 
-settings = stack_settings()
-seen = consult_cluster(settings)
+desired = desired_state(stack_settings())
+seen = consult_cluster(desired)
 
 with no_ambient_kubeconfig():
     cluster = pulumi_kubernetes.Provider(
         "cluster",
-        context=settings.context,
-        kubeconfig=settings.kubeconfig,
+        context=desired.settings.context,
+        kubeconfig=desired.settings.kubeconfig,
         enable_config_map_mutable=True,  # else other slices replace ConfigMap and DaemonSets, on all nodes at once
     )
-stack = GpuStack("gpu", settings, pulumi.ResourceOptions(providers=[cluster]))
+stack = GpuStack("gpu", desired, pulumi.ResourceOptions(providers=[cluster]))
 
 for name, value in (seen | stack.outputs).items():
     pulumi.export(name, value)

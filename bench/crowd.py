@@ -7,11 +7,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from gpuctl.desired.capacity import resource_name
-from gpuctl.desired.manifests import manifests
-from gpuctl.desired.names import node_labels
-from gpuctl.desired.profiles import profiles
-from gpuctl.settings import Settings
+from gpuctl.desired.desired import Desired, DesiredNode
 from testbed.progress import step
 
 _AT_ONCE = 4
@@ -23,18 +19,17 @@ Object = dict[str, Any]
 Environment = Mapping[str, str]
 
 
-def populate(environment: Environment, settings: Settings, pods: int) -> None:
+def populate(environment: Environment, desired: Desired, pods: int) -> None:
     """Creates a stack's nodes and objects and as many pods in all as asked for; returns when all of them run."""
-    nodes = [_node(settings, profile.name, node.name) for profile in profiles(settings) for node in profile.nodes]
-    own = manifests(settings)
+    nodes = [_node(node) for node in desired.nodes.values()]
+    own = desired.manifests
     load = pods - len(nodes) * sum(one["kind"] == "DaemonSet" for one in own)
     with step(f"{len(nodes)} nodes"):
         _in_parts(environment, "create", nodes)
     with step(f"{pods} pods"):
         _kubectl(environment, "apply", "--server-side", "-f", "-", objects=own)
-        names = [node.name for node in settings.nodes]
-        resource = resource_name(settings)
-        _in_parts(environment, "create", [_pod(i, names[i % len(names)], resource) for i in range(load)])
+        names = list(desired.nodes)
+        _in_parts(environment, "create", [_pod(i, names[i % len(names)], desired.resource) for i in range(load)])
         deadline = time.monotonic() + _SECONDS
         while (left := _not_running(environment, pods)) and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
@@ -55,15 +50,14 @@ def add_managed_fields(environment: Environment, managers: int) -> None:
         _in_parts(environment, "replace", pods)
 
 
-def _node(settings: Settings, profile: str, name: str) -> Object:
-    [node] = [node for node in settings.nodes if node.name == name]
-    offered = {resource_name(settings): str(node.count * settings.slices_of(node))}
+def _node(node: DesiredNode) -> Object:
+    offered = {resource: str(amount) for resource, amount in node.offers.items()}
     resources = {"cpu": "64", "memory": "256Gi", "pods": "110"} | offered
-    labels = {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux"} | node_labels(profile)
+    labels = {"kubernetes.io/hostname": node.name, "kubernetes.io/os": "linux"} | dict(node.labels)
     return {
         "apiVersion": "v1",
         "kind": "Node",
-        "metadata": {"name": name, "labels": labels, "annotations": {"kwok.x-k8s.io/node": "fake"}},
+        "metadata": {"name": node.name, "labels": labels, "annotations": {"kwok.x-k8s.io/node": "fake"}},
         "status": {"capacity": resources, "allocatable": resources},
     }
 

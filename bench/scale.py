@@ -11,6 +11,7 @@ import yaml
 
 from bench import crowd
 from bench.measured import in_turns
+from gpuctl.desired.desired import desired_state
 from gpuctl.settings import read_config
 from testbed.cluster import Cluster
 
@@ -31,7 +32,7 @@ def run() -> None:
         config = {"gpu:context": cluster.context, "gpu:nodes": nodes}
         cluster.stack_file.write_text(yaml.safe_dump({"config": config}))
         environment = cluster.environment()
-        crowd.populate(environment, read_config(_CLUSTER, config), _PODS)
+        crowd.populate(environment, desired_state(read_config(_CLUSTER, config)), _PODS)
         _measure(environment, "managed fields of one manager")
         crowd.add_managed_fields(environment, _MANAGERS)
         _measure(environment, f"managed fields of {_MANAGERS} more managers")

@@ -1,1 +1,6 @@
-"""The Pulumi side: one component per file, thin over gpuctl.desired, and the only code that imports Pulumi."""
+"""The Pulumi side, and the only code that imports Pulumi: what `gpuctl.desired` says, declared."""
+
+from components.program import consult_cluster, stack_settings
+from components.stack import GpuStack
+
+__all__ = ["GpuStack", "consult_cluster", "stack_settings"]

@@ -1,21 +1,19 @@
-"""What the program does before it declares anything: read the settings, and ask the cluster whether they fit it."""
+"""What a program does before it declares anything: read the settings, and ask the cluster whether they fit it."""
 
-import asyncio
 import contextlib
 import os
 from collections.abc import Generator
+from typing import cast
 
 import pulumi
-from pulumi.runtime import config, is_dry_run
+from pulumi.runtime import get_config_env, get_config_secret_keys_env, is_dry_run
 
 from gpuctl.cluster import ClusterError, cluster_uid, connect
-from gpuctl.desired.monitoring import without_operator
+from gpuctl.desired.desired import Desired
 from gpuctl.desired.names import CLUSTER_UID
-from gpuctl.desired.ownership import foreign
+from gpuctl.preflight.refusals import refusals
 from gpuctl.settings import Settings, SettingsError, read_config
-
-SECRETS = ("gpu:talosClientConfiguration", "gpu:talosMachineConfiguration")
-"""Keys whose values must be encrypted in the stack file."""
+from gpuctl.settings.secrets import SECRET_FIELDS
 
 
 def stack_settings() -> Settings:
@@ -24,12 +22,13 @@ def stack_settings() -> Settings:
     Raises:
         pulumi.RunError: they have mistakes, or a secret among them is no secret.
     """
+    config, secrets = get_config_env(), get_config_secret_keys_env()
     try:
-        settings = read_config(pulumi.get_stack(), config.CONFIG.get() or config.get_config_env())
+        settings = read_config(pulumi.get_stack(), config)
     except SettingsError as error:
         raise pulumi.RunError(str(error)) from None
-    for key in SECRETS:
-        if config.CONFIG.get().get(key) and not config.is_config_secret(key):
+    for key in SECRET_FIELDS.values():
+        if config.get(key) and key not in secrets:
             raise pulumi.RunError(
                 f"{key} is stored as plain text, and it is a secret. "
                 f"Fix it: pulumi config set --secret --stack {pulumi.get_stack()} {key} <FILE, and change the secret"
@@ -39,40 +38,28 @@ def stack_settings() -> Settings:
     return settings
 
 
-def consult_cluster(settings: Settings) -> dict[str, pulumi.Input[str]]:
+def consult_cluster(desired: Desired) -> dict[str, pulumi.Input[str]]:
     """Makes sure that the cluster is the one the settings mean, and has nothing of others in the stack's way.
 
-    Pulumi itself previews against a cluster that does not exist without a word, would make a phantom of a node
-    that does not, and takes over a namespace that does, so that `pulumi destroy` deletes what others have in it.
+    Pulumi itself silently previews against a cluster that does not exist.
 
     Returns:
-        The stack output that tells which cluster this is; not known in a preview that does not reach it.
+        The stack output that says which cluster this is; not known in a preview that does not reach it.
 
     Raises:
-        pulumi.RunError: a declared node is not there, an object of others is, or the Prometheus operator is not and the
-            stack has alerts for it; or, outside a preview, the cluster cannot be reached.
+        pulumi.RunError: the cluster cannot take the stack; or, outside a preview, it cannot be reached.
     """
     try:
-        cluster = connect(settings.context, settings.kubeconfig)
-        present, in_the_way = {node.name for node in cluster.nodes()}, foreign(settings, cluster.get)
-        no_operator = without_operator(settings, pulumi.get_stack(), cluster.get)
+        cluster = connect(desired.settings.context, desired.settings.kubeconfig)
+        reasons = refusals(desired, pulumi.get_stack(), cluster)
         uid = cluster_uid(cluster)
     except ClusterError as error:
         if not is_dry_run():
             raise pulumi.RunError(f"{error}; nothing was changed") from None
         pulumi.log.warn(f"{error}; this preview compares with Pulumi's own records and has not seen the cluster")
-        return {CLUSTER_UID: _unknown()}
-    missing = [node.name for node in settings.nodes if node.name not in present]
-    if missing:
-        raise pulumi.RunError(
-            f"context {settings.context} has no node {', '.join(missing)}; it has {', '.join(sorted(present))}. "
-            "Fix gpu:nodes, or gpu:context when this is another cluster; "
-            f"see: kubectl --context {settings.context} get nodes"
-        )
-    if in_the_way:
-        raise pulumi.RunError("\n".join(f"{each.fact}. {each.advice}" for each in in_the_way))
-    if no_operator:
-        raise pulumi.RunError(no_operator)
+        return {CLUSTER_UID: pulumi.Output[str].from_input(cast("str", pulumi.UNKNOWN))}
+    if reasons:
+        raise pulumi.RunError("\n".join(reasons))
     return {CLUSTER_UID: uid}
 
 
@@ -89,11 +76,3 @@ def no_ambient_kubeconfig() -> Generator[None]:
     finally:
         if ambient is not None:
             os.environ["KUBECONFIG"] = ambient
-
-
-def _unknown() -> pulumi.Output[str]:
-    """A value that only an update will know."""
-    value, is_known = asyncio.Future[str](), asyncio.Future[bool]()
-    value.set_result("")
-    is_known.set_result(False)
-    return pulumi.Output(set(), value, is_known)

@@ -1,72 +1,72 @@
-"""Everything of one cluster, composed."""
+"""Everything of one cluster, declared."""
 
 from typing import Any
 
 import pulumi
 
-from components.device_plugin import DevicePlugin
-from components.monitoring import Monitoring
-from components.namespace import Namespace
-from components.node_labels import NodeLabels
-from components.power_limit import PowerLimit
-from components.runtime_class import RuntimeClass
-from components.talos_patches import TalosPatches
-from components.time_slicing import TimeSlicing
-from gpuctl.desired.capacity import capacity, circuit_budgets, memory_per_slice, power_budget
-from gpuctl.settings import Settings
+from components.talos_apply import apply_patches
+from gpuctl.desired.desired import Desired
+from gpuctl.desired.names import Manifest
+from gpuctl.desired.part import Part
 
 
 class GpuStack(pulumi.ComponentResource):
     """The GPU sharing of one cluster, in the order in which a node needs it.
 
     The power limit comes before the device plugin, so that no pod gets a GPU whose limit is not set. It does not
-    wait for capacity: `pulumi up` is done when the DaemonSets are ready.
+    wait for capacity: `pulumi up` is done when the DaemonSets are ready. It asks the cluster nothing: call
+    `consult_cluster` before.
     """
 
-    def __init__(self, name: str, settings: Settings, opts: pulumi.ResourceOptions | None = None) -> None:
-        own = pulumi.ResourceOptions(transforms=[_take_back])
-        super().__init__("gpu:index:GpuStack", name, None, pulumi.ResourceOptions.merge(opts, own))
-        talos = TalosPatches("talos-patches", settings, _child(self))
-        ready: list[pulumi.Resource] = [
-            Namespace("namespace", settings, _child(self)),
-            RuntimeClass("runtime-class", _child(self)),
-        ]
-        if settings.monitoring:
-            Monitoring("monitoring", settings, _child(self, ready[:1]))
-        if settings.label_nodes:
-            ready.append(NodeLabels("node-labels", settings, _child(self)))
-        if settings.power_management:
-            ready.append(PowerLimit("power-limit", settings, _child(self, ready)))
-        slicing = TimeSlicing("time-slicing", settings, _child(self, ready))
-        plugin = DevicePlugin("device-plugin", settings, _child(self, [*ready, slicing]))
-        offered, budget = capacity(settings), power_budget(settings)
-        self.outputs: dict[str, Any] = {
-            "gpuCapacity": {"resource": offered.resource, "total": offered.total, "byNode": offered.by_node},
-            "powerBudgetWatts": {"total": budget.total, "byNode": budget.by_node},
-            "circuits": circuit_budgets(settings),
-            "memoryPerSliceMiB": memory_per_slice(settings),
-            "namespace": settings.namespace,
-            "devicePluginImage": plugin.image,
-            "configHash": slicing.hashes,
-            "talos": talos.outputs,
-        }
+    def __init__(self, name: str, desired: Desired, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("gpu:index:GpuStack", name, None, opts)
+        declared: dict[str, StackPart] = {}
+        for part in desired.parts:
+            after: list[pulumi.Resource] = [declared[earlier] for earlier in part.after]
+            declared[part.name] = StackPart(part, pulumi.ResourceOptions(parent=self, depends_on=after))
+        if desired.settings.talos_apply:
+            apply_patches(desired.settings, parent=declared["talos-patches"])
+        self.outputs = desired.outputs
         self.register_outputs(self.outputs)
 
 
-def _child(parent: pulumi.Resource, after: list[pulumi.Resource] | None = None) -> pulumi.ResourceOptions:
-    return pulumi.ResourceOptions(parent=parent, depends_on=list(after or []))
+class StackPart(pulumi.ComponentResource):
+    """One part of a stack: its objects, each after the one before unless they are one for each node or profile.
+
+    It must be deployed by a provider with `enable_config_map_mutable`, else a changed ConfigMap is replaced and takes
+    the DaemonSet that mounts it along, on all nodes at once.
+    """
+
+    def __init__(self, part: Part, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(part.type_token, part.name, None, opts)
+        earlier: list[pulumi.Resource] = []
+        for manifest in part.objects:
+            opts = pulumi.ResourceOptions(parent=self, depends_on=list(earlier))
+            kubernetes_object = _declared(manifest, opts, is_patch=part.is_patch)
+            if not (part.is_patch or part.by_profile):
+                earlier.append(kubernetes_object)
+        self.register_outputs(dict(part.outputs))
 
 
-def _take_back(args: pulumi.ResourceTransformArgs) -> pulumi.ResourceTransformResult | None:
+def _declared(manifest: Manifest, opts: pulumi.ResourceOptions, *, is_patch: bool) -> pulumi.Resource:
+    """One Kubernetes object, or the fields of one that exists already.
+
+    By its type token and not by its class: the classes' modules alone take longer to import than all else that the
+    program does, and take a manifest's keys and nothing more.
+    """
+    group = manifest["apiVersion"] if "/" in manifest["apiVersion"] else f"core/{manifest['apiVersion']}"
+    token = f"kubernetes:{group}:{manifest['kind']}"
+    if is_patch:
+        return pulumi.CustomResource(f"{token}Patch", manifest["metadata"]["name"], manifest, opts)
+    return pulumi.CustomResource(token, manifest["metadata"]["name"], _taken_back(manifest), opts)
+
+
+def _taken_back(manifest: Manifest) -> dict[str, Any]:
     """Lets the stack overwrite what others changed in its own objects, never in a node of which it has only labels.
 
     Without it a change by kubectl ends every later `pulumi up --refresh` with a field conflict, and so does the
     object that an interrupted `pulumi up` left behind.
     """
-    kind = args.type_.rpartition(":")[2]
-    if not args.type_.startswith("kubernetes:") or kind.endswith("Patch"):
-        return None
-    props: dict[str, Any] = dict(args.props)
-    metadata = props["metadata"]
+    metadata = manifest["metadata"]
     annotations = metadata.get("annotations", {}) | {"pulumi.com/patchForce": "true"}
-    return pulumi.ResourceTransformResult(props | {"metadata": metadata | {"annotations": annotations}}, args.opts)
+    return manifest | {"metadata": metadata | {"annotations": annotations}}

@@ -12,9 +12,9 @@ from gpuctl.checks.side_by_side import side_by_side
 from gpuctl.checks.wording import counted
 from gpuctl.cluster import Pod
 from gpuctl.desired.device_plugin import NAME
+from gpuctl.desired.device_plugin.config import config_hash, plugin_config
 from gpuctl.desired.names import CHECKSUM_ANNOTATION
 from gpuctl.desired.profiles import Profile, profiles
-from gpuctl.desired.time_slicing import config_hash, plugin_config
 from gpuctl.settings import GpuNode
 
 _LOADED = "Running with config:"

@@ -9,7 +9,8 @@ from pathlib import Path
 from gpuctl.checks.context import Context
 from gpuctl.checks.model import Category, Guide, Result, check, failed, passed, skipped
 from gpuctl.checks.pulumi_program import NOT_INSTALLED, pulumi, said
-from gpuctl.desired.ownership import foreign
+from gpuctl.desired.desired import desired_state
+from gpuctl.preflight.ownership import foreign
 from gpuctl.settings.minor_version import format_minor, minor_of
 from gpuctl.settings.stack_file import CONFIG
 from gpuctl.settings.talos_tables import KUBERNETES_MINORS
@@ -228,7 +229,7 @@ def passphrase_is_set(context: Context) -> Iterator[Result]:
 )
 def nothing_is_in_the_way(context: Context) -> Iterator[Result]:
     """`pulumi up` refuses for the same reason."""
-    found = foreign(context.settings, context.get)
+    found = foreign(desired_state(context.settings), context.get)
     for each in found:
         yield failed(each.fact, each.hand_over, f"{each.kind} {each.name}")
     if not found:

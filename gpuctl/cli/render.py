@@ -7,11 +7,8 @@ import typer
 from gpuctl.cli.options import Stack, settings_of
 from gpuctl.desired import monitoring, operator_stack
 from gpuctl.desired import verify_cronjob as cronjob
-from gpuctl.desired.manifests import manifests
-from gpuctl.desired.names import node_labels
-from gpuctl.desired.profiles import profiles
+from gpuctl.desired.desired import Desired, desired_state
 from gpuctl.desired.text import yaml_text
-from gpuctl.settings import Settings
 
 
 def render(
@@ -61,14 +58,14 @@ def render(
             raise typer.BadParameter(problem, param_hint="--operator")
         print(yaml_text(*operator_stack.operator_stack(stack, operator, branch, operator_namespace)), end="")
         return
-    print(_label_commands(settings), end="")
-    print(yaml_text(*manifests(settings)), end="")
+    desired = desired_state(settings)
+    print(_label_commands(desired), end="")
+    print(yaml_text(*desired.manifests), end="")
 
 
-def _label_commands(settings: Settings) -> str:
+def _label_commands(desired: Desired) -> str:
     return "".join(
-        f"# kubectl --context {settings.context} label node {node.name} {label}={value}\n"
-        for profile in profiles(settings)
-        for node in profile.nodes
-        for label, value in node_labels(profile.name).items()
+        f"# kubectl --context {desired.settings.context} label node {node.name} {label}={value}\n"
+        for node in desired.nodes.values()
+        for label, value in node.labels.items()
     )

@@ -4,10 +4,21 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from gpuctl.desired.backends import groups
+from gpuctl.desired.sharing import RENAMED_RESOURCE, RESOURCE, resource_name
 from gpuctl.settings import GpuNode, Settings
 
-RESOURCE = "nvidia.com/gpu"
-RENAMED_RESOURCE = "nvidia.com/gpu.shared"
+__all__ = [
+    "RENAMED_RESOURCE",
+    "RESOURCE",
+    "Capacity",
+    "PowerBudget",
+    "capacity",
+    "circuit_budgets",
+    "memory_per_slice",
+    "power_budget",
+    "resource_name",
+]
 
 
 @dataclass(frozen=True)
@@ -29,18 +40,14 @@ class PowerBudget:
     by_node: Mapping[str, int | None]
 
 
-def resource_name(settings: Settings) -> str:
-    """The resource a pod asks for."""
-    return RENAMED_RESOURCE if settings.rename_by_default else RESOURCE
-
-
 def capacity(settings: Settings) -> Capacity:
-    """The capacity of a cluster: GPUs times slices on every node."""
-    by_node = {node.name: node.count * settings.slices_of(node) for node in settings.nodes}
+    """The capacity of a cluster: what its nodes offer, added up."""
+    by_group = {node.name: groups(settings, node) for node in settings.nodes}
+    by_node = {name: sum(group.offered for group in found) for name, found in by_group.items()}
     by_model = Counter[str]()
-    for node in settings.nodes:
-        for cards in node.cards:
-            by_model[cards.gpu] += cards.count * settings.slices_of(node)
+    for found in by_group.values():
+        for group in found:
+            by_model.update(group.by_model)
     return Capacity(resource_name(settings), sum(by_node.values()), by_node, dict(by_model))
 
 

@@ -1,9 +1,12 @@
 """The desired state of one cluster: a plain value, computed once from the settings and read by everything else."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
+from gpuctl.desired.backends import groups
 from gpuctl.desired.capacity import (
     Capacity,
     PowerBudget,
@@ -14,10 +17,14 @@ from gpuctl.desired.capacity import (
     resource_name,
 )
 from gpuctl.desired.device_plugin import NAME as PLUGIN
-from gpuctl.desired.manifests import manifests
+from gpuctl.desired.limits import Limit, limits
 from gpuctl.desired.names import Manifest, node_labels
 from gpuctl.desired.profiles import Profile, profiles
+from gpuctl.desired.sharing import SharedGpus
 from gpuctl.settings import GpuNode, Settings
+
+if TYPE_CHECKING:
+    from gpuctl.desired.part import Part
 
 
 @dataclass(frozen=True)
@@ -28,16 +35,16 @@ class DesiredNode:
     """As the stack file has it."""
     profile: Profile
     """The objects that serve it."""
-    slices: int
-    """Pods that share one GPU."""
-    offers: Mapping[str, int]
-    """Resource -> how many of it the node must offer to the scheduler."""
+    groups: tuple[SharedGpus, ...]
+    """Its GPUs by the way they are shared."""
     labels: Mapping[str, str]
     """By which the DaemonSets find the node."""
     plugin: str
     """DaemonSet that offers its GPUs."""
     memory_mib: int | None
     """Average memory of one slice of its smallest GPU; None with a model that is not in the catalogue."""
+    limits: tuple[int, ...]
+    """Watts of its GPUs, each different limit once, in the order of its models; none without power management."""
     watts: int | None
     """What its GPUs may draw together; None where a card's own default counts and is not known."""
 
@@ -51,6 +58,19 @@ class DesiredNode:
         """Physical GPUs in the node."""
         return self.declared.count
 
+    @property
+    def slices(self) -> int:
+        """Pods that share one GPU."""
+        return self.profile.slices
+
+    @cached_property
+    def offers(self) -> Mapping[str, int]:
+        """Resource -> how many of it the node must offer to the scheduler."""
+        found = Counter[str]()
+        for group in self.groups:
+            found[group.resource] += group.offered
+        return dict(found)
+
     def offered(self, resource: str) -> int:
         """How many of a resource the node must offer; 0 of one that it does not have."""
         return self.offers.get(resource, 0)
@@ -58,7 +78,11 @@ class DesiredNode:
 
 @dataclass(frozen=True)
 class Desired:
-    """What a stack file asks for."""
+    """What a stack file asks for.
+
+    The figures are computed at once; objects and patches, of which a verb that prints figures needs none, when they are
+    first asked for.
+    """
 
     settings: Settings
     nodes: Mapping[str, DesiredNode]
@@ -69,28 +93,83 @@ class Desired:
     capacity: Capacity
     power: PowerBudget
     circuits: list[dict[str, Any]]
-    manifests: tuple[Manifest, ...]
-    """Kubernetes objects, in the order in which they must exist."""
+    """What each known circuit may deliver, and what it must when every GPU is at its limit."""
+
+    @cached_property
+    def limits(self) -> tuple[Limit, ...]:
+        """Which power limit is for which GPU; none without power management."""
+        return tuple(limits(self.settings)) if self.settings.power_management else ()
+
+    @cached_property
+    def parts(self) -> "tuple[Part, ...]":
+        """What is deployed, in the order in which a node needs it."""
+        from gpuctl.desired.parts import parts
+
+        return parts(self.settings, self.profiles)
+
+    @cached_property
+    def manifests(self) -> tuple[Manifest, ...]:
+        """The Kubernetes objects, in the order in which they must exist; without the labels of nodes."""
+        from gpuctl.desired.parts import manifests
+
+        return manifests(self.parts)
+
+    @cached_property
+    def patches(self) -> Mapping[str, str]:
+        """Node -> its Talos patch as YAML."""
+        from gpuctl.desired.talos import talos_patches
+
+        return talos_patches(self.settings)
+
+    @property
+    def memory_per_slice(self) -> dict[str, int | None]:
+        """Average memory of one slice of each node's smallest GPU, in MiB; None where it is not known."""
+        return {name: node.memory_mib for name, node in self.nodes.items()}
+
+    @property
+    def outputs(self) -> dict[str, Any]:
+        """The outputs of the stack; others read them by name (`pulumi stack output gpuCapacity`)."""
+        said = {part.name: part.outputs for part in self.parts}
+        return {
+            "gpuCapacity": {
+                "resource": self.resource,
+                "total": self.capacity.total,
+                "byNode": dict(self.capacity.by_node),
+            },
+            "powerBudgetWatts": {"total": self.power.total, "byNode": dict(self.power.by_node)},
+            "circuits": self.circuits,
+            "memoryPerSliceMiB": self.memory_per_slice,
+            "namespace": self.settings.namespace,
+            "devicePluginImage": self.settings.image,
+            "configHash": said["time-slicing"]["hashes"],
+            "talos": said["talos-patches"],
+        }
 
 
 def desired_state(settings: Settings) -> Desired:
     """Everything that follows from the settings of a stack."""
-    found, resource = profiles(settings), resource_name(settings)
+    found = profiles(settings)
     profile_by_node = {node.name: profile for profile in found for node in profile.nodes}
-    offered, budget, memory = capacity(settings), power_budget(settings), memory_per_slice(settings)
+    budget, memory = power_budget(settings), memory_per_slice(settings)
     nodes = {
         node.name: DesiredNode(
             declared=node,
             profile=(profile := profile_by_node[node.name]),
-            slices=profile.slices,
-            offers={resource: offered.by_node[node.name]},
+            groups=groups(settings, node),
             labels=node_labels(profile.name),
             plugin=profile.named(PLUGIN),
             memory_mib=memory[node.name],
+            limits=_limits(settings, node),
             watts=budget.by_node[node.name],
         )
         for node in settings.nodes
     }
     return Desired(
-        settings, nodes, found, resource, offered, budget, circuit_budgets(settings), tuple(manifests(settings))
+        settings, nodes, found, resource_name(settings), capacity(settings), budget, circuit_budgets(settings)
     )
+
+
+def _limits(settings: Settings, node: GpuNode) -> tuple[int, ...]:
+    if not settings.power_management:
+        return ()
+    return tuple(dict.fromkeys(settings.limit_of(node, cards) for cards in node.cards))

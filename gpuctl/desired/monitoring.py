@@ -4,7 +4,6 @@ No exporter and no scrape configuration: those belong to whoever runs Prometheus
 assumed of them.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,6 @@ from gpuctl.desired.names import Manifest, labels
 from gpuctl.settings import Settings
 
 NAME = "gpu-sharing"
-
-_DEFINITION = "prometheusrules.monitoring.coreos.com"
 
 _DASHBOARD = Path(__file__).with_name("dashboard.json")
 """The same for every stack; written by `make generate` from the package `dashboard`."""
@@ -36,23 +33,6 @@ def prometheus_rule(settings: Settings) -> Manifest:
         "metadata": metadata,
         "spec": rules(settings),
     }
-
-
-def without_operator(settings: Settings, stack: str, find: Callable[[str, str], Manifest | None]) -> str | None:
-    """Why the cluster cannot take a stack's alerts, with the command that fixes it; None when it can.
-
-    Args:
-        settings: of the cluster.
-        stack: its name.
-        find: the object of a kind and a name, if there is one.
-    """
-    if not settings.monitoring or find("CustomResourceDefinition", _DEFINITION):
-        return None
-    return (
-        f"gpu:monitoring needs the Prometheus operator, and context {settings.context} has no CustomResourceDefinition "
-        f"{_DEFINITION}. Install the operator, or take the alerts to your Prometheus as a file (gpuctl render --rules "
-        f"--stack {stack}) and fix it: pulumi config set --stack {stack} gpu:monitoring false"
-    )
 
 
 def dashboard(settings: Settings) -> Manifest:

@@ -11,6 +11,7 @@ from gpuctl.desired.manifests import manifests
 from gpuctl.desired.names import PART_OF, RUNTIME_CLASS, Manifest
 from gpuctl.desired.text import yaml_text
 from gpuctl.settings import Settings
+from gpuctl.settings.secrets import SECRET_FIELDS
 
 NAME = "gpu-verify"
 """Of everything here, and of the ConfigMap with the verdict."""
@@ -23,14 +24,7 @@ _RBAC = "rbac.authorization.k8s.io"
 _SECONDS = 600
 """A run takes that long at most; a thousand nodes take a tenth of it."""
 _ANYBODY = 65532
-_OF_A_WORKSTATION = {
-    "kubeconfig",
-    "talos_apply",
-    "talos_apply_mode",
-    "talos_endpoint",
-    "talos_client_configuration",
-    "talos_machine_configuration",
-}
+_OF_A_WORKSTATION = {"kubeconfig", "talos_apply", "talos_apply_mode", "talos_endpoint", *SECRET_FIELDS}
 """Settings that are secrets, or say nothing to who runs inside the cluster."""
 
 Rule = dict[str, list[str]]

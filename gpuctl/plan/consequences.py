@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from gpuctl.desired import device_plugin, power_limit
-from gpuctl.desired.capacity import capacity, power_budget, resource_name
-from gpuctl.desired.profiles import profiles
+from gpuctl.desired.desired import Desired
 from gpuctl.desired.schematic import installer_image
-from gpuctl.plan.side import Desired
 from gpuctl.settings import GpuNode
 
 _NAMED = 10
@@ -40,30 +38,26 @@ def _another_cluster(before: Desired, after: Desired) -> Iterator[Consequence]:
 
 
 def _removed_nodes(before: Desired, after: Desired) -> Iterator[Consequence]:
-    left = {node.name for node in after.settings.nodes}
-    offered = capacity(before.settings)
-    for node in before.settings.nodes:
-        if node.name in left:
+    for node in before.nodes.values():
+        if node.name in after.nodes:
             continue
-        heir = _renamed(node, before, after)
-        limits = ", its GPUs get their default power limits back" if before.settings.power_management else ""
+        heir = _renamed(node.declared, before, after)
+        limits = ", its GPUs get their default power limits back" if before.limits else ""
         yield Consequence(
             "removal",
-            f"{node.name} is no longer a GPU node of the stack: {offered.by_node[node.name]} {offered.resource} go, "
+            f"{node.name} is no longer a GPU node of the stack: {node.offered(before.resource)} {before.resource} go, "
             f"its labels are removed{limits}."
             + (f" {heir} has the same GPUs: if the node was renamed, nothing else is lost." if heir else ""),
         )
 
 
 def _renamed(node: GpuNode, before: Desired, after: Desired) -> str | None:
-    known = {each.name for each in before.settings.nodes}
-    return next(
-        (each.name for each in after.settings.nodes if each.name not in known and each.cards == node.cards), None
-    )
+    added = (each.declared for name, each in after.nodes.items() if name not in before.nodes)
+    return next((each.name for each in added if each.cards == node.cards), None)
 
 
 def _less_capacity(before: Desired, after: Desired) -> Iterator[Consequence]:
-    was, will_be = capacity(before.settings), capacity(after.settings)
+    was, will_be = before.capacity, after.capacity
     for name, slices in will_be.by_node.items():
         if slices < was.by_node.get(name, 0):
             yield Consequence(
@@ -74,7 +68,7 @@ def _less_capacity(before: Desired, after: Desired) -> Iterator[Consequence]:
 
 
 def _other_resource(before: Desired, after: Desired) -> Iterator[Consequence]:
-    was, will_be = resource_name(before.settings), resource_name(after.settings)
+    was, will_be = before.resource, after.resource
     if was != will_be:
         yield Consequence(
             "removal",
@@ -104,7 +98,7 @@ def _restarts(before: Desired, after: Desired) -> Iterator[Consequence]:
             f"The device plugin restarts on {_listed(plugin)}, one node after the other. Running pods keep their GPU; "
             "new GPU pods wait until it has registered again.",
         )
-    if not after.settings.power_management:
+    if not after.limits:
         return
     agents = _affected(power_limit.NAME, before, after)
     if agents:
@@ -114,12 +108,12 @@ def _restarts(before: Desired, after: Desired) -> Iterator[Consequence]:
 
 
 def _power_management(before: Desired, after: Desired) -> Iterator[Consequence]:
-    if before.settings.power_management and not after.settings.power_management:
+    if before.limits and not after.limits:
         yield Consequence("removal", "Power limits are no longer held: every GPU gets its card's default limit back.")
 
 
 def _power(before: Desired, after: Desired) -> Iterator[Consequence]:
-    was, will_be = power_budget(before.settings).total, power_budget(after.settings).total
+    was, will_be = before.power.total, after.power.total
     if was == will_be:
         return
     known = [f"{watts} W" if watts is not None else "an unknown figure" for watts in (was, will_be)]
@@ -142,7 +136,7 @@ def _talos(before: Desired, after: Desired) -> Iterator[Consequence]:
     changed = [name for name, patch in will_be.items() if name in was and was[name] != patch]
     images = installer_image(before.settings), installer_image(after.settings)
     if images[0] != images[1]:
-        stay = [node.name for node in after.settings.nodes if node.name in was]
+        stay = [name for name in after.nodes if name in was]
         yield Consequence(
             "warning",
             f"{_listed(stay)} must be upgraded, which reboots: "
@@ -176,11 +170,7 @@ def _templates(component: str, desired: Desired) -> dict[str, tuple[str, Any]]:
         for manifest in desired.manifests
         if manifest["kind"] == "DaemonSet"
     }
-    names = {
-        node.name: component if component == power_limit.NAME else profile.named(component)
-        for profile in profiles(desired.settings)
-        for node in profile.nodes
-    }
+    names = {node.name: component if component == power_limit.NAME else node.plugin for node in desired.nodes.values()}
     return {node: (name, sets[name]) for node, name in names.items() if name in sets}
 
 

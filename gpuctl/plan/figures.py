@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from gpuctl.desired.capacity import capacity, memory_per_slice, power_budget
-from gpuctl.settings import GpuNode, Settings
+from gpuctl.desired.desired import Desired, DesiredNode
 
 
 @dataclass(frozen=True)
@@ -24,23 +23,17 @@ class NodeFigures:
     """What its GPUs may draw together; None where it is not known."""
 
 
-def node_figures(settings: Settings) -> dict[str, NodeFigures]:
+def node_figures(desired: Desired) -> dict[str, NodeFigures]:
     """Node -> its figures, in the order of the stack file."""
-    offered, memory, budget = capacity(settings), memory_per_slice(settings), power_budget(settings)
-    return {
-        node.name: NodeFigures(
-            gpus=", ".join(f"{cards.count} x {cards.gpu}" for cards in node.cards),
-            slices=settings.slices_of(node),
-            offered=offered.by_node[node.name],
-            memory_mib=memory[node.name],
-            limits=_limits(settings, node),
-            watts=budget.by_node[node.name],
-        )
-        for node in settings.nodes
-    }
+    return {name: _figures(node, desired.resource) for name, node in desired.nodes.items()}
 
 
-def _limits(settings: Settings, node: GpuNode) -> tuple[int, ...]:
-    if not settings.power_management:
-        return ()
-    return tuple(dict.fromkeys(settings.limit_of(node, cards) for cards in node.cards))
+def _figures(node: DesiredNode, resource: str) -> NodeFigures:
+    return NodeFigures(
+        gpus=", ".join(f"{group.count} x {group.gpu}" for group in node.declared.cards),
+        slices=node.slices,
+        offered=node.offered(resource),
+        memory_mib=node.memory_mib,
+        limits=node.limits,
+        watts=node.watts,
+    )

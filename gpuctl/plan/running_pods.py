@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 
 from gpuctl.cluster import Cluster, ClusterError, Pod
-from gpuctl.desired.capacity import capacity, resource_name
+from gpuctl.desired.desired import Desired
 from gpuctl.plan.consequences import Consequence
 from gpuctl.settings import Settings
 
@@ -12,20 +12,20 @@ _NAMED = 5
 """How many pods are named; the others are counted."""
 
 
-def crowded(before: Settings, after: Settings, connect: Callable[[Settings], Cluster]) -> list[Consequence]:
+def crowded(before: Desired, after: Desired, connect: Callable[[Settings], Cluster]) -> list[Consequence]:
     """One sentence for each node whose pods have more slices than it will offer.
 
     The cluster is asked only when a node offers less, and only that which the stack names before the change.
     """
-    offered, was = capacity(after).by_node, capacity(before).by_node
+    offered, was = after.capacity.by_node, before.capacity.by_node
     less = {name: offered.get(name, 0) for name, slices in was.items() if offered.get(name, 0) < slices}
     if not less:
         return []
     try:
-        pods = connect(before).pods()
+        pods = connect(before.settings).pods()
     except ClusterError as error:
         return [Consequence("note", f"Which running pods no longer fit is not known: {error}.")]
-    return list(_crowded(less, pods, resource_name(before)))
+    return list(_crowded(less, pods, before.resource))
 
 
 def _crowded(less: dict[str, int], pods: list[Pod], resource: str) -> Iterator[Consequence]:

@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from gpuctl.cluster import Cluster
-from gpuctl.desired.capacity import capacity, resource_name
+from gpuctl.desired.desired import Desired
 from gpuctl.plan.consequences import Consequence, consequences
 from gpuctl.plan.differences import Difference, differences
 from gpuctl.plan.figures import NodeFigures
 from gpuctl.plan.running_pods import crowded
-from gpuctl.plan.side import Desired, Side
+from gpuctl.plan.side import Side
 from gpuctl.settings import Settings
 
 
@@ -38,7 +38,7 @@ class StackPlan:
     def resource(self) -> str:
         """What its slices are called, on the newer side if that can be told."""
         known = self.after.desired or self.before.desired
-        return resource_name(known.settings) if known else ""
+        return known.resource if known else ""
 
     @property
     def is_invalid(self) -> bool:
@@ -64,15 +64,14 @@ def plan(stack: str, before: Side, after: Side, connect: Callable[[Settings], Cl
     """
     if before.mistakes or after.mistakes:
         return StackPlan(stack, before, after)
-    was, will_be = before.desired, after.desired
     return StackPlan(
         stack,
         before,
         after,
-        _nodes(was.nodes if was else {}, will_be.nodes if will_be else {}),
-        _consequences(was, will_be, connect),
-        differences(was.objects if was else {}, will_be.objects if will_be else {}),
-        differences(was.patches if was else {}, will_be.patches if will_be else {}),
+        _nodes(before.nodes, after.nodes),
+        _consequences(before.desired, after.desired, connect),
+        differences(before.objects, after.objects),
+        differences(before.patches, after.patches),
     )
 
 
@@ -86,9 +85,9 @@ def _consequences(
     before: Desired | None, after: Desired | None, connect: Callable[[Settings], Cluster]
 ) -> list[Consequence]:
     if before and after:
-        return [*consequences(before, after), *crowded(before.settings, after.settings, connect)]
+        return [*consequences(before, after), *crowded(before, after, connect)]
     if before:
-        offered = capacity(before.settings)
+        offered = before.capacity
         return [
             Consequence(
                 "removal",

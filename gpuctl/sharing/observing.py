@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from gpuctl.cluster import Node, Pod
+from gpuctl.desired.device_plugin.config import config_hash
 from gpuctl.desired.profiles import profile_of
-from gpuctl.desired.time_slicing import config_hash
 from gpuctl.settings import GpuNode, Settings
 from gpuctl.sharing.record import CudaRun, Gpu, NodeRun, PodRun
 

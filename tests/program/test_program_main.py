@@ -136,15 +136,6 @@ def test_a_mistake_ends_the_program_before_anything_is_declared(consulted: list[
     assert (deployment.resources, consulted) == ([], [])
 
 
-def test_configuration_from_the_environment_counts_too(
-    monkeypatch: pytest.MonkeyPatch, consulted: list[tuple[str, str | None]]
-) -> None:
-    """Older language hosts pass it there."""
-    monkeypatch.setenv("PULUMI_CONFIG", json.dumps(HOMELAB))
-    assert _run({}).refusal is None
-    assert consulted == [("admin@homelab", None)]
-
-
 @pytest.mark.usefixtures("consulted")
 def test_what_cannot_be_vouched_for_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     _run(HOMELAB | {"gpu:nodes": [{"name": "gpu-1", "gpu": "a-model-of-tomorrow", "count": 1}]})

@@ -8,9 +8,7 @@ import pulumi_kubernetes
 import pytest
 
 from components.stack import GpuStack
-from gpuctl.desired.manifests import manifests
-from gpuctl.desired.names import node_labels
-from gpuctl.desired.profiles import profiles
+from gpuctl.desired.desired import desired_state
 from gpuctl.settings import Settings, read_config, read_stack
 from tests.fixtures.pulumi_program import Deployment, deploy
 from tests.fixtures.stack_files import SHIPPED, VALID, config_of, settings
@@ -24,7 +22,7 @@ NODES: list[dict[str, Any]] = [
 def _declare(cluster: Settings) -> Deployment:
     def program() -> None:
         provider = pulumi_kubernetes.Provider("cluster", context=cluster.context)
-        GpuStack("gpu", cluster, pulumi.ResourceOptions(providers=[provider]))
+        GpuStack("gpu", desired_state(cluster), pulumi.ResourceOptions(providers=[provider]))
 
     return deploy(program)
 
@@ -41,16 +39,15 @@ def _taken_back(manifest: dict[str, Any]) -> dict[str, Any]:
 
 def _labels_of_nodes(cluster: Settings) -> list[dict[str, Any]]:
     return [
-        {"apiVersion": "v1", "kind": "Node", "metadata": {"name": node.name, "labels": node_labels(profile.name)}}
-        for profile in profiles(cluster)
-        for node in profile.nodes
+        {"apiVersion": "v1", "kind": "Node", "metadata": {"name": node.name, "labels": node.labels}}
+        for node in desired_state(cluster).nodes.values()
     ]
 
 
 @pytest.mark.parametrize("path", [*SHIPPED, *VALID], ids=lambda path: path.stem)
 def test_exactly_the_desired_objects_and_labels_are_declared(path: Path) -> None:
     cluster = read_config("fixture", config_of(path))
-    expected = [_taken_back(manifest) for manifest in manifests(cluster)]
+    expected = [_taken_back(manifest) for manifest in desired_state(cluster).manifests]
     expected += _labels_of_nodes(cluster) if cluster.label_nodes else []
     assert sorted(_declare(cluster).objects(), key=_identity) == sorted(expected, key=_identity)
 
@@ -65,24 +62,37 @@ def test_nothing_but_kubernetes_objects_components_and_the_provider_is_declared(
     }
 
 
-def test_every_object_belongs_to_the_component_that_is_about_it() -> None:
-    """The parents are part of an object's identity: another one would replace it."""
-    deployment = _declare(settings(nodes=NODES))
-    parents = {(each.inputs["kind"], each.name): each.parent for each in deployment.resources if each.is_kubernetes}
-    assert parents == {
-        ("Namespace", "gpu-device-plugin"): "namespace",
-        ("RuntimeClass", "nvidia"): "runtime-class",
-        ("Node", "gpu-1"): "node-labels",
-        ("Node", "gpu-2"): "node-labels",
-        ("ConfigMap", "nvidia-power-limit-agent"): "power-limit",
-        ("DaemonSet", "nvidia-power-limit"): "power-limit",
-        ("ConfigMap", "nvidia-device-plugin-config"): "time-slicing",
-        ("ConfigMap", "nvidia-device-plugin-config-gpu-2"): "time-slicing",
-        ("DaemonSet", "nvidia-device-plugin"): "device-plugin",
-        ("DaemonSet", "nvidia-device-plugin-gpu-2"): "device-plugin",
-    }
-    components = {each.name: each.parent for each in deployment.resources if each.type.startswith("gpu:")}
-    assert set(components) - {"gpu"} == {name for name, parent in components.items() if parent == "gpu"}
+IDENTITIES = {
+    ("gpu:index:GpuStack", "gpu", "gpu-fixture"),
+    ("gpu:index:TalosPatches", "talos-patches", "gpu"),
+    ("gpu:index:Namespace", "namespace", "gpu"),
+    ("kubernetes:core/v1:Namespace", "gpu-device-plugin", "namespace"),
+    ("gpu:index:RuntimeClass", "runtime-class", "gpu"),
+    ("kubernetes:node.k8s.io/v1:RuntimeClass", "nvidia", "runtime-class"),
+    ("gpu:index:NodeLabels", "node-labels", "gpu"),
+    ("kubernetes:core/v1:NodePatch", "gpu-1", "node-labels"),
+    ("kubernetes:core/v1:NodePatch", "gpu-2", "node-labels"),
+    ("gpu:index:PowerLimit", "power-limit", "gpu"),
+    ("kubernetes:core/v1:ConfigMap", "nvidia-power-limit-agent", "power-limit"),
+    ("kubernetes:apps/v1:DaemonSet", "nvidia-power-limit", "power-limit"),
+    ("gpu:index:TimeSlicing", "time-slicing", "gpu"),
+    ("kubernetes:core/v1:ConfigMap", "nvidia-device-plugin-config", "time-slicing"),
+    ("kubernetes:core/v1:ConfigMap", "nvidia-device-plugin-config-gpu-2", "time-slicing"),
+    ("gpu:index:DevicePlugin", "device-plugin", "gpu"),
+    ("kubernetes:apps/v1:DaemonSet", "nvidia-device-plugin", "device-plugin"),
+    ("kubernetes:apps/v1:DaemonSet", "nvidia-device-plugin-gpu-2", "device-plugin"),
+    ("gpu:index:Monitoring", "monitoring", "gpu"),
+    ("kubernetes:monitoring.coreos.com/v1:PrometheusRule", "gpu-sharing", "monitoring"),
+    ("kubernetes:core/v1:ConfigMap", "gpu-sharing-dashboard", "monitoring"),
+}
+"""Type token, name and parent of everything, as in the stacks that are deployed."""
+
+
+def test_every_resource_is_the_one_that_deployed_stacks_have() -> None:
+    """They are its identity: with another type, name or parent Pulumi would replace it."""
+    declared = _declare(settings(nodes=NODES, monitoring=True)).resources
+    found = {(each.type, each.name, each.parent) for each in declared if not each.type.startswith("pulumi:")}
+    assert found == IDENTITIES
 
 
 def test_every_object_inherits_the_provider_that_the_stack_is_given() -> None:

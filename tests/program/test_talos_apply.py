@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 import yaml
-from pulumi.runtime import config
 
 from components import program
-from components.talos_patches import TalosPatches
+from components.stack import GpuStack
+from gpuctl.desired.desired import desired_state
 from gpuctl.desired.talos import provider_patches
 from gpuctl.settings import Settings
+from gpuctl.settings.secrets import SECRET_FIELDS
 from testbed.artifacts import artifact, key
-from tests.fixtures.pulumi_program import Deployment, deploy
+from tests.fixtures.pulumi_program import Deployment, Resource, deploy
 from tests.fixtures.stack_files import ROOT, settings
 
 PACKAGE = "pulumiverse_talos"
@@ -67,14 +68,19 @@ def no_provider(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _declare(cluster: Settings) -> Deployment:
-    return deploy(lambda: TalosPatches("talos-patches", cluster))
+    return deploy(lambda: GpuStack("gpu", desired_state(cluster)))
+
+
+def _applied(deployment: Deployment) -> dict[str, Resource]:
+    """Node -> what gives it its patch."""
+    return {each.name: each for each in deployment.resources if each.type.startswith("talos:")}
 
 
 @pytest.mark.usefixtures("provider")
 def test_every_node_gets_its_patch_through_the_provider() -> None:
     cluster = settings(**APPLIED)
     deployment = _declare(cluster)
-    applied = {each.name: each for each in deployment.resources if each.type.startswith("talos:")}
+    applied = _applied(deployment)
     assert set(applied) == {"gpu-1", "gpu-2"}
     for name, address in (("gpu-1", "192.0.2.11"), ("gpu-2", "gpu-2")):
         assert applied[name].type == "talos:machine/configurationApply:ConfigurationApply"
@@ -89,7 +95,7 @@ def test_every_node_gets_its_patch_through_the_provider() -> None:
 @pytest.mark.usefixtures("provider")
 def test_what_is_secret_stays_secret() -> None:
     """In Pulumi's state and on its screen: the engine encrypts what arrives marked so."""
-    inputs = _declare(settings(**APPLIED)).named("gpu-1").inputs
+    inputs = _applied(_declare(settings(**APPLIED)))["gpu-1"].inputs
     client = {"caCertificate": "Q0E=", "clientCertificate": "Q1JU", "clientKey": "S0VZ"}
     assert inputs["clientConfiguration"] == MARK | {"value": client}
     assert inputs["machineConfigurationInput"] == MARK | {"value": "machine:\n  type: worker\n"}
@@ -102,7 +108,7 @@ def test_what_is_secret_stays_secret() -> None:
 def test_on_v1_14_the_provider_gets_the_fields_it_knows() -> None:
     """Its library is that of v1.13, which refuses the documents of v1.14."""
     cluster = settings(**APPLIED, talosVersion="v1.14.1", talosContract="v1.12")
-    (patch,) = _declare(cluster).named("gpu-1").inputs["configPatches"]
+    (patch,) = _applied(_declare(cluster))["gpu-1"].inputs["configPatches"]
     (document,) = yaml.safe_load_all(patch)
     assert list(document) == ["machine"]
     assert {"install", "kernel", "nodeLabels"} <= set(document["machine"])
@@ -112,7 +118,8 @@ def test_on_v1_14_the_provider_gets_the_fields_it_knows() -> None:
 def test_a_plain_stack_does_not_even_import_the_provider() -> None:
     deployment = _declare(settings())
     assert deployment.refusal is None
-    assert [each.type for each in deployment.resources] == ["gpu:index:TalosPatches"]
+    assert _applied(deployment) == {}
+    assert deployment.named("talos-patches").type == "gpu:index:TalosPatches"
 
 
 @pytest.mark.usefixtures("no_provider")
@@ -133,13 +140,8 @@ def test_what_is_no_talosconfig_is_told_without_its_content(text: str) -> None:
 @pytest.mark.parametrize("key", ["gpu:talosClientConfiguration", "gpu:talosMachineConfiguration"])
 def test_a_secret_in_plain_text_is_refused(key: str) -> None:
     keys = {f"gpu:{name}": _text(value) for name, value in APPLIED.items()} | {"gpu:context": "admin@lab"}
-    others = [name for name in program.SECRETS if name != key]
-
-    def read() -> None:
-        config.set_all_config(keys, others)
-        program.stack_settings()
-
-    refusal = deploy(read).refusal or ""
+    others = [name for name in SECRET_FIELDS.values() if name != key]
+    refusal = deploy(program.stack_settings, keys, secrets=others).refusal or ""
     assert refusal.startswith(f"{key} is stored as plain text")
     assert "S0VZ" not in refusal
 

@@ -19,7 +19,7 @@ NAMESPACE = read_stack("lab").namespace
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> FakeCluster:
-    made = healthy(read_stack("lab"))
+    made = healthy(read_stack("lab"), {"gpu-1": 8, "gpu-2": 6, "gpu-3": 8})
     apply = made.apply
 
     def with_uid(manifest: dict[str, Any]) -> None:

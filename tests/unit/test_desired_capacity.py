@@ -5,15 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpuctl.desired.capacity import capacity, memory_per_slice, power_budget
+from gpuctl.desired.desired import desired_state
+from gpuctl.desired.sharing import Mode
 from gpuctl.settings import Settings, read_stack
 from tests.fixtures.stack_files import settings
 from tests.fixtures.strategies import clusters
-
-
-@given(clusters())
-def test_capacity_is_gpus_times_slices_on_every_node(cluster: Settings) -> None:
-    offered = capacity(cluster)
-    assert offered.by_node == {node.name: node.count * (node.slices or cluster.slices) for node in cluster.nodes}
 
 
 @given(clusters())
@@ -23,9 +19,37 @@ def test_nodes_and_models_add_up_to_the_same_total(cluster: Settings) -> None:
     assert set(offered.by_model) == {cards.gpu for node in cluster.nodes for cards in node.cards}
 
 
-@pytest.mark.parametrize(("stack", "total"), [("demo", 8), ("homelab", 8), ("lab", 22)])
-def test_a_shipped_stack_offers_what_its_file_announces(stack: str, total: int) -> None:
-    assert capacity(read_stack(stack)).total == total
+@pytest.mark.parametrize(
+    ("stack", "by_node", "by_model"),
+    [
+        ("demo", {"gpu-1": 8}, {"rtx-3090": 8}),
+        ("homelab", {"gpu-1": 8}, {"rtx-3090": 8}),
+        ("lab", {"gpu-1": 8, "gpu-2": 6, "gpu-3": 8}, {"rtx-3090": 8, "rtx-4090": 6, "l4": 8}),
+    ],
+)
+def test_a_shipped_stack_offers_what_its_file_announces(
+    stack: str, by_node: dict[str, int], by_model: dict[str, int]
+) -> None:
+    desired = desired_state(read_stack(stack))
+    assert (desired.capacity.by_node, desired.capacity.by_model) == (by_node, by_model)
+    assert {name: node.offers for name, node in desired.nodes.items()} == {
+        name: {"nvidia.com/gpu": offered} for name, offered in by_node.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("slices", "offered", "mode"), [(1, 2, Mode.WHOLE), (4, 8, Mode.TIME_SLICING), (6, 12, Mode.TIME_SLICING)]
+)
+def test_a_node_offers_each_gpu_as_often_as_it_has_slices(slices: int, offered: int, mode: Mode) -> None:
+    node = desired_state(settings(slices=slices)).nodes["gpu-1"]
+    (group,) = node.groups
+    assert (group.mode, group.slices, group.resource, group.offered) == (mode, slices, "nvidia.com/gpu", offered)
+    assert (node.gpus, node.slices, node.offered("nvidia.com/gpu"), node.offered("amd.com/gpu")) == (
+        2,
+        slices,
+        offered,
+        0,
+    )
 
 
 def test_two_nodes_of_one_model_are_counted_together() -> None:
@@ -36,16 +60,6 @@ def test_two_nodes_of_one_model_are_counted_together() -> None:
 @pytest.mark.parametrize(("renamed", "resource"), [(False, "nvidia.com/gpu"), (True, "nvidia.com/gpu.shared")])
 def test_renamed_slices_have_a_resource_of_their_own(renamed: bool, resource: str) -> None:
     assert capacity(settings(renameByDefault=renamed)).resource == resource
-
-
-@given(clusters(powerManagement=True))
-def test_the_power_budget_is_the_sum_of_the_limits(cluster: Settings) -> None:
-    budget = power_budget(cluster)
-    by_node = {
-        node.name: sum(cards.count * cluster.limit_of(node, cards) for cards in node.cards) for node in cluster.nodes
-    }
-    assert budget.by_node == by_node
-    assert budget.total == sum(by_node.values())
 
 
 MIXED = {"name": "gpu-1", "gpus": {"rtx-3090": 1, "rtx-4090": 2}}
@@ -61,7 +75,7 @@ def test_a_node_with_mixed_cards_counts_each_by_its_own_model() -> None:
 
 def test_memory_per_slice_is_that_of_the_smallest_gpu_of_the_node() -> None:
     nodes = [MIXED, {"name": "gpu-2", "gpus": {"l4": 1, "a-model-of-tomorrow": 1}, "powerLimit": 72}]
-    assert memory_per_slice(settings(slices=4, nodes=nodes)) == {"gpu-1": 24564 // 4, "gpu-2": None}
+    assert memory_per_slice(settings(slices=4, nodes=nodes)) == {"gpu-1": 6141, "gpu-2": None}
 
 
 UUIDS = [f"GPU-8eb0778b-d464-b2c2-c1ff-53da4ffb64c{digit}" for digit in range(3)]

@@ -1,17 +1,21 @@
 """Every Kubernetes object of a stack, whole, and right for the API server's own schema."""
 
 import copy
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
 from syrupy.assertion import SnapshotAssertion
 
+from gpuctl.desired.desired import desired_state
 from gpuctl.desired.manifests import manifests
 from gpuctl.desired.names import CHECKSUM_ANNOTATION, Manifest
+from gpuctl.desired.text import yaml_text
 from gpuctl.settings import read_config, read_stack
 from tests.fixtures import kubernetes_schema
 from tests.fixtures.snapshots import YamlSnapshot
-from tests.fixtures.stack_files import VALID, config_of, each_shipped, each_valid, settings
+from tests.fixtures.stack_files import ROOT, SHIPPED, VALID, config_of, each_shipped, each_valid, settings
 
 
 def identity(manifest: Manifest) -> tuple[str, str | None, str]:
@@ -30,6 +34,16 @@ def _without_long_texts(documents: list[Manifest]) -> list[Manifest]:
         if document["metadata"]["name"].startswith("nvidia-power-limit") and document["kind"] == "DaemonSet":
             document["spec"]["template"]["metadata"]["annotations"][CHECKSUM_ANNOTATION] = "its hash"
     return documents
+
+
+RELEASED: dict[str, str] = json.loads((ROOT / "tests" / "fixtures" / "released_manifests.json").read_text())
+"""Stack file -> SHA-256 of what the last release rendered of it."""
+
+
+@pytest.mark.parametrize("path", [*SHIPPED, *VALID], ids=lambda path: path.stem)
+def test_the_objects_are_byte_for_byte_those_of_the_last_release(path: Path) -> None:
+    text = yaml_text(*desired_state(read_config("fixture", config_of(path))).manifests)
+    assert hashlib.sha256(text.encode()).hexdigest() == RELEASED[path.stem]
 
 
 @pytest.mark.parametrize("stack", ["homelab", "lab"])

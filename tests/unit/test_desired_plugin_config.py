@@ -8,9 +8,9 @@ import yaml
 from pydantic import ValidationError
 
 from gpuctl.desired import device_plugin
+from gpuctl.desired.device_plugin.config import config_hash, config_map
 from gpuctl.desired.names import CHECKSUM_ANNOTATION
 from gpuctl.desired.profiles import Profile, profiles
-from gpuctl.desired.time_slicing import config_hash, config_map
 from gpuctl.settings import Settings
 from tests.fixtures.plugin_config import PluginConfig
 from tests.fixtures.stack_files import settings

@@ -1,14 +1,13 @@
-"""The NVIDIA device plugin, which offers each GPU to the scheduler as many times as it has slices."""
+"""The DaemonSet of the NVIDIA device plugin, which offers each GPU to the scheduler as many times as it has slices."""
 
 from typing import Any
 
 from gpuctl.desired import daemon_set as daemon_sets
+from gpuctl.desired.device_plugin import NAME
+from gpuctl.desired.device_plugin.config import CONFIG_KEY, config_hash, config_map
 from gpuctl.desired.names import Manifest, node_labels
 from gpuctl.desired.profiles import Profile
-from gpuctl.desired.time_slicing import CONFIG_KEY, config_hash, config_map
 from gpuctl.settings import Settings
-
-NAME = "nvidia-device-plugin"
 
 _NODE_BY_NODE = {
     "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}},

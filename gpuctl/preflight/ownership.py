@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from gpuctl.desired.manifests import manifests
+from gpuctl.desired.desired import Desired
 from gpuctl.desired.names import PART_OF, Manifest
-from gpuctl.settings import Settings
 
 
 class Foreign(NamedTuple):
@@ -36,18 +35,18 @@ class Foreign(NamedTuple):
         return f"Hand it over: {self.hand_over}{other}"
 
 
-def foreign(settings: Settings, find: Callable[[str, str], Manifest | None]) -> list[Foreign]:
+def foreign(desired: Desired, find: Callable[[str, str], Manifest | None]) -> list[Foreign]:
     """What stands in the stack's way; what is in its namespace goes with that.
 
     Args:
-        settings: of the cluster.
+        desired: what the stack asks for.
         find: the object of a kind and a name, if there is one.
     """
     label, value = PART_OF
     found: list[Foreign] = []
-    for manifest in manifests(settings):
+    for manifest in desired.manifests:
         kind, name = manifest["kind"], manifest["metadata"]["name"]
         existing = None if "namespace" in manifest["metadata"] else find(kind, name)
         if existing is not None and existing["metadata"].get("labels", {}).get(label) != value:
-            found.append(Foreign(kind, name, settings.context))
+            found.append(Foreign(kind, name, desired.settings.context))
     return found

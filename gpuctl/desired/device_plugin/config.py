@@ -3,9 +3,9 @@
 import hashlib
 from typing import Any
 
-from gpuctl.desired.capacity import RESOURCE
 from gpuctl.desired.names import Manifest, labels
 from gpuctl.desired.profiles import Profile
+from gpuctl.desired.sharing import RESOURCE
 from gpuctl.desired.text import yaml_text
 from gpuctl.settings import Settings
 

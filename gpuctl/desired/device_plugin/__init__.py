@@ -1,0 +1,42 @@
+"""GPUs offered by NVIDIA's device plugin: whole, or each as often as it has time slices."""
+
+from collections.abc import Sequence
+
+from gpuctl.desired.part import Part
+from gpuctl.desired.profiles import Profile
+from gpuctl.desired.sharing import Mode, SharedGpus, resource_name
+from gpuctl.settings import GpuNode, Settings
+
+NAME = "nvidia-device-plugin"
+"""Of its DaemonSet in the default profile, and of its container."""
+
+
+def groups(settings: Settings, node: GpuNode) -> tuple[SharedGpus, ...]:
+    """All GPUs of a node, which it shares in one way."""
+    slices = settings.slices_of(node)
+    mode = Mode.TIME_SLICING if slices > 1 else Mode.WHOLE
+    return (SharedGpus(node.cards, mode, slices, resource_name(settings)),)
+
+
+def parts(settings: Settings, profiles: Sequence[Profile]) -> Sequence[Part]:
+    """A configuration and a DaemonSet for each profile; the latter rolls when its configuration changes."""
+    from gpuctl.desired.device_plugin.config import config_hash, config_map
+    from gpuctl.desired.device_plugin.daemon_set import daemon_set
+
+    return [
+        Part(
+            "time-slicing",
+            "gpu:index:TimeSlicing",
+            tuple(config_map(settings, profile) for profile in profiles),
+            outputs={"hashes": {profile.name: config_hash(settings, profile) for profile in profiles}},
+            by_profile=True,
+        ),
+        Part(
+            "device-plugin",
+            "gpu:index:DevicePlugin",
+            tuple(daemon_set(settings, profile) for profile in profiles),
+            after=("time-slicing",),
+            outputs={"image": settings.image},
+            by_profile=True,
+        ),
+    ]

@@ -1,0 +1,90 @@
+"""The parts of a stack, in the order in which a node needs them: the one place that decides what a stack has."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby
+from operator import attrgetter
+
+from gpuctl.desired import monitoring, power_limit
+from gpuctl.desired.backends import BACKENDS
+from gpuctl.desired.names import Manifest, node_labels
+from gpuctl.desired.namespace import namespace
+from gpuctl.desired.part import Part
+from gpuctl.desired.profiles import Profile
+from gpuctl.desired.runtime_class import runtime_class
+from gpuctl.desired.schematic import installer_image, schematic_id
+from gpuctl.desired.talos import talos_patches
+from gpuctl.settings import Settings
+
+Declared = Callable[[Settings, Sequence[Profile]], Iterable[Part]]
+
+
+def parts(settings: Settings, profiles: Sequence[Profile]) -> tuple[Part, ...]:
+    """The parts of a stack."""
+    found = [part for row in _TABLE for part in row(settings, profiles)]
+    names = {part.name for part in found}
+    return tuple(replace(part, after=tuple(name for name in part.after if name in names)) for part in found)
+
+
+def manifests(stack: Iterable[Part]) -> tuple[Manifest, ...]:
+    """The stack's own objects in the order in which they must exist; what serves one profile stands together."""
+    found: list[Manifest] = []
+    for by_profile, run in groupby((part for part in stack if not part.is_patch), key=attrgetter("by_profile")):
+        objects = [part.objects for part in run]
+        for together in zip(*objects, strict=True) if by_profile else objects:
+            found += together
+    return tuple(found)
+
+
+def _talos(settings: Settings, _: Sequence[Profile]) -> Iterator[Part]:
+    outputs = {
+        "schematicId": schematic_id(settings),
+        "installerImage": installer_image(settings),
+        "patches": talos_patches(settings),
+    }
+    yield Part("talos-patches", "gpu:index:TalosPatches", outputs=outputs)
+
+
+def _ground(settings: Settings, _: Sequence[Profile]) -> Iterator[Part]:
+    own_name = {"name": settings.namespace}
+    yield Part("namespace", "gpu:index:Namespace", (namespace(settings),), outputs=own_name)
+    handler = runtime_class()
+    yield Part("runtime-class", "gpu:index:RuntimeClass", (handler,), outputs={"name": handler["metadata"]["name"]})
+
+
+def _node_labels(settings: Settings, profiles: Sequence[Profile]) -> Iterator[Part]:
+    if settings.label_nodes:
+        objects = (
+            {
+                "apiVersion": "v1",
+                "kind": "Node",
+                "metadata": {"name": node.name, "labels": node_labels(profile.name)},
+            }
+            for profile in profiles
+            for node in profile.nodes
+        )
+        yield Part("node-labels", "gpu:index:NodeLabels", tuple(objects), is_patch=True)
+
+
+def _power_limit(settings: Settings, _: Sequence[Profile]) -> Iterator[Part]:
+    """Before whatever hands out GPUs, so that no pod gets one whose limit is not set."""
+    if settings.power_management:
+        objects = (power_limit.config_map(settings), power_limit.daemon_set(settings))
+        yield Part("power-limit", "gpu:index:PowerLimit", objects, after=_GROUND)
+
+
+def _backends(settings: Settings, profiles: Sequence[Profile]) -> Iterator[Part]:
+    for backend in BACKENDS:
+        for part in backend.parts(settings, profiles):
+            yield replace(part, after=(*_GROUND, "power-limit", *part.after))
+
+
+def _monitoring(settings: Settings, _: Sequence[Profile]) -> Iterator[Part]:
+    """It waits for nothing that can go wrong: the alerts are there first."""
+    if settings.monitoring:
+        objects = (monitoring.prometheus_rule(settings), monitoring.dashboard(settings))
+        yield Part("monitoring", "gpu:index:Monitoring", objects, after=("namespace",))
+
+
+_GROUND = ("namespace", "runtime-class", "node-labels")
+_TABLE: tuple[Declared, ...] = (_talos, _ground, _node_labels, _power_limit, _backends, _monitoring)

@@ -1,0 +1,1 @@
+"""What is asked of a live cluster before anything is declared in it."""

@@ -1,0 +1,60 @@
+"""Why a cluster cannot take a stack, each with what fixes it.
+
+Pulumi itself makes a phantom of a node that does not exist, and takes over a namespace that does, so that
+`pulumi destroy` deletes what others have in it.
+"""
+
+from collections.abc import Callable, Iterator
+
+from gpuctl.cluster import Cluster
+from gpuctl.desired.desired import Desired
+from gpuctl.preflight.ownership import foreign
+
+
+def refusals(desired: Desired, stack: str, cluster: Cluster) -> list[str]:
+    """Every reason why a stack must not be deployed; none when it may.
+
+    Args:
+        desired: what the stack asks for.
+        stack: its name.
+        cluster: the one it goes to.
+
+    Raises:
+        ClusterError: the cluster does not answer.
+    """
+    return [reason for rule in _RULES for reason in rule(desired, stack, cluster)]
+
+
+def _missing_nodes(desired: Desired, _: str, cluster: Cluster) -> Iterator[str]:
+    present, context = {node.name for node in cluster.nodes()}, desired.settings.context
+    missing = [name for name in desired.nodes if name not in present]
+    if missing:
+        yield (
+            f"context {context} has no node {', '.join(missing)}; it has {', '.join(sorted(present))}. "
+            "Fix gpu:nodes, or gpu:context when this is another cluster; "
+            f"see: kubectl --context {context} get nodes"
+        )
+
+
+def _objects_of_others(desired: Desired, _: str, cluster: Cluster) -> Iterator[str]:
+    for found in foreign(desired, cluster.get):
+        yield f"{found.fact}. {found.advice}"
+
+
+def _no_prometheus_operator(desired: Desired, stack: str, cluster: Cluster) -> Iterator[str]:
+    """The API server would refuse the alerts itself: half-way, and in words about a missing kind."""
+    definition = "prometheusrules.monitoring.coreos.com"
+    if desired.settings.monitoring and not cluster.get("CustomResourceDefinition", definition):
+        yield (
+            f"gpu:monitoring needs the Prometheus operator, and context {desired.settings.context} has no "
+            f"CustomResourceDefinition {definition}. Install the operator, or take the alerts to your Prometheus as a "
+            f"file (gpuctl render --rules --stack {stack}) and fix it: "
+            f"pulumi config set --stack {stack} gpu:monitoring false"
+        )
+
+
+_RULES: tuple[Callable[[Desired, str, Cluster], Iterator[str]], ...] = (
+    _missing_nodes,
+    _objects_of_others,
+    _no_prometheus_operator,
+)
