@@ -3,11 +3,10 @@
 import pulumi
 import pulumi_kubernetes
 
-from components.program import consult_cluster, no_ambient_kubeconfig, stack_settings
+from components.program import consult_cluster, no_ambient_kubeconfig, stack_desired
 from components.stack import GpuStack
-from gpuctl.desired.desired import desired_state
 
-desired = desired_state(stack_settings())
+desired = stack_desired()
 seen = consult_cluster(desired)
 
 with no_ambient_kubeconfig():

@@ -9,11 +9,20 @@ import pulumi
 from pulumi.runtime import get_config_env, get_config_secret_keys_env, is_dry_run
 
 from gpuctl.cluster import ClusterError, cluster_uid, connect
-from gpuctl.desired.desired import Desired
+from gpuctl.desired.desired import Desired, desired_state
 from gpuctl.desired.names import CLUSTER_UID
 from gpuctl.preflight.refusals import refusals
 from gpuctl.settings import Settings, SettingsError, read_config
 from gpuctl.settings.secrets import SECRET_FIELDS
+
+
+def stack_desired() -> Desired:
+    """What the stack that is being deployed asks for.
+
+    Raises:
+        pulumi.RunError: its settings have mistakes, or a secret among them is no secret.
+    """
+    return desired_state(stack_settings())
 
 
 def stack_settings() -> Settings:

@@ -2,14 +2,14 @@
 
 from gpuctl.checks.context import Context
 from gpuctl.cluster.programs import Ran
-from gpuctl.settings.stack_file import CONFIG
+from gpuctl.settings import project_folder
 
 NOT_INSTALLED = "the Pulumi CLI is not installed here"
 
 
 def pulumi(context: Context, *words: str, seconds: float = 30) -> Ran | None:
     """Runs a pulumi command that asks nothing; None when Pulumi is not installed."""
-    return context.programs.run("pulumi", *words, "--non-interactive", "--cwd", str(CONFIG.parent), seconds=seconds)
+    return context.programs.run("pulumi", *words, "--non-interactive", "--cwd", str(project_folder()), seconds=seconds)
 
 
 def said(ran: Ran) -> str:

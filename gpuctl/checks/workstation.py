@@ -11,8 +11,8 @@ from gpuctl.checks.model import Category, Guide, Result, check, failed, passed, 
 from gpuctl.checks.pulumi_program import NOT_INSTALLED, pulumi, said
 from gpuctl.desired.desired import desired_state
 from gpuctl.preflight.ownership import foreign
+from gpuctl.settings import config_folder
 from gpuctl.settings.minor_version import format_minor, minor_of
-from gpuctl.settings.stack_file import CONFIG
 from gpuctl.settings.talos_tables import KUBERNETES_MINORS
 
 WORKSTATION = Category("workstation", "this machine")
@@ -202,7 +202,7 @@ def stack_exists(context: Context) -> Iterator[Result]:
 )
 def passphrase_is_set(context: Context) -> Iterator[Result]:
     """Whether it is the right one only Pulumi can tell. On a terminal it asks."""
-    path = Path(os.environ.get(_STACK_FILE) or CONFIG / f"Pulumi.{context.stack}.yaml")
+    path = Path(os.environ.get(_STACK_FILE) or config_folder() / f"Pulumi.{context.stack}.yaml")
     if not path.exists() or "\nencryptionsalt:" not in f"\n{path.read_text()}":
         yield skipped(f"stack {context.stack} has no secrets that a passphrase encrypts")
     elif known := [name for name in _PASSPHRASE if name in os.environ]:

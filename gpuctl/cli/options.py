@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gpuctl.settings import Settings, read_stack, read_stack_file, stack_names
+from gpuctl.settings import ProjectError, Settings, read_stack, read_stack_file, stack_names
 
 if TYPE_CHECKING:
     from gpuctl.cluster import Cluster
@@ -18,12 +18,21 @@ if TYPE_CHECKING:
 STACK_FILE = "PULUMI_OPTION_CONFIG_FILE"
 """Pulumi's own variable: the stack file that `pulumi up` reads instead of the one in config/."""
 
+
+def known_stacks() -> str:
+    """The stacks that have a file, for the help of an option; it must not fail in a folder without any."""
+    try:
+        return ", ".join(stack_names()) or "there is none"
+    except ProjectError:
+        return "there is none in this folder"
+
+
 Stack = Annotated[
     str,
-    typer.Option(metavar="NAME", help=f"The stack, which is config/Pulumi.NAME.yaml: {', '.join(stack_names())}."),
+    typer.Option(metavar="NAME", help=f"The stack, which is config/Pulumi.NAME.yaml: {known_stacks()}."),
 ]
 _STACKS = typer.Option(
-    "--stack", metavar="NAME", help=f"A stack, as often as there are clusters to look at: {', '.join(stack_names())}."
+    "--stack", metavar="NAME", help=f"A stack, as often as there are clusters to look at: {known_stacks()}."
 )
 Stacks = Annotated[list[str] | None, _STACKS]
 SomeStacks = Annotated[list[str], _STACKS]

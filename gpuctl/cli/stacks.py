@@ -8,8 +8,7 @@ import typer
 
 from gpuctl.cli.options import Output, OutputOption
 from gpuctl.desired.capacity import capacity, power_budget
-from gpuctl.settings import Settings, SettingsError, read_stack, stack_names
-from gpuctl.settings.stack_file import CONFIG
+from gpuctl.settings import Settings, SettingsError, project_folder, read_stack, stack_names
 
 _INVALID = 2
 
@@ -53,7 +52,7 @@ def _last_updates() -> dict[str, str]:
     """Stack -> time of its last update; nothing without the Pulumi command line or a backend."""
     from gpuctl.cluster.programs import InstalledPrograms
 
-    words = ("stack", "ls", "--json", "--non-interactive", "--cwd", str(CONFIG.parent))
+    words = ("stack", "ls", "--json", "--non-interactive", "--cwd", str(project_folder()))
     ran = InstalledPrograms().run("pulumi", *words, seconds=20)
     if ran is None or ran.exit_code:
         return {}

@@ -5,12 +5,11 @@ from typing import Annotated
 
 import typer
 
-from gpuctl.cli.options import settings_of
+from gpuctl.cli.options import known_stacks, settings_of
 from gpuctl.cli.talos_options import Node, node_named, read_machine_config
 from gpuctl.machine_config import Wanted
 from gpuctl.machine_config import check as findings_in
 from gpuctl.machine_config.install_rules import RELEASE, release_in
-from gpuctl.settings import stack_names
 from gpuctl.settings.minor_version import format_minor, minor_of
 from gpuctl.settings.talos_tables import TALOS_MINORS
 
@@ -22,7 +21,7 @@ def check(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A node's machine configuration, or a patch for one.")],
     stack: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help=f"Also compare with this stack: {', '.join(stack_names())}."),
+        typer.Option(metavar="NAME", help=f"Also compare with this stack: {known_stacks()}."),
     ] = None,
     node: Node = None,
     talos_version: Annotated[

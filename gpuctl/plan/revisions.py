@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from gpuctl.settings.stack_file import CONFIG
+from gpuctl.settings import config_folder
 
 WORKING_TREE = "working tree"
 """How the files as they lie here are called beside revisions."""
@@ -13,16 +13,17 @@ class RevisionError(Exception):
     """The revision cannot be read."""
 
 
-def stack_texts(revision: str, folder: Path = CONFIG) -> dict[str, str]:
+def stack_texts(revision: str, folder: Path | None = None) -> dict[str, str]:
     """Stack -> content of its file.
 
     Args:
         revision: whatever git takes for a commit, or WORKING_TREE.
-        folder: where the stack files lie.
+        folder: where the stack files lie; None is the project's in the working folder.
 
     Raises:
         RevisionError: git is not installed, this is no repository, or it has no such revision.
     """
+    folder = folder or config_folder()
     if revision == WORKING_TREE:
         return {_stack(path.name): path.read_text() for path in sorted(folder.glob("Pulumi.*.yaml"))}
     commit = _git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}").strip()

@@ -1,58 +1,108 @@
-"""Everything a stack file may say: the sharing of the GPUs, and the Talos of the nodes.
-
-The order of the fields matters: a rule that compares keys stands at the last of them and sees the others.
-"""
+"""Everything a stack file may say, key by key; what must hold between keys is in `rules`."""
 
 import difflib
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Annotated, Any, Literal
 
-from pydantic import ValidationInfo, field_validator
+from pydantic import Field
 
-from gpuctl.settings import talos_rules
+from gpuctl.settings import circuits
 from gpuctl.settings.catalogue import CATALOGUE
-from gpuctl.settings.circuits import Circuits
-from gpuctl.settings.cri_fragment import check_fragment
+from gpuctl.settings.circuits import Circuit
 from gpuctl.settings.minor_version import Minor, minor_of
-from gpuctl.settings.nodes import GpuNode
-from gpuctl.settings.refusal import SettingRefused, SetValue
-from gpuctl.settings.talos_rules import CDI_FROM, DOCUMENTS_FROM
+from gpuctl.settings.nodes import GpuGroup, GpuNode, Model
+from gpuctl.settings.talos_rules import CDI_FROM
 from gpuctl.settings.talos_tables import RELEASES, Release
 from gpuctl.settings.values import (
+    BaseWatts,
+    CircuitWatts,
+    DriverChannel,
     FactoryHost,
+    IntervalSeconds,
+    KernelModules,
+    NamespaceName,
     OptionalAddress,
+    OptionalDocument,
+    OptionalImage,
     OptionalKubernetes,
+    OptionalLabel,
+    OptionalPolicy,
     OptionalSecret,
     OptionalTalosMinor,
     OptionalText,
+    PluginVersion,
+    Slices,
+    Switch,
     TalosVersion,
+    Text,
+    Watts,
+    is_a_gpu_uuid,
 )
 
 
-class Settings(Circuits):
-    """Everything one stack file says."""
+class Settings(Model):
+    """Everything one stack file says: the GPUs and their sharing, their power, and the Talos of their nodes."""
 
+    context: Annotated[Text, Field(examples=["admin@homelab"])]
+    """Context in the kubeconfig: the one cluster this stack may touch."""
+    kubeconfig: OptionalText = None
+    """Path of the kubeconfig; unset: what KUBECONFIG says, else ~/.kube/config."""
+    nodes: Annotated[tuple[GpuNode, ...], Field(json_schema_extra={"minItems": 1})]
+    """The cluster's GPU nodes: list of {name, gpu, count, slices?, powerLimit?}; {name, gpus} with mixed cards."""
+    slices: Slices = 4
+    """Time slices per GPU: how many pods can share each one. 1 means whole GPUs."""
+    power_management: Switch = True
+    """Whether the power-limit DaemonSet is deployed."""
+    power_limits: dict[str, Watts] = {}  # noqa: RUF012 (pydantic copies it)
+    """Watts instead of `powerLimit`, by GPU model (key of config/gpus.yaml) or by GPU UUID (as in `nvidia-smi -L`)."""
+    power_limit: Watts = 300
+    """Power limit in watts, for each GPU."""
+    power_interval: IntervalSeconds = 60
+    """Seconds between two looks at the limit."""
+    namespace: NamespaceName = "gpu-device-plugin"
+    """Namespace for everything namespaced; the stack creates it."""
+    device_plugin_version: PluginVersion = "v0.18.2"
+    """Version of the NVIDIA device plugin, v0.17 to v0.20."""
+    device_plugin_image: OptionalImage = None
+    """Image with tag or digest instead of the published one; `devicePluginVersion` says what is in it."""
+    allocation_policy: OptionalPolicy = None
+    """Which GPU gives the next slice: `distributed` (the emptiest) or `packed` (the fullest); from v0.20."""
+    fail_requests_greater_than_one: Switch = True
+    """Whether a pod that asks for several slices is refused: they would be no more compute than one."""
+    rename_by_default: Switch = False
+    """Whether slices are offered as nvidia.com/gpu.shared instead of nvidia.com/gpu."""
+    label_nodes: Switch = True
+    """Whether the stack labels its nodes; if not, the Talos patches or you must."""
+    monitoring: Switch = False
+    """Whether the stack has alerts for the Prometheus operator and a dashboard for Grafana; see docs/monitoring.md."""
+    rule_label: OptionalLabel = None
+    """Label by which your Prometheus selects rules, such as `release=kube-prometheus-stack`; unset: none."""
+    node_base_watts: BaseWatts = 150
+    """Watts that a node draws besides its GPUs; counted on its circuit."""
+    circuit_watts: CircuitWatts = 0
+    """Watts of the circuit that feeds all nodes without one of their own; 0: not known, so not checked."""
     talos_version: TalosVersion = "v1.13.9"
     """Talos release of the GPU nodes."""
     talos_contract: OptionalTalosMinor = None
     """Talos line that wrote the nodes' configuration, when they were installed; unset: that of `talosVersion`."""
     kubernetes_version: OptionalKubernetes = None
     """Kubernetes version of the cluster, to be checked against `talosVersion`; unset: not checked."""
-    driver_channel: Literal["production", "lts"] = "production"
+    driver_channel: DriverChannel = "production"
     """NVIDIA driver branch of the Talos extensions."""
-    kernel_modules: Literal["open", "proprietary"] = "open"
+    kernel_modules: KernelModules = "open"
     """Flavour of the NVIDIA kernel modules; open ones need Turing or newer."""
-    fabric_manager: bool = False
+    fabric_manager: Switch = False
     """Whether the image contains NVIDIA's fabric manager, which GPUs behind an NVSwitch need."""
     image_factory: FactoryHost = "factory.talos.dev"
     """Host of the Talos Image Factory that makes the installer image."""
-    secure_boot: bool = False
+    secure_boot: Switch = False
     """Whether the nodes boot with SecureBoot, which takes another installer image."""
     install_disk_selector: OptionalText = None
     """The nodes' `diskSelector.match`, for configurations of Talos v1.14 on; unset: no image in the patch."""
-    default_runtime: bool = False
+    default_runtime: Switch = False
     """Whether every pod of a GPU node runs under the NVIDIA runtime, asked or not; meant for Talos up to v1.12."""
-    cri_customization: OptionalText = None
+    cri_customization: OptionalDocument = None
     """What the nodes' 20-customization.part must say besides: containerd configuration, TOML."""
     talos_endpoint: OptionalAddress = None
     """Talos API that `talosApply` speaks to, such as a control-plane node."""
@@ -64,12 +114,52 @@ class Settings(Circuits):
         "staged_if_needing_reboot"
     )
     """What `talosApply` does with a change that needs a reboot."""
-    talos_apply: bool = False
+    talos_apply: Switch = False
     """Whether the stack applies the Talos patches itself; if not, they are outputs only."""
+
+    _notes: tuple[str, ...] = ()
+
+    def model_post_init(self, context: Any) -> None:
+        """Keeps what the reader of the stack file noticed, which is the context of the validation."""
+        self._notes = tuple(context or ())
+
+    def slices_of(self, node: GpuNode) -> int:
+        """Time slices per GPU of a node."""
+        return node.slices or self.slices
+
+    def limit_of(self, node: GpuNode, cards: GpuGroup) -> int:
+        """Power limit of each of these cards of a node, in watts, unless `powerLimits` has the UUID of one.
+
+        The more a key says about a card, the more it counts: its UUID, its node, its model, all of them.
+        """
+        return node.power_limit or self.power_limits.get(cards.gpu) or self.power_limit
+
+    @cached_property
+    def limits_by_uuid(self) -> dict[str, int]:
+        """GPU UUID -> its power limit in watts. Which node a GPU is in is not known here."""
+        return {key: watts for key, watts in self.power_limits.items() if is_a_gpu_uuid(key)}
+
+    @property
+    def image(self) -> str:
+        """The device plugin's image reference."""
+        return self.device_plugin_image or f"nvcr.io/nvidia/k8s-device-plugin:{self.device_plugin_version}"
+
+    def base_of(self, node: GpuNode) -> int:
+        """Watts that a node draws besides its GPUs."""
+        return self.node_base_watts if node.base_watts is None else node.base_watts
+
+    @property
+    def circuits(self) -> tuple[Circuit, ...]:
+        """The circuits that are known: the one of the stack, then those of single nodes."""
+        return circuits.circuits(self)
+
+    def most_watts(self, nodes: Iterable[GpuNode]) -> int | None:
+        """What the GPUs of some nodes may draw together; None without limits, where a card's default is not known."""
+        return circuits.most_watts(self, nodes)
 
     @property
     def talos_minor(self) -> Minor:
-        """The release line of Talos: (1, 13) of `v1.13.9`."""
+        """The minor version of Talos: (1, 13) of `v1.13.9`."""
         return minor_of(self.talos_version)
 
     @property
@@ -77,12 +167,28 @@ class Settings(Circuits):
         """What the NVIDIA extensions of the Talos release contain; None when that is not known."""
         return RELEASES.get(self.talos_version)
 
+    def talos_version_of(self, node: GpuNode) -> str:
+        """Talos release of a node."""
+        return node.talos_version or self.talos_version
+
+    def release_of(self, node: GpuNode) -> Release | None:
+        """What the NVIDIA extensions of a node's Talos release contain; None when that is not known."""
+        return RELEASES.get(self.talos_version_of(node))
+
+    def driver_channel_of(self, node: GpuNode) -> DriverChannel:
+        """NVIDIA driver branch of a node's Talos extensions."""
+        return node.driver_channel or self.driver_channel
+
+    def kernel_modules_of(self, node: GpuNode) -> KernelModules:
+        """Flavour of a node's NVIDIA kernel modules."""
+        return node.kernel_modules or self.kernel_modules
+
     def contract_of(self, node: GpuNode) -> Minor:
-        """The line of Talos that wrote a node's configuration."""
-        return minor_of(node.talos_contract or self.talos_contract or self.talos_version)
+        """The minor version of Talos that wrote a node's configuration."""
+        return minor_of(node.talos_contract or self.talos_contract or self.talos_version_of(node))
 
     def disk_selector_of(self, node: GpuNode) -> str | None:
-        """The expression that selects the node's install disk; None when it is not told."""
+        """The expression that selects the node's install disk; None when it is not known."""
         return node.install_disk_selector or self.install_disk_selector
 
     @property
@@ -101,74 +207,23 @@ class Settings(Circuits):
             for circuit in self.circuits
             if circuit.used_watts is None
         ]
-        return unknown + unchecked + self._talos_warnings()
+        return [*self._notes, *unknown, *unchecked, *self._talos_warnings()]
 
     def _talos_warnings(self) -> list[str]:
-        warnings: list[str] = []
-        if self.release is None:
-            warnings.append(
-                f"Talos {self.talos_version} is not in config/talos_releases.json: the versions of its NVIDIA driver "
-                "and toolkit are unknown here, and so is whether they know these GPUs"
-            )
-        if self.default_runtime and self.talos_minor >= CDI_FROM:
-            warnings.append(
-                f"gpu:defaultRuntime is not documented for Talos {self.talos_version}: from v1.13 on pods get their "
-                "GPUs through CDI, and whether a node works with it is not known here"
-            )
-        return warnings
-
-    @field_validator("talos_contract")
-    @classmethod
-    def _contract_is_not_newer_than_talos(cls, contract: str | None, info: ValidationInfo) -> str | None:
-        if "talos_version" in info.data:
-            nodes: Sequence[GpuNode] = info.data.get("nodes", ())
-            talos_rules.contracts_are_not_newer(contract, info.data["talos_version"], nodes)
-        return contract
-
-    @field_validator("kubernetes_version")
-    @classmethod
-    def _kubernetes_runs_on_talos(cls, kubernetes: str | None, info: ValidationInfo) -> str | None:
-        if kubernetes and "talos_version" in info.data:
-            talos_rules.kubernetes_runs_on_talos(kubernetes, info.data["talos_version"])
-        return kubernetes
-
-    @field_validator("driver_channel")
-    @classmethod
-    def _driver_knows_every_gpu(cls, channel: str, info: ValidationInfo) -> str:
-        if "talos_version" in info.data:
-            talos_rules.driver_knows_every_gpu(channel, info.data["talos_version"], info.data.get("nodes", ()))
-        return channel
-
-    @field_validator("kernel_modules")
-    @classmethod
-    def _modules_fit_every_gpu(cls, flavour: str, info: ValidationInfo) -> str:
-        talos_rules.modules_fit_every_gpu(flavour, info.data.get("nodes", ()))
-        return flavour
-
-    @field_validator("cri_customization")
-    @classmethod
-    def _fragment_can_be_merged(cls, fragment: str | None, info: ValidationInfo) -> str | None:
-        if fragment:
-            check_fragment(fragment, default_runtime=info.data.get("default_runtime", False))
-        return fragment
-
-    @field_validator("talos_apply")
-    @classmethod
-    def _apply_has_what_it_needs(cls, wanted: bool, info: ValidationInfo) -> bool:
-        needed = ("talos_endpoint", "talos_client_configuration", "talos_machine_configuration")
-        missing = [f"gpu:{cls.model_fields[key].alias}" for key in needed if info.data.get(key) is None]
-        if wanted and missing:
-            raise SettingRefused(f"needs {', '.join(missing)} as well", SetValue("false"))
-        usual: str | None = info.data.get("talos_contract") or info.data.get("talos_version")
-        nodes: Sequence[GpuNode] = info.data.get("nodes", ())
-        contracts = [contract for node in nodes if (contract := node.talos_contract or usual)]
-        if wanted and any(minor_of(contract) >= DOCUMENTS_FROM for contract in contracts):
-            raise SettingRefused(
-                "goes through pulumiverse_talos, which cannot read a configuration written by Talos v1.14 or newer; "
-                "apply the patches with talosctl, see: gpuctl talos patch --help",
-                SetValue("false"),
-            )
-        return wanted
+        versions = list(dict.fromkeys([self.talos_version, *map(self.talos_version_of, self.nodes)]))
+        unknown = [
+            f"Talos {version} is not in config/talos_releases.json: the versions of its NVIDIA driver "
+            "and toolkit are unknown here, and so is whether they know these GPUs"
+            for version in versions
+            if version not in RELEASES
+        ]
+        undocumented = [
+            f"gpu:defaultRuntime is not documented for Talos {version}: from v1.13 on pods get their "
+            "GPUs through CDI, and whether a node works with it is not known here"
+            for version in versions
+            if self.default_runtime and minor_of(version) >= CDI_FROM
+        ]
+        return unknown + undocumented
 
 
 def _meant(gpu: str) -> str:

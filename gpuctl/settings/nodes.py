@@ -1,25 +1,26 @@
 """What a stack file may say about one node."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic.alias_generators import to_camel
-from pydantic_core import PydanticKnownError
 
-from gpuctl.settings.catalogue import CATALOGUE, GpuModel, PowerRange, nearest_common
-from gpuctl.settings.refusal import RemoveKey, SettingRefused, SetValue
+from gpuctl.settings.catalogue import CATALOGUE, GpuModel
+from gpuctl.settings.refusal import EditFile, RemoveKey, SettingRefused
 from gpuctl.settings.values import (
     MOST_GPUS,
     BaseWatts,
     CircuitWatts,
+    DriverChannel,
     GpuCount,
+    KernelModules,
     NodeName,
     OptionalAddress,
     OptionalTalosMinor,
     OptionalText,
     Slices,
+    TalosVersion,
     Text,
     Watts,
 )
@@ -33,7 +34,6 @@ class Model(BaseModel):
         extra="forbid",
         alias_generator=to_camel,
         use_attribute_docstrings=True,
-        validate_default=True,
     )
 
 
@@ -76,15 +76,23 @@ class GpuNode(Model):
     """Watts of a circuit that feeds this node alone, 0 if not known; unset: it hangs on that of `gpu:circuitWatts`."""
     address: OptionalAddress = None
     """Where Talos reaches the node, as talosctl takes it; unset: its name."""
+    talos_version: Annotated[TalosVersion | None, Field(examples=["v1.13.9"])] = None
+    """Instead of `talosVersion`, for this node."""
     talos_contract: OptionalTalosMinor = None
     """Instead of `talosContract`, for this node."""
+    driver_channel: DriverChannel | None = None
+    """Instead of `driverChannel`, for this node."""
+    kernel_modules: KernelModules | None = None
+    """Instead of `kernelModules`, for this node: GPUs of before Turing beside those of Blackwell, for instance."""
     install_disk_selector: OptionalText = None
     """Instead of `installDiskSelector`, for this node."""
 
     @property
     def cards(self) -> tuple[GpuGroup, ...]:
         """Its GPUs by model, in the order of the stack file."""
-        return _cards({"gpus": self.gpus, "gpu": self.gpu, "count_of_gpu": self.count_of_gpu})
+        if self.gpus:
+            return tuple(GpuGroup(gpu, count) for gpu, count in self.gpus.items())
+        return (GpuGroup(self.gpu, self.count_of_gpu or 0),) if self.gpu else ()
 
     @property
     def count(self) -> int:
@@ -94,40 +102,12 @@ class GpuNode(Model):
     @field_validator("gpus")
     @classmethod
     def _there_are_gpus_and_not_too_many(cls, gpus: dict[str, int] | None) -> dict[str, int] | None:
-        if gpus is not None and not all(model.strip() for model in gpus):
+        if gpus is None:
+            return None
+        if not all(model.strip() for model in gpus):
             raise SettingRefused("names a GPU model that is empty", RemoveKey())
-        if gpus is not None and not 0 < sum(gpus.values()) <= MOST_GPUS:
+        if not all(model.isprintable() and len(model) <= 100 for model in gpus):
+            raise SettingRefused("names a GPU model that does not print, or of more than 100 characters", EditFile())
+        if not 0 < sum(gpus.values()) <= MOST_GPUS:
             raise SettingRefused(f"are {sum(gpus.values())} GPUs, and a node has 1 to {MOST_GPUS}", RemoveKey())
         return gpus
-
-    @field_validator("gpu", "count_of_gpu")
-    @classmethod
-    def _gpus_are_told_in_one_way(cls, value: Any, info: ValidationInfo) -> Any:
-        if "gpus" in info.data and (info.data["gpus"] is None) == (value is None):
-            if value is None:
-                raise PydanticKnownError("missing")
-            raise SettingRefused("stands beside gpus, which says it already", RemoveKey())
-        return value
-
-    @field_validator("power_limit")
-    @classmethod
-    def _limit_is_within_the_cards_range(cls, watts: int | None, info: ValidationInfo) -> int | None:
-        ranges = {cards.gpu: cards.model.watts for cards in _cards(info.data) if cards.model}
-        if watts is None or all(span.nearest(watts) == watts for span in ranges.values()):
-            return watts
-        unfit = [f"{gpu}, which takes {span}" for gpu, span in ranges.items() if span.nearest(watts) != watts]
-        raise SettingRefused(f"is not a limit of {' and of '.join(unfit)}", _legal_limit(watts, ranges))
-
-
-def _cards(data: Mapping[str, Any]) -> tuple[GpuGroup, ...]:
-    """The GPUs in a node's validated fields; none where these have mistakes."""
-    if gpus := data.get("gpus"):
-        return tuple(GpuGroup(gpu, count) for gpu, count in gpus.items())
-    gpu, count = data.get("gpu"), data.get("count_of_gpu")
-    return (GpuGroup(gpu, count or 0),) if gpu else ()
-
-
-def _legal_limit(watts: int, ranges: Mapping[str, PowerRange]) -> SetValue | RemoveKey:
-    """Without one limit for all of the node's cards each model needs its own, in `powerLimits`."""
-    nearest = nearest_common(watts, ranges.values())
-    return RemoveKey() if nearest is None else SetValue(str(nearest))

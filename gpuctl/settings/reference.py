@@ -50,7 +50,8 @@ def _declared(rule: Mapping[str, Any]) -> dict[str, Any]:
     """A key as Pulumi declares it.
 
     Pulumi demands a value for a key without a default, in words of its own; an empty one leaves that to the model,
-    which reports it together with all other mistakes.
+    which reports it together with all other mistakes. For the same reason secrets are not declared `secret: true`: the
+    engine then demands that also a default is encrypted, so no optional key can be one.
     """
     kind = next(option["type"] for option in rule.get("anyOf", [rule]) if option.get("type") != "null")
     items = {"items": {"type": "object"}} if kind == "array" else {}

@@ -2,39 +2,65 @@
 
 import difflib
 import json
-from collections.abc import Mapping
+import re
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
-import yaml
-from pydantic import ValidationError
-
-from gpuctl.settings.mistakes import Mistake, SettingsError, mistakes
+from gpuctl.settings.checking import check
+from gpuctl.settings.explaining import SECRETS
+from gpuctl.settings.mistakes import SettingsError, in_the_file, mistakes
 from gpuctl.settings.model import Settings
+from gpuctl.settings.project import PROJECT, config_folder
+from gpuctl.settings.refusal import NOT_SET, Problem, StoreSecret, listed, printable
+from gpuctl.settings.values import is_encrypted
+from gpuctl.settings.yaml_document import MOST_BYTES, YamlError, load
 
-CONFIG = Path(__file__).parents[2] / "config"
-_NAMESPACE = "gpu:"
+_STRUCTURED = ("nodes", "powerLimits")
+"""Keys that Pulumi hands to a program as JSON."""
+_STACK_NAME = re.compile(r"[\w.-]{1,100}", re.ASCII)
+_KNOWN = {field.alias for field in Settings.model_fields.values()}
+_MOST_NOTES = 10
 
 
-def stack_names(folder: Path = CONFIG) -> list[str]:
-    """The stacks that have a file."""
+def stack_names(folder: Path | None = None) -> list[str]:
+    """The stacks that have a file.
+
+    Args:
+        folder: with the stack files; None is that of the project in the working folder.
+
+    Raises:
+        ProjectError: the working folder is in no project.
+    """
+    folder = folder or config_folder()
     return sorted(path.name.split(".", 1)[1].removesuffix(".yaml") for path in folder.glob("Pulumi.*.yaml"))
 
 
-def read_stack(stack: str, folder: Path = CONFIG) -> Settings:
+def read_stack(stack: str, folder: Path | None = None) -> Settings:
     """The settings in a stack's file.
+
+    Args:
+        stack: its name.
+        folder: with the stack files; None is that of the project in the working folder.
 
     Raises:
         SettingsError: there is no such file, it is no stack file, or its settings have mistakes.
     """
+    folder = folder or config_folder()
     name = f"Pulumi.{stack}.yaml"
-    if not (folder / name).exists():
-        known = stack_names(folder)
-        close = difflib.get_close_matches(stack, known, n=1)
-        meant = f" (did you mean {close[0]}?)" if close else ""
-        reason = f"does not exist{meant}; there are: {', '.join(known) or 'none'}"
-        raise _unreadable(stack, f"config/{name}", reason, f"pulumi stack init {stack}")
-    return read_stack_file(stack, folder / name, f"config/{name}")
+    if _STACK_NAME.fullmatch(stack) and (folder / name).exists():
+        return read_stack_file(stack, folder / name, f"config/{name}")
+    known = stack_names(folder)
+    meant = re.sub(r"^Pulumi\.|\.ya?ml$", "", stack.rpartition("/")[2])
+    is_written_out = meant != stack and meant in known
+    close = [meant] if is_written_out else difflib.get_close_matches(stack[:100], known, n=1)
+    option = "--stack " if is_written_out else ""
+    hint = f" (did you mean {option}{close[0]}?)" if close else ""
+    reason = f"does not exist{hint}; there are: {listed(known, 20) or 'none'}"
+    init = shlex.join(["pulumi", "stack", "init", stack])
+    command = f"gpuctl capacity --stack {shlex.quote(meant)}" if is_written_out else init
+    raise _unreadable(stack, f"config/{name}", reason, command if stack.isprintable() else "gpuctl stacks")
 
 
 def read_stack_file(stack: str, path: Path, name: str | None = None) -> Settings:
@@ -50,8 +76,11 @@ def read_stack_file(stack: str, path: Path, name: str | None = None) -> Settings
     """
     name = name or str(path)
     try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
+        if path.exists() and not path.is_file():
+            raise _unreadable(stack, name, "is not a file")
+        with path.open("rb") as file:
+            text = file.read(MOST_BYTES + 1).decode("utf-8-sig")
+    except (OSError, ValueError) as error:
         raise _unreadable(stack, name, f"cannot be read: {error}") from error
     return parse_stack(stack, text, name)
 
@@ -68,22 +97,38 @@ def parse_stack(stack: str, text: str, name: str) -> Settings:
         SettingsError: it is no stack file, or its settings have mistakes.
     """
     try:
-        document: object = yaml.load(text, yaml.CSafeLoader)
-    except yaml.YAMLError as error:
-        raise _unreadable(stack, name, f"is not YAML: {' '.join(str(error).split())}") from error
-    match document:
-        case {"config": dict()}:
-            return read_config(stack, cast(dict[str, dict[str, object]], document)["config"])
-        case None | {"config": None}:
-            return read_config(stack, {})
-        case dict() if "config" not in document:  # all that `pulumi stack init` writes is the stack's own salt
-            return read_config(stack, {})
-        case _:
-            raise _unreadable(stack, name, "is not a mapping with a mapping `config:` in it")
+        document = load(text)
+    except YamlError as error:
+        raise _unreadable(stack, name, str(error)) from error
+    if document is None:
+        return _settings(stack, {}, name)
+    top = cast(dict[str, object], document) if isinstance(document, dict) else {"config": document}
+    config: object = top.get("config")
+    if config is None:  # all that `pulumi stack init` writes is the stack's own salt
+        config = {}
+    if not isinstance(config, dict):
+        raise _unreadable(stack, name, "is not a mapping with a mapping `config:` in it")
+    keys = cast(dict[str, object], config)
+    own, wrong = _own(keys)
+    if wrong:
+        raise _unreadable(stack, name, f"is refused by Pulumi: {listed(wrong, separator='; ')}")
+    environments = _environments(top.get("environment"))
+    notes = [*_near_namespaces(keys), *([_unresolved(stack, name, environments)] if environments else [])]
+    plain = [
+        Problem(
+            (key,),
+            "",
+            "is stored as plain text, and it is a secret: change it, and encrypt the new one",
+            [StoreSecret()],
+        )
+        for key in SECRETS
+        if own.get(key) not in (None, "") and not is_encrypted(own[key])
+    ]
+    return _settings(stack, own, name, notes, plain, environments)
 
 
 def read_config(stack: str, config: Mapping[str, object]) -> Settings:
-    """The settings in a stack's configuration.
+    """The settings in a stack's configuration, as Pulumi hands it to a program: complete, decrypted.
 
     Args:
         stack: named in messages.
@@ -93,25 +138,105 @@ def read_config(stack: str, config: Mapping[str, object]) -> Settings:
     Raises:
         SettingsError: the settings have mistakes; with all of them.
     """
-    own = {
-        key.removeprefix(_NAMESPACE): _parsed(value)
-        for key, value in config.items()
-        if key.startswith(_NAMESPACE) or ":" not in key
-    }
-    try:
-        return Settings.model_validate(own)
-    except ValidationError as error:
-        raise SettingsError(stack, mistakes(stack, error)) from None
+    own, wrong = _own(config)
+    name = f"config/Pulumi.{stack}.yaml"
+    if wrong:
+        raise _unreadable(stack, name, f"is refused by Pulumi: {listed(wrong, separator='; ')}")
+    return _settings(stack, {key: _parsed(key, value) for key, value in own.items()}, name)
 
 
-def _parsed(value: object) -> object:
-    if isinstance(value, str) and value.startswith(("[", "{")):
+def _settings(
+    stack: str,
+    own: Mapping[str, object],
+    name: str,
+    notes: Sequence[str] = (),
+    more: Sequence[Problem] = (),
+    environments: str = "",
+) -> Settings:
+    """The settings that values mean.
+
+    Args:
+        stack: named in messages.
+        own: key without `gpu:` -> value.
+        name: how messages call the file.
+        notes: become warnings.
+        more: problems that were found already.
+        environments: of Pulumi ESC that the file names; they may set what it lacks.
+    """
+    checked = check(own, notes)
+    found = [] if isinstance(checked, Settings) else checked
+    if isinstance(checked, Settings) and not more:
+        return checked
+    missing = f"is required, and gpuctl does not resolve the environment {environments}, which may set it"
+    if environments:
+        found = [
+            Problem(each.path, each.value, missing, each.remedies)
+            if each.value is NOT_SET and len(each.path) == 1
+            else each
+            for each in found
+        ]
+    raise SettingsError(stack, mistakes(stack, [*found, *more], name, own))
+
+
+def _own(config: Mapping[str, object]) -> tuple[dict[str, object], list[str]]:
+    """The keys of this project without their namespace, and what keeps Pulumi from reading the keys at all."""
+    own: dict[str, object] = {}
+    wrong: list[str] = []
+    for key, value in config.items():
+        namespace, _, name = key.rpartition(":")
+        if not namespace and ":" not in key:
+            namespace = PROJECT
+        namespace = re.sub(r"(?<=\w):config$", "", namespace)  # which Pulumi takes as well, for old files
+        if ":" in namespace:
+            wrong.append(f"{key!r} is not a key, which is NAMESPACE:NAME")
+        elif namespace == PROJECT and name in own:
+            wrong.append(f"gpu:{name} is there twice, with and without its namespace, and either one would count")
+        elif namespace == PROJECT:
+            own[name] = value
+    return own, wrong
+
+
+def _near_namespaces(config: Mapping[str, object]) -> list[str]:
+    """Keys of this project in a namespace that is nearly its own, which Pulumi keeps for another project."""
+    near: list[str] = []
+    for key in config:
+        namespace, colon, name = key.rpartition(":")
+        folded = namespace.strip().lower()
+        is_near = folded == PROJECT or bool(difflib.get_close_matches(folded[:20], [PROJECT], cutoff=0.6))
+        if colon and namespace != PROJECT and name.strip() in _KNOWN and is_near and not namespace.endswith(":config"):
+            near.append(
+                f"{printable(key)} is not read: its namespace is not {PROJECT} (did you mean gpu:{name.strip()}?)"
+            )
+    return near[:_MOST_NOTES]
+
+
+def _environments(environment: object) -> str:
+    """The Pulumi ESC environments that a stack file names; empty without one."""
+    match environment:
+        case None | [] | "":
+            return ""
+        case list():
+            return printable(listed([str(each) for each in cast(list[object], environment)]))
+        case _:
+            return "of the file"
+
+
+def _unresolved(stack: str, name: str, environments: str) -> str:
+    show = shlex.join(["pulumi", "config", "--stack", stack])
+    return (
+        f"{printable(name, 300)} takes values from the Pulumi environment {environments}, which gpuctl does not "
+        f"resolve: what `pulumi up` uses may differ from what is said here; see: {show}"
+    )
+
+
+def _parsed(key: str, value: object) -> object:
+    if key in _STRUCTURED and isinstance(value, str) and value.startswith(("[", "{")):
         try:
             return json.loads(value)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             return value
     return value
 
 
-def _unreadable(stack: str, name: str, reason: str, command: str = "") -> SettingsError:
-    return SettingsError(stack, [Mistake(name, "stack file", reason, command or f"${{EDITOR:-vi}} {name}")])
+def _unreadable(stack: str, name: str, reason: str, command: str | None = None) -> SettingsError:
+    return SettingsError(stack, [in_the_file(name, reason, command)])

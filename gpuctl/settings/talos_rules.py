@@ -1,12 +1,19 @@
-"""Rules between Talos, its drivers and the GPUs of the nodes; each raises `SettingRefused` with what fixes it."""
+"""Rules between Talos, its drivers and the GPUs of the nodes; each yields what it finds wrong, with what fixes it."""
 
-from collections.abc import Sequence
+import functools
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from gpuctl.settings.catalogue import GENERATIONS, Generation
+from gpuctl.settings.cri_fragment import default_runtime_of, fragment_problems
 from gpuctl.settings.minor_version import Minor, format_minor, minor_of
 from gpuctl.settings.nodes import GpuGroup, GpuNode
-from gpuctl.settings.refusal import Remedy, RemoveKey, SettingRefused, SetValue
+from gpuctl.settings.refusal import EditFile, Path, Problem, Remedy, RemoveKey, SetValue, listed
 from gpuctl.settings.talos_tables import KUBERNETES_MINORS, RELEASES, TALOS_MINORS, newest_release
+
+if TYPE_CHECKING:
+    from gpuctl.settings.model import Settings
 
 DOCUMENTS_FROM: Minor = (1, 14)
 """From this line on a new node's configuration has documents of their own for what this project sets."""
@@ -24,84 +31,171 @@ _FIRST_DRIVER = {"blackwell": 570}
 """Generation -> the first driver branch for it, where a branch of these Talos lines is older."""
 
 
-def contracts_are_not_newer(contract: str | None, talos_version: str, nodes: Sequence[GpuNode]) -> None:
-    """A configuration has the form of the line that wrote it, which is never newer than the node's Talos."""
-    newer = f"newer than Talos {talos_version}, which cannot read such a configuration"
-    if contract and minor_of(contract) > minor_of(talos_version):
-        raise SettingRefused(f"is {newer}", RemoveKey())
-    for index, node in enumerate(nodes):
-        if node.talos_contract and minor_of(node.talos_contract) > minor_of(talos_version):
-            key = f"nodes[{index}].talosContract"
-            raise SettingRefused(f"is {node.talos_contract} on node {node.name}: {newer}", RemoveKey(key))
+def contracts_are_not_newer(settings: "Settings") -> Iterator[Problem]:
+    """A configuration has the form of the minor version that wrote it, which is never newer than the node's Talos."""
+    newer = "is newer than Talos {}, which cannot read such a configuration"
+    versions = [settings.talos_version_of(node) for node in settings.nodes if node.talos_contract is None]
+    oldest = min(versions or [settings.talos_version], key=minor_of)
+    if settings.talos_contract and minor_of(settings.talos_contract) > minor_of(oldest):
+        yield Problem(("talosContract",), settings.talos_contract, newer.format(oldest), [RemoveKey()])
+    for index, node in enumerate(settings.nodes):
+        version = settings.talos_version_of(node)
+        if node.talos_contract and minor_of(node.talos_contract) > minor_of(version):
+            path: Path = ("nodes", index, "talosContract")
+            yield Problem(path, node.talos_contract, newer.format(version), [RemoveKey()])
 
 
-def kubernetes_runs_on_talos(kubernetes: str, talos_version: str) -> None:
+def kubernetes_runs_on_talos(settings: "Settings") -> Iterator[Problem]:
     """Talos refuses an upgrade to a Kubernetes it does not know."""
-    first, last = KUBERNETES_MINORS[minor_of(talos_version)]
-    if not first <= minor_of(kubernetes) <= last:
-        nearest = first if minor_of(kubernetes) < first else last
-        raise SettingRefused(
-            f"does not run on Talos {talos_version}, which takes Kubernetes "
-            f"{format_minor(first)} to {format_minor(last)}",
-            SetValue(f"{format_minor(nearest)}.0"),
+    kubernetes = settings.kubernetes_version
+    for version in dict.fromkeys([settings.talos_version, *map(settings.talos_version_of, settings.nodes)]):
+        first, last = KUBERNETES_MINORS[minor_of(version)]
+        if kubernetes and not first <= minor_of(kubernetes) <= last:
+            nearest = first if minor_of(kubernetes) < first else last
+            reason = (
+                f"does not run on Talos {version}, which takes Kubernetes {format_minor(first)} to {format_minor(last)}"
+            )
+            yield Problem(("kubernetesVersion",), kubernetes, reason, [SetValue(f"{format_minor(nearest)}.0")])
+            return
+
+
+def modules_fit_every_gpu(settings: "Settings") -> Iterator[Problem]:
+    """Each GPU of known generation must be one that the flavour of its node's kernel modules drives."""
+
+    def fits(node: GpuNode, flavour: str) -> bool:
+        return all(_drives(flavour, cards) for cards in node.cards)
+
+    unfit = [index for index, node in enumerate(settings.nodes) if not fits(node, settings.kernel_modules_of(node))]
+    for path, flavour, nodes in _where(settings, "kernelModules", unfit):
+        cards = [each for node in nodes for each in node.cards if not _drives(flavour, each)]
+        names = listed(sorted({f"{each.gpu} ({_generation(each)})" for each in cards}))
+        why = (
+            "open kernel modules need Turing or newer"
+            if flavour == "open"
+            else "from Blackwell on a GPU needs the open kernel modules"
         )
+        other = "proprietary" if flavour == "open" else "open"
+        remedies = _per_node(settings, "kernelModules", path, unfit, other, functools.partial(fits, flavour=other))
+        yield Problem(path, flavour, f"do not drive {names}: {why}", remedies)
 
 
-def modules_fit_every_gpu(flavour: str, nodes: Sequence[GpuNode]) -> None:
-    """Each GPU of known generation must be one that the flavour of the kernel modules drives."""
-    other = "proprietary" if flavour == "open" else "open"
-    unfit = [(index, cards) for index, node in enumerate(nodes) for cards in node.cards if not _drives(flavour, cards)]
-    if not unfit:
+def driver_knows_every_gpu(settings: "Settings") -> Iterator[Problem]:
+    """Each GPU of known generation must be one that the driver of its node's channel still, or already, supports."""
+    unfit = [
+        index
+        for index, node in enumerate(settings.nodes)
+        if _unfit(settings.driver_channel_of(node), settings.talos_version_of(node), node)
+    ]
+    for path, channel, nodes in _where(settings, "driverChannel", unfit):
+        release = settings.talos_version_of(nodes[0])
+        cards, wanted = _unfit(channel, release, nodes[0])[0]
+        driver = RELEASES[release].driver(channel)
+        reason = f"is driver {driver} on Talos {release}, and {cards.gpu} ({_generation(cards)}) needs {wanted}"
+        yield Problem(path, channel, reason, _other_driver(settings, path, unfit, channel, release))
+
+
+def _where(settings: "Settings", key: str, unfit: Sequence[int]) -> Iterator[tuple[Path, str, list[GpuNode]]]:
+    """For each place that says what does not fit: where it is, what it says, and the nodes it does not fit."""
+    own = {"kernelModules": "kernel_modules", "driverChannel": "driver_channel"}[key]
+    shared = [settings.nodes[index] for index in unfit if getattr(settings.nodes[index], own) is None]
+    if shared:
+        yield (key,), getattr(settings, own), shared
+    for index in unfit:
+        said: str | None = getattr(settings.nodes[index], own)
+        if said is not None:
+            yield ("nodes", index, key), said, [settings.nodes[index]]
+
+
+def _per_node(
+    settings: "Settings", key: str, path: Path, unfit: Iterable[int], value: str, fits: Callable[[GpuNode], bool]
+) -> list[Remedy]:
+    """Another value where the present one stands if it fits all nodes it is for, else for each node of its own."""
+    own = {"kernelModules": "kernel_modules", "driverChannel": "driver_channel"}[key]
+    if len(path) > 1:
+        return [SetValue(value)] if fits(settings.nodes[int(path[1])]) else [EditFile()]
+    shared = [index for index, node in enumerate(settings.nodes) if getattr(node, own) is None]
+    if all(fits(settings.nodes[index]) for index in shared):
+        return [SetValue(value)]
+    concerned = [index for index in unfit if index in shared]
+    if not all(fits(settings.nodes[index]) for index in concerned):
+        return [EditFile()]
+    return [SetValue(value, ("nodes", index, key)) for index in concerned]
+
+
+def _other_driver(
+    settings: "Settings", path: Path, unfit: Sequence[int], channel: str, release: str
+) -> Sequence[Remedy]:
+    """The other channel where that helps, else the nearest newer Talos and its channel."""
+    other = next(each for each in CHANNELS if each != channel)
+    remedies = _per_node(
+        settings,
+        "driverChannel",
+        path,
+        unfit,
+        other,
+        lambda node: not _unfit(other, settings.talos_version_of(node), node),
+    )
+    if remedies != [EditFile()]:
+        return remedies
+    concerned = [settings.nodes[int(path[1])]] if len(path) > 1 else list(settings.nodes)
+    if any(node.talos_version for node in concerned) or len(path) > 1:
+        return remedies
+    for newer in (newest_release(each) for each in TALOS_MINORS if each > minor_of(release)):
+        for each in CHANNELS:
+            if newer in RELEASES and not any(_unfit(each, newer, node) for node in concerned):
+                return [SetValue(newer, ("talosVersion",)), SetValue(each)]
+    return remedies
+
+
+def fragment_can_be_merged(settings: "Settings") -> Iterator[Problem]:
+    """What the nodes' containerd configuration says besides must be TOML, and name no other default runtime."""
+    text = settings.cri_customization
+    if not text:
         return
-    cards = ", ".join(sorted({f"{each.gpu} ({_generation(each)})" for _, each in unfit}))
-    reason = (
-        f"do not drive {cards}: open kernel modules need Turing or newer"
-        if flavour == "open"
-        else f"do not drive {cards}: from Blackwell on a GPU needs the open kernel modules"
-    )
-    if all(_drives(other, each) for node in nodes for each in node.cards):
-        raise SettingRefused(reason, SetValue(other))
-    nodes_concerned = [index for index, _ in unfit]
-    raise SettingRefused(
-        f"{reason}. Other GPUs need {flavour}: give these a stack of their own", *_removed(nodes_concerned)
-    )
-
-
-def driver_knows_every_gpu(channel: str, talos_version: str, nodes: Sequence[GpuNode]) -> None:
-    """Each GPU of known generation must be one that the driver of the channel still, or already, supports."""
-    unfit = _unfit(channel, talos_version, nodes)
-    if not unfit:
+    problems = fragment_problems(text)
+    if problems:
+        yield Problem(("criCustomization",), text, problems[0], [RemoveKey()])
         return
-    _, cards, wanted = unfit[0]
-    driver = RELEASES[talos_version].driver(channel)
-    raise SettingRefused(
-        f"is driver {driver} on Talos {talos_version}, and {cards.gpu} ({_generation(cards)}) needs {wanted}",
-        *_other_driver(talos_version, nodes, [index for index, _, _ in unfit]),
-    )
+    runtime = default_runtime_of(tomllib.loads(text))
+    if settings.default_runtime and runtime not in (None, "nvidia"):
+        reason = f"makes {runtime} the default runtime and gpu:defaultRuntime makes it nvidia"
+        yield Problem(("criCustomization",), text, reason, [RemoveKey()])
 
 
-def _other_driver(talos_version: str, nodes: Sequence[GpuNode], unfit: Sequence[int]) -> Sequence[Remedy]:
-    """The other channel where that helps, else the nearest newer line and its channel, else a stack of their own."""
-    for release in (talos_version, *(newest_release(each) for each in TALOS_MINORS if each > minor_of(talos_version))):
-        for channel in CHANNELS:
-            if release in RELEASES and not _unfit(channel, release, nodes):
-                newer = [SetValue(release, "talosVersion")] if release != talos_version else []
-                return [*newer, SetValue(channel)]
-    return _removed(unfit)
+def apply_has_what_it_needs(settings: "Settings") -> Iterator[Problem]:
+    """Applying the patches takes the three other keys, and configurations that the provider can read."""
+    if not settings.talos_apply:
+        return
+    needed = {
+        "talosEndpoint": settings.talos_endpoint,
+        "talosClientConfiguration": settings.talos_client_configuration,
+        "talosMachineConfiguration": settings.talos_machine_configuration,
+    }
+    missing = [f"gpu:{key}" for key, value in needed.items() if value is None]
+    if missing:
+        reason = f"needs {', '.join(missing)} as well"
+    elif any(settings.contract_of(node) >= DOCUMENTS_FROM for node in settings.nodes):
+        reason = (
+            "goes through pulumiverse_talos, which cannot read a configuration written by Talos v1.14 or newer; "
+            "apply the patches with talosctl, see: gpuctl talos patch --help"
+        )
+    else:
+        return
+    yield Problem(("talosApply",), True, reason, [SetValue("false")])
 
 
-def _unfit(channel: str, talos_version: str, nodes: Sequence[GpuNode]) -> list[tuple[int, GpuGroup, str]]:
-    """GpuGroup that the driver does not know, with the index of their node and the driver they need."""
+def _unfit(channel: str, talos_version: str, node: GpuNode) -> list[tuple[GpuGroup, str]]:
+    """The GPUs of a node that the driver does not know, with the driver they need."""
     if talos_version not in RELEASES:
         return []
     branch = int(RELEASES[talos_version].driver(channel).split(".")[0])
-    found: list[tuple[int, GpuGroup, str]] = []
-    for index, cards in ((index, cards) for index, node in enumerate(nodes) for cards in node.cards):
+    found: list[tuple[GpuGroup, str]] = []
+    for cards in node.cards:
         generation = _generation(cards) or ""
         if branch < _FIRST_DRIVER.get(generation, branch):
-            found.append((index, cards, f"{_FIRST_DRIVER[generation]} or newer"))
+            found.append((cards, f"{_FIRST_DRIVER[generation]} or newer"))
         if branch > _LAST_DRIVER.get(generation, branch):
-            found.append((index, cards, f"{_LAST_DRIVER[generation]} or older"))
+            found.append((cards, f"{_LAST_DRIVER[generation]} or older"))
     return found
 
 
@@ -115,8 +209,3 @@ def _drives(flavour: str, cards: GpuGroup) -> bool:
 
 def _generation(cards: GpuGroup) -> Generation | None:
     return cards.model.generation if cards.model else None
-
-
-def _removed(indices: Sequence[int]) -> list[RemoveKey]:
-    """From the last to the first, because each removal moves those behind it."""
-    return [RemoveKey(f"nodes[{index}]") for index in sorted(set(indices), reverse=True)]

@@ -2,12 +2,13 @@
 
 import json
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic_core import PydanticKnownError
 
 from gpuctl.settings.minor_version import format_minor, minor_of
-from gpuctl.settings.refusal import RemoveKey, SettingRefused, SetValue
+from gpuctl.settings.refusal import EditFile, RemoveKey, SettingRefused, SetValue, StorePlain
 from gpuctl.settings.talos_tables import TALOS_MINORS, UNUSABLE, newest_release
 
 _DNS_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
@@ -16,7 +17,10 @@ _IMAGE = r"[a-z0-9][-a-z0-9._/]*(:\d+/[-a-z0-9._/]+)?(?=[:@])(:\w[\w.-]{0,127})?
 _PLUGIN_MINORS = ((0, 17), (0, 20))
 _LABEL_PART = r"[A-Za-z0-9]([-.\w]{0,61}[A-Za-z0-9])?"
 _HOST = rf"{_DNS_LABEL}(\.{_DNS_LABEL})*(:\d+)?"
+_VERSION = r"\d+\.\d+\.\d+"
 _USUAL_TALOS = "v1.13.9"
+_LONGEST = 1000
+"""Characters in any text but a document."""
 MOST_GPUS = 16
 """Physical GPUs in one node."""
 MOST_WATTS = 2000
@@ -28,21 +32,40 @@ def is_a_gpu_uuid(text: str) -> bool:
     return re.fullmatch(r"GPU-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text) is not None
 
 
+def node_name_like(text: str) -> str:
+    """The node name that a text was probably meant to be; empty where nothing is left of it."""
+    labels = (part.strip("-") for part in re.sub(r"[^-a-z0-9.]+", "-", text[:253].lower()).split("."))
+    return ".".join(filter(None, labels))
+
+
+def _fullmatch(pattern: str, text: str) -> bool:
+    return re.fullmatch(pattern, text, re.ASCII) is not None
+
+
+def _is_one_line(text: str) -> str:
+    if len(text) > _LONGEST:
+        raise SettingRefused(f"is longer than {_LONGEST} characters", EditFile())
+    if not text.isprintable():
+        raise SettingRefused("contains a line break, a control character or another one that does not print")
+    return text
+
+
 def _is_a_node_name(name: str) -> str:
-    if len(name) > 253 or not re.fullmatch(rf"{_DNS_LABEL}(\.{_DNS_LABEL})*", name):
-        fitting = re.sub(r"[^-a-z0-9.]+", "-", name.lower()).strip("-.") or "gpu-1"
+    if len(name) > 253 or not _fullmatch(rf"{_DNS_LABEL}(\.{_DNS_LABEL})*", name):
         raise SettingRefused(
             "is not a node name: lower-case letters, digits, hyphens and dots, as in kubectl get nodes",
-            SetValue(fitting),
+            SetValue(node_name_like(name) or "gpu-1"),
         )
     return name
 
 
 def _is_a_namespace_of_its_own(name: str) -> str:
-    if len(name) > 63 or not re.fullmatch(_DNS_LABEL, name):
+    if len(name) > 63 or not _fullmatch(_DNS_LABEL, name):
+        meant = node_name_like(name).replace(".", "-")
+        usable = 0 < len(meant) <= 63 and meant not in _SYSTEM_NAMESPACES
         raise SettingRefused(
             "is not a namespace name (lower-case letters, digits and hyphens, at most 63)",
-            SetValue("gpu-device-plugin"),
+            SetValue(meant if usable else "gpu-device-plugin"),
         )
     if name in _SYSTEM_NAMESPACES:
         raise SettingRefused(
@@ -54,25 +77,28 @@ def _is_a_namespace_of_its_own(name: str) -> str:
 
 
 def _is_a_pinned_image(reference: str) -> str:
-    if not re.fullmatch(_IMAGE, reference):
+    if not _fullmatch(_IMAGE, reference):
+        repository = reference.partition("@")[0]
+        tagged = f"{repository}:v0.18.2"
         raise SettingRefused(
             "is not an image reference with a tag or a digest; without one, what runs changes by itself",
-            SetValue("nvcr.io/nvidia/k8s-device-plugin:v0.18.2"),
+            SetValue(tagged if _fullmatch(_IMAGE, tagged) else "nvcr.io/nvidia/k8s-device-plugin:v0.18.2"),
         )
     return reference
 
 
 def _is_a_supported_plugin(version: str) -> str:
-    if not re.fullmatch(r"v\d+\.\d+\.\d+", version):
-        raise SettingRefused("is not a version of the device plugin such as v0.18.2", SetValue("v0.18.2"))
+    if not _fullmatch(rf"v{_VERSION}", version):
+        meant = f"v{version}" if _fullmatch(_VERSION, version) else "v0.18.2"
+        raise SettingRefused("is not a version of the device plugin such as v0.18.2", SetValue(meant))
     if not _PLUGIN_MINORS[0] <= minor_of(version) <= _PLUGIN_MINORS[1]:
         raise SettingRefused("is outside the supported lines v0.17 to v0.20", SetValue("v0.18.2"))
     return version
 
 
 def _is_a_supported_talos(version: str) -> str:
-    if not re.fullmatch(r"v\d+\.\d+\.\d+(-(alpha|beta|rc)\.\d+)?", version):
-        raise SettingRefused(f"is not a Talos release such as {_USUAL_TALOS}", SetValue(_USUAL_TALOS))
+    if not _fullmatch(rf"v{_VERSION}(-(alpha|beta|rc)\.\d+)?", version):
+        raise SettingRefused(f"is not a Talos release such as {_USUAL_TALOS}", SetValue(_release_meant(version)))
     first, last = TALOS_MINORS[0], TALOS_MINORS[-1]
     if minor_of(version) < first:
         raise SettingRefused(
@@ -91,34 +117,49 @@ def _is_a_supported_talos(version: str) -> str:
     return version
 
 
+def _release_meant(version: str) -> str:
+    """The release that a text names, a `v` before it or not; of a line its newest."""
+    named = version if version.startswith("v") else f"v{version}"
+    if _fullmatch(rf"v{_VERSION}(-(alpha|beta|rc)\.\d+)?", named):
+        return named
+    return newest_release(minor_of(named)) if _fullmatch(r"v1\.\d{1,2}", named) else _USUAL_TALOS
+
+
 def _is_a_talos_line(contract: str) -> str:
-    if not re.fullmatch(r"v1\.\d+", contract):
-        raise SettingRefused("is not a line of Talos such as v1.13", SetValue("v1.13"))
+    if not _fullmatch(r"v1\.\d{1,3}", contract):
+        line = re.match(r"v?1\.\d{1,2}(?!\d)", contract, re.ASCII)
+        meant = format_minor(minor_of(line[0])) if line else "v1.13"
+        raise SettingRefused("is not a line of Talos such as v1.13", SetValue(meant))
     return contract
 
 
 def _is_a_kubernetes_version(version: str) -> str:
-    if not re.fullmatch(r"v\d+\.\d+\.\d+", version):
-        raise SettingRefused("is not a version of Kubernetes such as v1.33.0, as in kubectl get nodes", RemoveKey())
+    if not _fullmatch(rf"v{_VERSION}", version):
+        raise SettingRefused(
+            "is not a version of Kubernetes such as v1.33.0, as in kubectl get nodes",
+            SetValue(f"v{version}") if _fullmatch(_VERSION, version) else RemoveKey(),
+        )
     return version
 
 
 def _is_a_host(host: str) -> str:
-    if not re.fullmatch(_HOST, host):
+    if not _fullmatch(_HOST, host):
+        meant = re.sub(r"^https?://", "", host.lower()).partition("/")[0]
         raise SettingRefused(
-            "is not the name of an Image Factory's host, without https:// and path", SetValue("factory.talos.dev")
+            "is not the name of an Image Factory's host, without https:// and path",
+            SetValue(meant if _fullmatch(_HOST, meant) else "factory.talos.dev"),
         )
     return host
 
 
 def _is_an_address(address: str) -> str:
-    if not re.fullmatch(r"[0-9A-Za-z][-0-9A-Za-z.]*|[0-9A-Fa-f:]*:[0-9A-Fa-f:]+", address):
+    if not _fullmatch(r"[0-9A-Za-z][-0-9A-Za-z.]*|[0-9A-Fa-f:]*:[0-9A-Fa-f:]+", address):
         raise SettingRefused("is not an IP address or a host name", RemoveKey())
     return address
 
 
 def _is_a_label(label: str) -> str:
-    if not re.fullmatch(rf"({_DNS_LABEL}(\.{_DNS_LABEL})*/)?{_LABEL_PART}=({_LABEL_PART})?", label):
+    if not _fullmatch(rf"({_DNS_LABEL}(\.{_DNS_LABEL})*/)?{_LABEL_PART}=({_LABEL_PART})?", label):
         raise SettingRefused("is not a label such as release=kube-prometheus-stack", RemoveKey())
     return label
 
@@ -129,20 +170,51 @@ def _is_not_empty(text: str) -> str:
     return text
 
 
-def _is_no_truth_value(value: Any) -> Any:
-    """Pydantic takes true for 1: `slices: true` would quietly switch sharing off."""
+def _whole_number(value: Any) -> Any:
+    """As Pulumi's engine takes it: a number, or a text of digits, which `pulumi config set` stores.
+
+    Pydantic alone takes true for 1, so that `slices: true` would quietly switch sharing off.
+    """
+    _plain_text(value)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number or (isinstance(value, str) and _fullmatch(r"[-+]?[0-9]{1,19}", value)):
+        return value
+    raise SettingRefused("must be a whole number")
+
+
+def _truth_value(value: Any) -> Any:
+    """As Pulumi's engine takes it: true and false, also as texts, and nothing like yes, on or 1."""
+    _plain_text(value)
     if isinstance(value, bool):
-        raise SettingRefused("must be a whole number")
+        return value
+    if value in ("true", "false"):
+        return value == "true"
+    raise SettingRefused("must be true or false")
+
+
+def _plain_text(value: Any) -> Any:
+    if is_encrypted(value):
+        raise SettingRefused("is encrypted although it is no secret, and only Pulumi can read it", StorePlain())
     return value
 
 
+def is_encrypted(value: object) -> bool:
+    """Whether a value is a secret as a stack file holds it: {secure: ...}."""
+    if not isinstance(value, dict) or len(cast(dict[str, object], value)) != 1:
+        return False
+    return isinstance(cast(dict[str, object], value).get("secure"), str)
+
+
 def _decrypted(value: Any) -> Any:
-    """A secret as a stack file holds it, {secure: ...}, is taken as it is: only Pulumi can tell what it says."""
-    match value:
-        case {"secure": str()}:
-            return json.dumps(value)
-        case _:
-            return value
+    """A secret as a stack file holds it is taken as it is: only Pulumi can tell what it says."""
+    return json.dumps(value) if is_encrypted(value) else value
+
+
+def _secret_text(value: Any) -> Any:
+    """Pulumi decrypts before it hands a secret to the program; what is no text there is not shown."""
+    if value is not None and not isinstance(value, str):
+        raise PydanticKnownError("string_type")
+    return value
 
 
 def _unset(value: Any) -> Any:
@@ -150,7 +222,9 @@ def _unset(value: Any) -> Any:
     return None if value == "" else value
 
 
-_Number = BeforeValidator(_is_no_truth_value)
+_Number = BeforeValidator(_whole_number)
+_Line = Annotated[str, AfterValidator(_is_one_line)]
+_Unset, _Plain = BeforeValidator(_unset), BeforeValidator(_plain_text)
 
 Slices = Annotated[int, Field(ge=1, le=64), _Number]
 Watts = Annotated[int, Field(ge=1, le=MOST_WATTS), _Number]
@@ -158,17 +232,23 @@ BaseWatts = Annotated[int, Field(ge=0, le=10_000), _Number]
 CircuitWatts = Annotated[int, Field(ge=0, le=100_000), _Number]
 IntervalSeconds = Annotated[int, Field(ge=5, le=3600), _Number]
 GpuCount = Annotated[int, Field(ge=1, le=MOST_GPUS), _Number]
-NodeName = Annotated[str, AfterValidator(_is_a_node_name)]
-NamespaceName = Annotated[str, AfterValidator(_is_a_namespace_of_its_own)]
-Text = Annotated[str, AfterValidator(_is_not_empty)]
-OptionalAddress = Annotated[Annotated[str, AfterValidator(_is_an_address)] | None, BeforeValidator(_unset)]
-PluginVersion = Annotated[str, AfterValidator(_is_a_supported_plugin)]
-TalosVersion = Annotated[str, AfterValidator(_is_a_supported_talos)]
-OptionalTalosMinor = Annotated[Annotated[str, AfterValidator(_is_a_talos_line)] | None, BeforeValidator(_unset)]
-OptionalKubernetes = Annotated[Annotated[str, AfterValidator(_is_a_kubernetes_version)] | None, BeforeValidator(_unset)]
-FactoryHost = Annotated[str, AfterValidator(_is_a_host)]
-OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_decrypted), BeforeValidator(_unset)]
-OptionalText = Annotated[str | None, BeforeValidator(_unset)]
-OptionalImage = Annotated[Annotated[str, AfterValidator(_is_a_pinned_image)] | None, BeforeValidator(_unset)]
-OptionalLabel = Annotated[Annotated[str, AfterValidator(_is_a_label)] | None, BeforeValidator(_unset)]
-OptionalPolicy = Annotated[Literal["distributed", "packed"] | None, BeforeValidator(_unset)]
+Switch = Annotated[bool, BeforeValidator(_truth_value)]
+NodeName = Annotated[str, AfterValidator(_is_a_node_name), _Plain]
+NamespaceName = Annotated[str, AfterValidator(_is_a_namespace_of_its_own), _Plain]
+Text = Annotated[_Line, AfterValidator(_is_not_empty), _Plain]
+OptionalAddress = Annotated[Annotated[_Line, AfterValidator(_is_an_address)] | None, _Unset, _Plain]
+PluginVersion = Annotated[_Line, AfterValidator(_is_a_supported_plugin), _Plain]
+TalosVersion = Annotated[_Line, AfterValidator(_is_a_supported_talos), _Plain]
+OptionalTalosMinor = Annotated[Annotated[_Line, AfterValidator(_is_a_talos_line)] | None, _Unset, _Plain]
+OptionalKubernetes = Annotated[Annotated[_Line, AfterValidator(_is_a_kubernetes_version)] | None, _Unset, _Plain]
+FactoryHost = Annotated[_Line, AfterValidator(_is_a_host), _Plain]
+OptionalSecret = Annotated[
+    SecretStr | None, BeforeValidator(_secret_text), BeforeValidator(_decrypted), BeforeValidator(_unset)
+]
+OptionalText = Annotated[_Line | None, _Unset, _Plain]
+OptionalDocument = Annotated[str | None, _Unset, _Plain]
+OptionalImage = Annotated[Annotated[_Line, AfterValidator(_is_a_pinned_image)] | None, _Unset, _Plain]
+OptionalLabel = Annotated[Annotated[_Line, AfterValidator(_is_a_label)] | None, _Unset, _Plain]
+OptionalPolicy = Annotated[Literal["distributed", "packed"] | None, _Unset, _Plain]
+DriverChannel = Literal["production", "lts"]
+KernelModules = Literal["open", "proprietary"]

@@ -7,8 +7,8 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from gpuctl.desired import device_plugin
 from gpuctl.desired.device_plugin.config import config_hash, config_map
+from gpuctl.desired.device_plugin.daemon_set import daemon_set
 from gpuctl.desired.names import CHECKSUM_ANNOTATION
 from gpuctl.desired.profiles import Profile, profiles
 from gpuctl.settings import Settings
@@ -98,7 +98,7 @@ def test_what_the_plugin_does_not_read_does_not_change_the_hash(change: dict[str
 def test_the_plugins_pods_carry_the_hash_and_read_the_file(keys: dict[str, Any]) -> None:
     """A running plugin never looks at its file again, so its pods must be replaced."""
     cluster, profile = _only_profile(**keys)
-    template = device_plugin.daemon_set(cluster, profile)["spec"]["template"]
+    template = daemon_set(cluster, profile)["spec"]["template"]
     mounted = {volume["name"]: volume.get("configMap") for volume in template["spec"]["volumes"]}
     assert template["metadata"]["annotations"] == {CHECKSUM_ANNOTATION: config_hash(cluster, profile)}
     assert mounted["config"] == {"name": config_map(cluster, profile)["metadata"]["name"]}

@@ -1,0 +1,128 @@
+"""The rule that no circuit is overloaded, and the highest limits that fit one that is."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from gpuctl.settings.circuits import Circuit, circuits, most_watts, takes, watts_of
+from gpuctl.settings.nodes import GpuNode
+from gpuctl.settings.refusal import EditFile, Path, Problem, Remedy, SetValue, listed
+from gpuctl.settings.values import MOST_WATTS
+
+if TYPE_CHECKING:
+    from gpuctl.settings.model import Settings
+
+
+class _Limit(NamedTuple):
+    """A limit to be lowered, and where it stands."""
+
+    path: Path
+    watts: int
+
+
+def no_circuit_is_overloaded(settings: "Settings") -> Iterator[Problem]:
+    """One problem for each circuit on which more may be drawn than it allows.
+
+    Only limits of its own nodes are lowered: no key that another circuit's nodes depend on, and never the check itself.
+    """
+    index = {id(node): at for at, node in enumerate(settings.nodes)}
+    lowered: dict[Path, int] = {}
+    for circuit in circuits(settings):
+        if not circuit.used_watts or circuit.used_watts <= circuit.allowed_watts:
+            continue
+        at = index[id(circuit.nodes[0])]
+        own = circuit.nodes[0].circuit_watts
+        path: Path = ("nodes", at, "circuitWatts") if own else ("circuitWatts",)
+        why, remedies = _remedies(settings, circuit, index, lowered)
+        yield Problem(path, circuit.allowed_watts, f"{_sum(settings, circuit)}{why}", remedies)
+
+
+def _sum(settings: "Settings", circuit: Circuit) -> str:
+    """Such as `2 x 300 W + 150 W base on gpu-1 = 750 W > 700 W`."""
+    terms: list[str] = []
+    by_uuid = circuit.gpu_watts or 0
+    for node in circuit.nodes:
+        for cards in node.cards:
+            watts = watts_of(settings, node, cards) or 0
+            terms.append(f"{cards.count} x {watts} W")
+            by_uuid -= cards.count * watts
+        terms.append(f"{settings.base_of(node)} W base on {node.name}")
+    if by_uuid:
+        terms.append(f"{by_uuid} W more by UUID")
+    return f"{listed(terms, 20, ' + ')} = {circuit.used_watts} W > {circuit.allowed_watts} W"
+
+
+def _remedies(
+    settings: "Settings", circuit: Circuit, index: dict[int, int], lowered: dict[Path, int]
+) -> tuple[str, list[Remedy]]:
+    """What to add to the reason, and the highest limits that fit.
+
+    Args:
+        settings: of the cluster.
+        circuit: that is overloaded.
+        index: of each node, by identity.
+        lowered: what circuits before this one lower already; a limit by UUID counts on every circuit.
+    """
+    if not settings.power_management:
+        return " at the cards' default limits, which only gpu:powerManagement lowers", [
+            SetValue("true", ("powerManagement",))
+        ]
+    cap = highest_cap(settings, circuit)
+    if cap is None:
+        why = ", and the lowest limits of these cards are too much as well: take some off this circuit"
+        return why, [EditFile()]
+    limits = _limits(settings, circuit, index, cap)
+    if limits is None:
+        return f", and at most {cap} W for each card would fit: give these cards limits of their own", [EditFile()]
+    for path, watts in limits:
+        lowered[path] = min(watts, lowered.get(path, watts))
+    return "", [SetValue(str(lowered[path]), path) for path in dict.fromkeys(path for path, _ in limits)]
+
+
+def highest_cap(settings: "Settings", circuit: Circuit) -> int | None:
+    """The highest limit for all cards of a circuit with which it holds; None where not even the lowest does."""
+    fitting, too_much = 0, MOST_WATTS
+    while too_much - fitting > 1:
+        cap = (fitting + too_much) // 2
+        if (most_watts(settings, circuit.nodes, cap) or 0) <= circuit.allowed_watts - circuit.base_watts:
+            fitting = cap
+        else:
+            too_much = cap
+    return fitting or None
+
+
+def _limits(settings: "Settings", circuit: Circuit, index: dict[int, int], cap: int) -> list[_Limit] | None:
+    """The limits above a cap, lowered to it where they stand; None where that would touch nodes of other circuits."""
+    inside = {id(node) for node in circuit.nodes}
+    others = [node for node in settings.nodes if id(node) not in inside and node.power_limit is None]
+    elsewhere = {cards.gpu for node in others for cards in node.cards}
+    by_default = [cards for node in settings.nodes if node.power_limit is None for cards in node.cards]
+    by_default = [cards for cards in by_default if cards.gpu not in settings.power_limits]
+    default_is_free = not any(gpu not in settings.power_limits for gpu in elsewhere)
+    found: list[_Limit] = []
+    for node in circuit.nodes:
+        for cards in node.cards:
+            watts = watts_of(settings, node, cards, cap) or cap
+            if watts >= settings.limit_of(node, cards):
+                continue
+            if node.power_limit is None and cards.gpu in settings.power_limits:
+                path: Path | None = None if cards.gpu in elsewhere else ("powerLimits", cards.gpu)
+            elif node.power_limit is None and default_is_free and all(takes(each, watts) for each in by_default):
+                path = ("powerLimit",)
+            elif node.power_limit is None and cards.model and cards.gpu not in elsewhere:
+                path = ("powerLimits", cards.gpu)
+            else:
+                path = None
+            limit = _Limit(path, watts) if path else _node_limit(settings, node, index[id(node)], cap)
+            if limit is None:
+                return None
+            found.append(limit)
+    uuids = (uuid for uuid, watts in settings.limits_by_uuid.items() if watts > cap)
+    return [*found, *(_Limit(("powerLimits", uuid), cap) for uuid in uuids)]
+
+
+def _node_limit(settings: "Settings", node: GpuNode, index: int, cap: int) -> _Limit | None:
+    """One limit for all cards of a node; None where one of them does not take it, or would be raised to it."""
+    watts = {cards: watts_of(settings, node, cards, cap) or cap for cards in node.cards}
+    lowest = min(watts.values())
+    fits = all(takes(cards, lowest) for cards in watts)
+    return _Limit(("nodes", index, "powerLimit"), lowest) if fits else None

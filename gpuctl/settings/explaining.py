@@ -1,0 +1,203 @@
+"""What pydantic finds wrong with a value, in the words of a stack file, with what fixes it."""
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, cast, get_args
+
+from pydantic import BaseModel, SecretStr
+from pydantic_core import ErrorDetails
+
+from gpuctl.settings.catalogue import CATALOGUE
+from gpuctl.settings.limit_rules import example_node
+from gpuctl.settings.model import Settings
+from gpuctl.settings.nodes import GpuNode
+from gpuctl.settings.refusal import (
+    NOT_SET,
+    EditFile,
+    Path,
+    Problem,
+    Remedy,
+    RemoveKey,
+    SettingRefused,
+    SetValue,
+    StoreSecret,
+)
+from gpuctl.settings.values import is_encrypted
+
+SECRETS = tuple(str(field.alias) for field in Settings.model_fields.values() if SecretStr in get_args(field.annotation))
+"""Keys whose values are encrypted in a stack file and never shown."""
+_LIKE_A_SECRET = re.compile(
+    r"secret|token|passw|passphrase|credential|private|key\b|keys\b|(client|machine)_?conf", re.I
+)
+_LISTS, _MAPPINGS = ("nodes",), ("powerLimits", "gpus")
+_LONGEST_MOVED = 200
+
+
+def problem_of(details: ErrorDetails, raw: Mapping[str, object]) -> Problem:
+    """One error of pydantic's.
+
+    Args:
+        details: of the error.
+        raw: the values it was found in, by key.
+    """
+    path = path_of(details)
+    if details["type"] == "extra_forbidden":
+        return _unknown_key(path, details["input"], raw)
+    value = NOT_SET if details["type"] == "missing" else details["input"]
+    cause = details.get("ctx", {}).get("error")
+    if isinstance(cause, SettingRefused):
+        return Problem(path, value, cause.reason, cause.remedies or _usual(details, path))
+    return Problem(path, value, _rule(details, path), _usual(details, path))
+
+
+def described(path: Path) -> str:
+    """What a key is for, as the documentation says it."""
+    field = _field(path)
+    return str(field.description).rstrip(".") if field else ""
+
+
+def example_of(path: Path) -> Remedy:
+    """An example of a key's values, else its default, else without the key."""
+    field = _field(path)
+    if field is None:
+        return RemoveKey()
+    if field.examples:
+        return SetValue(str(field.examples[0]))
+    is_plain = isinstance(field.default, str | int)
+    return SetValue(plain(field.default)) if is_plain else RemoveKey()
+
+
+def plain(value: object) -> str:
+    """A value as `pulumi config set` takes it."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case None:
+            return "null"
+        case _:
+            return str(value)
+
+
+def _rule(details: ErrorDetails, path: Path) -> str:
+    context = details.get("ctx", {})
+    match details["type"]:
+        case "missing":
+            return "is required"
+        case "greater_than_equal" | "less_than_equal":
+            side, bound = ("least", context.get("ge")) if "ge" in context else ("most", context.get("le"))
+            return f"must be at {side} {bound}"
+        case "int_type" | "int_parsing" | "int_from_float" | "int_parsing_size" | "finite_number":
+            return "must be a whole number"
+        case "literal_error":
+            return f"must be {context['expected'].replace(chr(39), '')}"
+        case "tuple_type":
+            return f"must be a list of {path[-1]}"
+        case "dict_type":
+            return "must be a mapping with a number for each GPU model"
+        case "model_type" | "model_attributes_type":
+            return "must be a mapping {name, gpu, count}"
+        case "string_type":
+            return "must be a text"
+        case _:
+            return details["msg"].lower()
+
+
+def _usual(details: ErrorDetails, path: Path) -> Sequence[Remedy]:
+    """The nearest legal value, else an example or the default, else without the key."""
+    context = details.get("ctx", {})
+    for bound in ("ge", "le"):
+        if bound in context:
+            return [SetValue(str(context[bound]))]
+    if path[-1] in SECRETS:
+        return [StoreSecret()]
+    if details["type"] == "tuple_type":  # Pulumi puts no entry into what is no list
+        return [RemoveKey(), *example_node()]
+    if path == ("nodes",):
+        return example_node()
+    if details["type"] == "dict_type" or isinstance(path[-1], int):  # nor a key into an entry that is no mapping
+        return [RemoveKey()]
+    if path[-1] == "gpu" and isinstance(details["input"], int):
+        return [SetValue(_numbered(details["input"]))]
+    return [example_of(path)]
+
+
+def _numbered(number: int) -> str:
+    """The model of the catalogue whose name ends with a number: `rtx-3090` for 3090."""
+    return next((key for key in CATALOGUE if key.endswith(f"-{number}")), "rtx-3090")
+
+
+def _unknown_key(path: Path, value: object, raw: Mapping[str, object]) -> Problem:
+    *above, key = path
+    known = _aliases(GpuNode if above else Settings)
+    if key == "gpu" and not above:
+        meant = value if value in known else "slices"
+        reason = "is not a key; `pulumi config set gpu KEY` with a blank stores it, a colon is meant: gpu:KEY"
+        return Problem(path, value, reason, [SetValue("VALUE", (str(meant),)), RemoveKey()])
+    close = difflib.get_close_matches(str(key)[:100], known, n=1)
+    is_secret = any(each in SECRETS for each in close) or bool(_LIKE_A_SECRET.search(str(key)))
+    hidden = is_secret or not close or is_encrypted(value)
+    shown = Hidden(value) if hidden else value
+    if not close:
+        return Problem(path, shown, f"is not a key; there are {', '.join(known)}", [RemoveKey()])
+    target: Path = (*above, close[0])
+    return Problem(path, shown, f"is not a key (did you mean {close[0]}?)", _moved(target, value, raw, is_secret))
+
+
+class Hidden:
+    """A value that is not shown, because it may be a secret: of a key nobody knows, nobody knows what it is."""
+
+    def __init__(self, value: object) -> None:
+        self.kind = "a text" if isinstance(value, str) else ""
+        self.value = None if isinstance(value, str) else value
+
+
+def _moved(target: Path, value: object, raw: Mapping[str, object], is_secret: bool) -> list[Remedy]:
+    """The value under the key that was meant, unless that has one."""
+    if _is_there(target, raw):
+        return [RemoveKey()]
+    if target[-1] in SECRETS:
+        return [StoreSecret(target), RemoveKey()]
+    parts = _assigned(target, value)
+    fits = isinstance(value, list) == (target[-1] in _LISTS) and isinstance(value, Mapping) == (target[-1] in _MAPPINGS)
+    if is_secret or not fits or not parts or any(len(part.value) > _LONGEST_MOVED for part in parts):
+        return [EditFile()]
+    return [*parts, RemoveKey()]
+
+
+def _is_there(path: Path, raw: Any) -> bool:
+    for part in path[:-1]:
+        raw = raw[part]
+    return path[-1] in raw
+
+
+def _assigned(path: Path, value: object) -> list[SetValue]:
+    """One command for each plain value: `pulumi config set` stores a list or a mapping only by path."""
+    match value:
+        case Mapping():
+            parts = cast(Mapping[str, object], value).items()
+            return [remedy for name, part in parts for remedy in _assigned((*path, str(name)), part)]
+        case list():
+            parts = enumerate(cast(list[object], value))
+            return [remedy for index, part in parts for remedy in _assigned((*path, index), part)]
+        case _:
+            return [SetValue(plain(value), path)]
+
+
+def _aliases(model: type[BaseModel]) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _field(path: Path) -> Any:
+    if len(path) == 1:
+        model, name = Settings, path[0]
+    elif len(path) == 3 and path[0] == "nodes":
+        model, name = GpuNode, path[2]
+    else:
+        return None
+    return next((field for field in model.model_fields.values() if name == field.alias), None)
+
+
+def path_of(details: ErrorDetails) -> Path:
+    """Where it is; pydantic adds a step of its own for the key of a mapping."""
+    return tuple(part for part in details["loc"] if part != "[key]")

@@ -1,0 +1,188 @@
+"""Rules between nodes, their GPUs, slices and power limits; each yields what it finds wrong, with what fixes it."""
+
+import difflib
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from gpuctl.settings.catalogue import CATALOGUE, PowerRange, nearest_common
+from gpuctl.settings.circuits import takes
+from gpuctl.settings.minor_version import minor_of
+from gpuctl.settings.nodes import GpuGroup, GpuNode
+from gpuctl.settings.refusal import NOT_SET, Path, Problem, Remedy, RemoveKey, SetValue, listed
+from gpuctl.settings.values import is_a_gpu_uuid
+
+if TYPE_CHECKING:
+    from gpuctl.settings.model import Settings
+
+_MOST_REMOVED = 50
+"""Entries that one command removes; the rest is reported in the next run."""
+
+
+def there_are_nodes(settings: "Settings") -> Iterator[Problem]:
+    """A stack without nodes has nothing to do."""
+    if not settings.nodes:
+        yield Problem(("nodes",), [], "must name at least one node", example_node())
+
+
+def example_node() -> list[Remedy]:
+    """The commands that set all required keys of a first node."""
+    examples = {field.alias: field.examples for field in GpuNode.model_fields.values() if field.examples}
+    needed = ("name", "gpu", "count")
+    return [SetValue(str((examples[key] or [""])[0]), ("nodes", 0, key)) for key in needed]
+
+
+def names_are_different(settings: "Settings", named: Mapping[int, str]) -> Iterator[Problem]:
+    """A node that is declared twice would count double.
+
+    Args:
+        settings: of the stack.
+        named: index of each node whose name is sound -> the name.
+    """
+    entries = defaultdict[str, list[int]](list)
+    for index, name in named.items():
+        entries[name].append(index)
+    doubled = {name: found for name, found in entries.items() if len(found) > 1}
+    if not doubled:
+        return
+    times = [f"{name} {len(found)} times (entries {listed(list(map(str, found)))})" for name, found in doubled.items()]
+    more = sorted((index for found in doubled.values() for index in found[1:]), reverse=True)
+    whose = "its" if len(doubled) == 1 else "their"
+    yield Problem(
+        ("nodes",),
+        settings.nodes,
+        f"declares {listed(times)}; {whose} GPUs would count double",
+        [RemoveKey(("nodes", index)) for index in more[:_MOST_REMOVED]],
+    )
+
+
+def gpus_are_declared_in_one_way(index: int, given: frozenset[str], values: Mapping[str, object]) -> Iterator[Problem]:
+    """A node has `gpu` and `count`, or `gpus`.
+
+    Args:
+        index: of the node.
+        given: which of the three keys the stack file has, sound or not.
+        values: their values, where they are sound.
+    """
+    for key in ("gpu", "count"):
+        if ("gpus" in given) == (key in given):
+            path: Path = ("nodes", index, key)
+            if key in given:
+                value = values.get(key)
+                yield Problem(path, value, "stands beside gpus, which says it already", [RemoveKey()])
+            else:
+                yield Problem(path, NOT_SET, "is required", [])
+
+
+def node_limits_are_within_range(settings: "Settings") -> Iterator[Problem]:
+    """A node's own limit must be one that all its cards take."""
+    for index, node in enumerate(settings.nodes):
+        ranges = {cards.gpu: cards.model.watts for cards in node.cards if cards.model}
+        watts = node.power_limit
+        unfit = [cards for cards in node.cards if watts and not takes(cards, watts)]
+        if watts and unfit:
+            nearest = nearest_common(watts, ranges.values())
+            reason = " and of ".join(f"{cards.gpu}, which takes {ranges[cards.gpu]}" for cards in unfit)
+            fix = RemoveKey() if nearest is None else SetValue(str(nearest))
+            yield Problem(("nodes", index, "powerLimit"), watts, f"is not a limit of {reason}", [fix])
+
+
+def limit_is_within_every_range(settings: "Settings") -> Iterator[Problem]:
+    """`powerLimit` must be legal for every card that has no other limit."""
+    declared = _declared(settings)
+    by_model = {_meant(key, declared) or key for key in settings.power_limits}
+    concerned = [cards for node in settings.nodes if node.power_limit is None for cards in node.cards]
+    concerned = [cards for cards in concerned if cards.gpu not in by_model]
+    watts = settings.power_limit
+    unfit = {cards.gpu: cards.model.watts for cards in concerned if cards.model and not takes(cards, watts)}
+    if settings.power_management and unfit:
+        reason = ", ".join(sorted(f"{gpu} takes {span}" for gpu, span in unfit.items()))
+        yield Problem(
+            ("powerLimit",), watts, f"is no limit for every card: {reason}", _legal_limits(watts, concerned, unfit)
+        )
+
+
+def _legal_limits(watts: int, concerned: list[GpuGroup], unfit: Mapping[str, PowerRange]) -> list[Remedy]:
+    """One limit for all where none of the cards takes the present one, else one for each model that does not."""
+    nearest = nearest_common(watts, unfit.values())
+    if nearest is not None and all(cards.gpu in unfit for cards in concerned):
+        return [SetValue(str(nearest))]
+    return [SetValue(str(span.nearest(watts)), ("powerLimits", gpu)) for gpu, span in unfit.items()]
+
+
+def limits_are_of_cards_that_are_there(settings: "Settings") -> Iterator[Problem]:
+    """Each key of `powerLimits` is a model that some node has, or a UUID, and its limit is legal."""
+    declared = _declared(settings)
+    found = [
+        _wrong_limit(key, settings.power_limits, declared, settings.power_management)
+        for key in declared and settings.power_limits
+    ]
+    wrong = [each for each in found if each]
+    if wrong:
+        reasons = [reason for reason, _ in wrong]
+        yield Problem(
+            ("powerLimits",),
+            settings.power_limits,
+            listed(reasons, separator="; "),
+            [remedy for _, remedies in wrong[:_MOST_REMOVED] for remedy in remedies],
+        )
+
+
+def _declared(settings: "Settings") -> set[str]:
+    return {cards.gpu for node in settings.nodes for cards in node.cards}
+
+
+def _meant(key: str, declared: set[str]) -> str | None:
+    """The declared model that a key of `powerLimits` is a misspelling of."""
+    known = sorted(declared & CATALOGUE.keys())
+    if is_a_gpu_uuid(key) or key in known:
+        return None
+    close = difflib.get_close_matches(key[:100].lower().replace(" ", "-"), known, n=1)
+    return close[0] if close else None
+
+
+def _wrong_limit(
+    key: str, limits: Mapping[str, int], declared: set[str], managed: bool
+) -> tuple[str, list[Remedy]] | None:
+    """What is wrong with one entry of `powerLimits`, and what fixes it.
+
+    A GPU's UUID says nothing about its model: such a limit must be one that some declared card takes.
+    """
+    watts = limits[key]
+    here: Path = ("powerLimits", key)
+    known = sorted(declared & CATALOGUE.keys())
+    by_uuid = is_a_gpu_uuid(key)
+    if not by_uuid and key not in known:
+        close = _meant(key, declared)
+        what = "a model that no node has" if key in CATALOGUE else "neither a model of the catalogue nor a GPU's UUID"
+        meant = f" (did you mean {close}?)" if close else ""
+        moved = [SetValue(str(watts), ("powerLimits", close))] if close and close not in limits else []
+        return f"names {key[:100]}, {what}{meant}", [*moved, RemoveKey(here)]
+    ranges = {gpu: CATALOGUE[gpu].watts for gpu in (known if by_uuid else [key])}
+    nearest = min((span.nearest(watts) for span in ranges.values()), key=lambda each: abs(each - watts), default=watts)
+    if not managed or nearest == watts or (by_uuid and not declared <= CATALOGUE.keys()):
+        return None
+    takes_them = ", ".join(f"{gpu} takes {span}" for gpu, span in ranges.items())
+    return f"gives {key} {watts} W, and {takes_them}", [SetValue(str(nearest), here)]
+
+
+def policy_is_known_to_the_plugin(settings: "Settings") -> Iterator[Problem]:
+    """Device plugins before v0.20 know no allocation policy."""
+    version = settings.device_plugin_version
+    if settings.allocation_policy and minor_of(version) < (0, 20):
+        reason = f"needs device plugin v0.20 or newer; {version} would ignore it without a word"
+        yield Problem(("allocationPolicy",), settings.allocation_policy, reason, [RemoveKey()])
+
+
+def renaming_is_for_shared_gpus(settings: "Settings") -> Iterator[Problem]:
+    """The plugin renames only what it shares, so a node of whole GPUs would offer another resource."""
+    whole = [node.name for node in settings.nodes if settings.slices_of(node) == 1]
+    if settings.rename_by_default and whole:
+        verb = "shares" if len(whole) == 1 else "share"
+        yield Problem(
+            ("renameByDefault",),
+            True,
+            f"renames shared GPUs only, and {listed(whole)} {verb} none (1 slice): the cluster would offer two "
+            "resources",
+            [SetValue("false")],
+        )

@@ -1,0 +1,111 @@
+"""The rules between keys: each with the keys it compares, and judged when those are sound, whatever else is wrong."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from gpuctl.settings import limit_rules, talos_rules
+from gpuctl.settings.circuit_rule import no_circuit_is_overloaded
+from gpuctl.settings.model import Settings
+from gpuctl.settings.nodes import GpuNode
+from gpuctl.settings.refusal import Path, Problem
+
+
+@dataclass(frozen=True)
+class Sound:
+    """Settings in which every unsound value is left out: unset, at its default, or a stand-in where it is required."""
+
+    settings: Settings
+    unsound: frozenset[Path]
+    """Where values were left out."""
+
+    def lacks(self, key: str) -> bool:
+        """Whether a key has an unsound value: `slices` of the stack, or `nodes.slices` of some node."""
+        name, *of_node = key.split(".")
+        if not of_node:
+            return any(path[0] == name and (len(path) == 1 or name != "nodes") for path in self.unsound)
+        return any(path[0] == name and (len(path) == 2 or path[2:3] == (of_node[0],)) for path in self.unsound)
+
+    def without_nodes_lacking(self, keys: tuple[str, ...]) -> Settings:
+        """The settings with a stand-in for each node that has an unsound value for one of some keys."""
+        lacking = {path[1] for path in self.unsound if path[0] == "nodes" and path[2:3] and path[2] in keys}
+        if not lacking:
+            return self.settings
+        nodes = [
+            GpuNode(name=f"entry-{index}", slices=2) if index in lacking else node
+            for index, node in enumerate(self.settings.nodes)
+        ]
+        return self.settings.model_copy(update={"nodes": tuple(nodes)})
+
+    def given(self, index: int, key: str) -> bool:
+        """Whether a node has a key, with a sound value or not."""
+        field = _FIELDS[key]
+        return any(path[:3] == ("nodes", index, key) for path in self.unsound) or (
+            getattr(self.settings.nodes[index], field) is not None
+        )
+
+
+class Rule(NamedTuple):
+    """A rule, and the keys without which it cannot judge."""
+
+    needs: tuple[str, ...]
+    judge: Callable[[Sound], Iterable[Problem]]
+
+
+def _of(judge: Callable[[Settings], Iterable[Problem]], *node_keys: str) -> Callable[[Sound], Iterable[Problem]]:
+    """A rule about settings in which a node with an unsound value for one of some keys is a stand-in."""
+    return lambda sound: judge(sound.without_nodes_lacking(node_keys))
+
+
+def _names_are_different(sound: Sound) -> Iterator[Problem]:
+    unsound = {path[1] for path in sound.unsound if path[0] == "nodes" and (len(path) == 2 or path[2:3] == ("name",))}
+    named = {index: node.name for index, node in enumerate(sound.settings.nodes) if index not in unsound}
+    return limit_rules.names_are_different(sound.settings, named)
+
+
+def _gpus_are_declared_in_one_way(sound: Sound) -> Iterator[Problem]:
+    for index, node in enumerate(sound.settings.nodes):
+        if ("nodes", index) in sound.unsound:
+            continue
+        given = frozenset(key for key in _FIELDS if sound.given(index, key))
+        values = {key: getattr(node, field) for key, field in _FIELDS.items()}
+        yield from limit_rules.gpus_are_declared_in_one_way(index, given, values)
+
+
+_FIELDS = {"gpus": "gpus", "gpu": "gpu", "count": "count_of_gpu"}
+assert set(_FIELDS.values()) <= set(GpuNode.model_fields)
+
+_LIMITS = ("nodes", "powerManagement", "powerLimit", "powerLimits")
+_CARDS = ("nodes.gpus", "nodes.gpu", "nodes.count")
+_TALOS = ("nodes", "talosVersion")
+
+RULES = (
+    Rule(("nodes",), _of(limit_rules.there_are_nodes)),
+    Rule(("nodes",), _gpus_are_declared_in_one_way),
+    Rule(("nodes",), _of(limit_rules.node_limits_are_within_range)),
+    Rule(_LIMITS, _of(limit_rules.limit_is_within_every_range, "powerLimit")),
+    Rule(("nodes", "powerManagement", "powerLimits", *_CARDS), _of(limit_rules.limits_are_of_cards_that_are_there)),
+    Rule(("allocationPolicy", "devicePluginVersion"), _of(limit_rules.policy_is_known_to_the_plugin)),
+    Rule(("nodes", "slices", "renameByDefault"), _of(limit_rules.renaming_is_for_shared_gpus, "slices")),
+    Rule((*_TALOS, "talosContract"), _of(talos_rules.contracts_are_not_newer, "talosVersion", "talosContract")),
+    Rule((*_TALOS, "kubernetesVersion"), _of(talos_rules.kubernetes_runs_on_talos, "talosVersion")),
+    Rule((*_TALOS, "driverChannel"), _of(talos_rules.driver_knows_every_gpu, "talosVersion", "driverChannel")),
+    Rule(("nodes", "kernelModules"), _of(talos_rules.modules_fit_every_gpu, "kernelModules")),
+    Rule(("criCustomization", "defaultRuntime"), _of(talos_rules.fragment_can_be_merged)),
+    Rule(
+        (
+            *(*_TALOS, "talosApply", "talosEndpoint", "talosClientConfiguration", "talosMachineConfiguration"),
+            *("talosContract", "nodes.talosVersion", "nodes.talosContract"),
+        ),
+        _of(talos_rules.apply_has_what_it_needs),
+    ),
+    Rule(("nodes",), _names_are_different),
+    Rule(
+        (
+            *(*_LIMITS, *_CARDS, "nodes.powerLimit", "nodeBaseWatts", "nodes.baseWatts"),
+            *("circuitWatts", "nodes.circuitWatts"),
+        ),
+        _of(no_circuit_is_overloaded),
+    ),
+)
+"""In the order in which they are judged: what a rule finds wrong is unsound for those after it."""
