@@ -1,5 +1,6 @@
 """One cluster is spoken to: that of the context which the stack names, as kubectl would find it."""
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +9,15 @@ from typing import Any
 import pytest
 import yaml
 
-from gpuctl.cluster import AccessDeniedError, ClusterError, RejectedError, UnreachableError, connect, connect_in_cluster
+from gpuctl.cluster import (
+    AccessDeniedError,
+    ClusterError,
+    RejectedError,
+    UnreachableError,
+    UnreadableError,
+    connect,
+    connect_in_cluster,
+)
 from tests.fixtures.api_server import ApiServer, serving
 
 NODES = {
@@ -17,6 +26,8 @@ NODES = {
     "metadata": {"resourceVersion": "1"},
     "items": [{"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}} for name in ("cp-1", "gpu-1")],
 }
+
+EXIT_CODE = {"reason": "ExitCode", "message": "15"}
 
 
 def _status(code: int, reason: str) -> dict[str, Any]:
@@ -274,6 +285,128 @@ def test_a_command_in_a_pod_that_is_refused_is_told_like_any_other_request(
     cluster = connect("admin@lab", str(_kubeconfig(tmp_path / "lab", "admin@lab", server=api_server.url)))
     with pytest.raises(error, match=f"{code} to a command in a pod"):
         cluster.execute("agent", "gpu", ["nvidia-smi"])
+
+
+EXEC = "/api/v1/namespaces/gpu/pods/agent/exec?container=main&command=sh&command=-c&stdout=true&stderr=true"
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        ({"status": "Success"}, 0),
+        ({"status": "Failure", "reason": "NonZeroExitCode", "details": {"causes": [EXIT_CODE]}}, 15),
+    ],
+)
+def test_a_command_in_a_pod_has_its_output_and_its_exit_code(
+    status: dict[str, Any], code: int, api_server: ApiServer, tmp_path: Path
+) -> None:
+    """More than one message of output, in the order in which it was written."""
+    said = json.dumps({"kind": "Status", "metadata": {}, **status}).encode()
+    api_server.commands[EXEC] = [b"\x01GPU 0\n", b"\x02warning", b"\x01GPU 1\n", b"\x03" + said]
+    cluster = connect("admin@lab", str(_kubeconfig(tmp_path / "lab", "admin@lab", server=api_server.url)))
+    assert cluster.execute("agent", "gpu", ["sh", "-c"], container="main") == ("GPU 0\nGPU 1\n", "warning", code)
+    assert api_server.tokens == ["Bearer lab"]
+
+
+@pytest.mark.parametrize(
+    ("messages", "error", "message"),
+    [
+        (
+            [b'\x03{"status": "Failure", "reason": "InternalError", "message": "no sh"}'],
+            RejectedError,
+            "refuses: no sh",
+        ),
+        ([b"\x03?"], RejectedError, "does not say how a command in a pod ended"),
+        ([b"\x01half"], UnreachableError, "the connection to a pod broke off"),
+    ],
+)
+def test_a_command_in_a_pod_that_does_not_end_well_is_an_error(
+    messages: list[bytes], error: type[ClusterError], message: str, api_server: ApiServer, tmp_path: Path
+) -> None:
+    api_server.commands[EXEC] = messages
+    cluster = connect("admin@lab", str(_kubeconfig(tmp_path / "lab", "admin@lab", server=api_server.url)))
+    with pytest.raises(error, match=message):
+        cluster.execute("agent", "gpu", ["sh", "-c"], container="main")
+
+
+def test_a_list_comes_in_parts_and_names_what_it_could_not_read_once(api_server: ApiServer, tmp_path: Path) -> None:
+    """The list goes on past an object without a name; a list that is read again says the same once."""
+    first = {"metadata": {"continue": "c/2"}, "items": [{"metadata": {"name": "one"}}, {"metadata": {"name": 1}}]}
+    second = {"metadata": {}, "items": [{"metadata": {"name": "two", "namespace": "a"}, "status": {"phase": 7}}]}
+    api_server.answer("/api/v1/pods?limit=500", first)
+    api_server.answer("/api/v1/pods?limit=500&continue=c%2F2", second)
+    cluster = connect("admin@lab", str(_kubeconfig(tmp_path / "lab", "admin@lab", server=api_server.url)))
+    for _ in range(2):
+        assert [pod.name for pod in cluster.pods()] == ["one", "two"]
+        assert [str(each) for each in cluster.unreadable] == [
+            "Pod items[1]: it has no readable metadata; the object is left out",
+            "Pod a/two: status.phase is not a text",
+        ]
+
+
+def test_an_evicted_pod_with_times_of_null_is_read_like_any_other(api_server: ApiServer, tmp_path: Path) -> None:
+    ended = {"terminated": {"exitCode": 137, "startedAt": None, "finishedAt": None}}
+    status = {"phase": "Failed", "containerStatuses": [{"name": "c", "lastState": {}, "state": ended}]}
+    api_server.answer("/api/v1/pods?limit=500", {"items": [{"metadata": {"name": "evicted-1"}, "status": status}]})
+    cluster = connect("admin@lab", str(_kubeconfig(tmp_path / "lab", "admin@lab", server=api_server.url)))
+    assert [pod.status.phase for pod in cluster.pods()] == ["Failed"]
+    assert not cluster.unreadable
+
+
+def test_an_answer_that_is_json_and_no_list_is_no_unreachable_cluster(api_server: ApiServer, tmp_path: Path) -> None:
+    api_server.answer("/api/v1/nodes?limit=500", {"items": 7})
+    path = _kubeconfig(tmp_path / "lab", "admin@lab", server=api_server.url)
+    with pytest.raises(UnreadableError, match="it answers with what is no such object"):
+        connect("admin@lab", str(path)).nodes()
+
+
+@pytest.mark.parametrize("code", [429, 500, 503])
+def test_a_server_that_has_taken_on_too_much_is_asked_again(code: int, api_server: ApiServer, tmp_path: Path) -> None:
+    api_server.answer("/api/v1/nodes?limit=500", _status(code, "Busy"), code)
+    api_server.answer_then("/api/v1/nodes?limit=500", _status(code, "Busy"), code)
+    api_server.answer_then("/api/v1/nodes?limit=500", NODES)
+    cluster = connect("admin@lab", str(_kubeconfig(tmp_path / "lab", "admin@lab", server=api_server.url)))
+    assert [node.name for node in cluster.nodes()] == ["cp-1", "gpu-1"]
+
+
+def test_a_server_that_stays_busy_is_asked_three_times(api_server: ApiServer, tmp_path: Path) -> None:
+    api_server.answer("/api/v1/nodes?limit=500", _status(429, "Busy"), 429)
+    assert "Busy" in _refusal("admin@lab", _kubeconfig(tmp_path / "lab", "admin@lab", server=api_server.url))
+    assert len(api_server.requests) == 3
+
+
+def test_a_server_that_wants_a_long_pause_is_not_waited_for(api_server: ApiServer, tmp_path: Path) -> None:
+    api_server.answer("/api/v1/nodes?limit=500", _status(429, "Busy"), 429, **{"Retry-After": "3600"})
+    assert "Busy" in _refusal("admin@lab", _kubeconfig(tmp_path / "lab", "admin@lab", server=api_server.url))
+    assert len(api_server.requests) == 1
+
+
+def test_what_changes_the_cluster_is_not_sent_again_after_an_error(api_server: ApiServer, tmp_path: Path) -> None:
+    """It may have been done all the same."""
+    api_server.answer("/api/v1/namespaces?fieldManager=gpuctl", _status(500, "Broken"), 500)
+    cluster = connect("admin@lab", str(_kubeconfig(tmp_path / "lab", "admin@lab", server=api_server.url)))
+    with pytest.raises(UnreachableError, match="Broken"):
+        cluster.create({"kind": "Namespace", "metadata": {"name": "gpu"}})
+    assert len(api_server.requests) == 1
+
+
+def test_an_answer_that_trickles_is_given_up(
+    api_server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A byte now and then keeps every read within its own limit."""
+    monkeypatch.setattr("gpuctl.cluster.api._SECONDS", 0.3)
+    api_server.answer("/api/v1/nodes?limit=500", NODES)
+    api_server.seconds_a_byte = 0.05
+    path = _kubeconfig(tmp_path / "lab", "admin@lab", server=api_server.url)
+    assert "the answer was not whole after 0.3 s" in _refusal("admin@lab", path)
+
+
+def test_a_log_is_lines_and_may_be_empty(api_server: ApiServer, tmp_path: Path) -> None:
+    api_server.answer("/api/v1/namespaces/gpu/pods/agent/log?sinceSeconds=60", "one\n\ntwo\u2028three\n")
+    api_server.answer("/api/v1/namespaces/gpu/pods/agent/log", "")
+    cluster = connect("admin@lab", str(_kubeconfig(tmp_path / "lab", "admin@lab", server=api_server.url)))
+    assert list(cluster.log("agent", "gpu", since_seconds=60)) == ["one", "", "two\u2028three"]
+    assert list(cluster.log("agent", "gpu")) == []
 
 
 def test_a_log_that_may_not_be_read_is_told(api_server: ApiServer, tmp_path: Path) -> None:
