@@ -48,7 +48,8 @@ class Api:
         self._lock = threading.Lock()
         self._certificate: tuple[str, str] | None = None
         try:
-            self._client = httpx2.Client(**options(access, None, TIMEOUT))
+            self._options = options(access, None, TIMEOUT)
+            self._client = httpx2.Client(**self._options)
         except (ImportError, OSError, ValueError, httpx2.InvalidURL) as error:
             reason = one_line(f"{access.origin} cannot be used: context {access.context}: {error}")
             raise UnreachableError(reason) from error
@@ -82,10 +83,15 @@ class Api:
             raise self.refusal(response.status_code, _message(response, answer))
         return answer
 
-    def login(self) -> tuple[dict[str, Any], Login]:
-        """What a client of the server is made with, and what its requests say."""
+    def ready(self) -> tuple[httpx2.Client, dict[str, Any], Login]:
+        """The client and what others like it are made with, anew when a login command gave another certificate."""
         login = self._credentials.login()
-        return options(self.access, login.certificate, TIMEOUT), login
+        with self._lock:
+            if login.certificate != self._certificate:
+                self._options = options(self.access, login.certificate, TIMEOUT)
+                self._client = httpx2.Client(**self._options)
+                self._certificate = login.certificate
+            return self._client, self._options, login
 
     def refusal(self, code: int, message: str) -> ClusterError:
         """The error for an answer's HTTP status."""
@@ -110,7 +116,7 @@ class Api:
     ) -> tuple[httpx2.Response, bytes]:
         """An answer and its body; credentials that the server does not accept are renewed once where they can be."""
         for renewed in (False, True):
-            client, login = self._ready()
+            client, _, login = self.ready()
             request = client.build_request(
                 method,
                 path,
@@ -127,15 +133,6 @@ class Api:
             if response.status_code != _UNAUTHORIZED or renewed or not self._credentials.renew():
                 break
         return response, answer  # pyright: ignore[reportPossiblyUnboundVariable]
-
-    def _ready(self) -> tuple[httpx2.Client, Login]:
-        """The client, made anew when a login command gave another certificate."""
-        login = self._credentials.login()
-        with self._lock:
-            if login.certificate != self._certificate:
-                self._client = httpx2.Client(**options(self.access, login.certificate, TIMEOUT))
-                self._certificate = login.certificate
-            return self._client, login
 
 
 def headers_of(login: Login, more: Mapping[str, str]) -> list[tuple[bytes, bytes]]:

@@ -7,6 +7,7 @@ only one that fails again is read field by field. Null is the zero value, as it 
 import json
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import msgspec
@@ -148,6 +149,8 @@ def _read_slowly(raw: msgspec.Raw, read: Callable[[Any], tuple[Item, list[str]]]
 
 def _read_whole(value: Any, kind: type[Item]) -> tuple[Item, list[str]]:
     reasons: list[str] = []
+    with suppress(ValueError):
+        return msgspec.convert(without_nulls(value), kind), reasons
     found = _read(value, _TYPES[kind], "", reasons)
     return found, reasons
 
@@ -226,10 +229,10 @@ def _rest(page: _Page[Any]) -> str:
 
 
 def without_nulls(value: Any) -> Any:
-    """Plain data in which what is null is not there at all."""
+    """Plain data in which a field that is null is not there at all."""
     if isinstance(value, dict):
         entries = cast(dict[str, Any], value).items()
         return {key: without_nulls(each) for key, each in entries if each is not None}
     if isinstance(value, list):
-        return [without_nulls(each) for each in cast(list[Any], value) if each is not None]
+        return [without_nulls(each) for each in cast(list[Any], value)]
     return value

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple, cast
 
 import httpx2
 import msgspec
-from httpx2.websockets import HTTPXWSException, WebSocketUpgradeError
 
 from gpuctl.cluster.api import Api, headers_of
 from gpuctl.cluster.errors import RejectedError, one_line
@@ -68,6 +67,8 @@ def execute(api: Api, path: str, command: Sequence[str], seconds: float, contain
 
 def _cause_of(api: Api, error: Exception) -> Exception:
     """The first error of a group; what the protocol's library raises says nothing by itself."""
+    from httpx2.websockets import HTTPXWSException, WebSocketUpgradeError  # slow to load, and often not needed
+
     while isinstance(error, ExceptionGroup):
         error = cast("ExceptionGroup[Exception]", error).exceptions[0]
     if isinstance(error, WebSocketUpgradeError):  # the body of the answer is gone
@@ -86,7 +87,7 @@ async def _talk(
     Without threads: the blocking client reads and closes one TLS connection in two, and one in ten fails.
     """
     output = {_STDOUT: bytearray(), _STDERR: bytearray()}
-    made_with, login = api.login()
+    _, made_with, login = api.ready()
     async with asyncio.timeout(seconds), httpx2.AsyncClient(**made_with) as client:
         opened: Any = client.websocket(
             path,

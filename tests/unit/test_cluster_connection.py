@@ -331,8 +331,14 @@ def test_a_command_in_a_pod_that_does_not_end_well_is_an_error(
 
 def test_a_list_comes_in_parts_and_names_what_it_could_not_read_once(api_server: ApiServer, tmp_path: Path) -> None:
     """The list goes on past an object without a name; a list that is read again says the same once."""
-    first = {"metadata": {"continue": "c/2"}, "items": [{"metadata": {"name": "one"}}, {"metadata": {"name": 1}}]}
-    second = {"metadata": {}, "items": [{"metadata": {"name": "two", "namespace": "a"}, "status": {"phase": 7}}]}
+    first: dict[str, Any] = {
+        "metadata": {"continue": "c/2"},
+        "items": [{"metadata": {"name": "one"}}, {"metadata": {"name": 1}}],
+    }
+    second: dict[str, Any] = {
+        "metadata": {},
+        "items": [{"metadata": {"name": "two", "namespace": "a"}, "status": {"phase": 7}}],
+    }
     api_server.answer("/api/v1/pods?limit=500", first)
     api_server.answer("/api/v1/pods?limit=500&continue=c%2F2", second)
     cluster = connect("admin@lab", str(_kubeconfig(tmp_path / "lab", "admin@lab", server=api_server.url)))
@@ -345,8 +351,8 @@ def test_a_list_comes_in_parts_and_names_what_it_could_not_read_once(api_server:
 
 
 def test_an_evicted_pod_with_times_of_null_is_read_like_any_other(api_server: ApiServer, tmp_path: Path) -> None:
-    ended = {"terminated": {"exitCode": 137, "startedAt": None, "finishedAt": None}}
-    status = {"phase": "Failed", "containerStatuses": [{"name": "c", "lastState": {}, "state": ended}]}
+    ended: dict[str, Any] = {"terminated": {"exitCode": 137, "startedAt": None, "finishedAt": None}}
+    status: dict[str, Any] = {"phase": "Failed", "containerStatuses": [{"name": "c", "lastState": {}, "state": ended}]}
     api_server.answer("/api/v1/pods?limit=500", {"items": [{"metadata": {"name": "evicted-1"}, "status": status}]})
     cluster = connect("admin@lab", str(_kubeconfig(tmp_path / "lab", "admin@lab", server=api_server.url)))
     assert [pod.status.phase for pod in cluster.pods()] == ["Failed"]

@@ -245,7 +245,11 @@ def test_a_login_command_gets_its_arguments_its_environment_and_the_cluster(
     given = "[sys.argv[1:], os.environ['REGION'], os.environ['KUBERNETES_EXEC_INFO']]"
     body = f"json.dump({given}, open({str(seen)!r}, 'w'))\n"
     extension = {"name": "client.authentication.k8s.io/exec", "extension": {"audience": "lab"}}
-    fields = {"args": ["get-token"], "env": [{"name": "REGION", "value": "home"}], "provideClusterInfo": True}
+    fields: dict[str, Any] = {
+        "args": ["get-token"],
+        "env": [{"name": "REGION", "value": "home"}],
+        "provideClusterInfo": True,
+    }
     _names(write(_login(_plugin(tmp_path, body + _says(token="x")), **fields), extensions=[extension]))
     arguments, region, information = json.loads(seen.read_text())
     assert (arguments, region) == (["get-token"], "home")
@@ -383,7 +387,7 @@ def test_a_relative_path_is_that_of_the_file_it_stands_in(
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("[" * 1500, "it is nested too deeply"),
+        ("[" * 5000, "exceeded maximum nesting depth"),
         ("a: " + "x" * 20_000_000, "it has 20,000,003 bytes, and no kubeconfig has more than 2,000,000"),
         ("- admin@lab", "it is no kubeconfig, which is a mapping. Fetch a new one: talosctl kubeconfig"),
         ("contexts: admin@lab", "contexts is no list. Fetch a new one: talosctl kubeconfig"),
