@@ -1,7 +1,9 @@
 """The live cluster: the only code that talks to one."""
 
-from gpuctl.cluster.connection import Cluster, Executed, connect, connect_in_cluster
-from gpuctl.cluster.errors import AccessDeniedError, ClusterError, RejectedError, UnreachableError
+from gpuctl.cluster.connection import Cluster, connect, connect_in_cluster
+from gpuctl.cluster.decoding import Unreadable
+from gpuctl.cluster.errors import AccessDeniedError, ClusterError, RejectedError, UnreachableError, UnreadableError
+from gpuctl.cluster.execute import Executed
 from gpuctl.cluster.identity import cluster_uid
 from gpuctl.cluster.objects import Manifest, Node, Pod
 
@@ -15,6 +17,8 @@ __all__ = [
     "Pod",
     "RejectedError",
     "UnreachableError",
+    "Unreadable",
+    "UnreadableError",
     "cluster_uid",
     "connect",
     "connect_in_cluster",

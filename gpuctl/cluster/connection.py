@@ -1,48 +1,38 @@
 """A connection to the one cluster that a stack names."""
 
-import asyncio
-import contextlib
-import json
-from collections.abc import Generator, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol, TypeVar
 
-import httpx2
-from httpx2.websockets import HTTPXWSException, WebSocketUpgradeError
-from lightkube import AsyncClient, Client
-from lightkube.config.client_adapter import Client as HttpClient
-from lightkube.config.client_adapter import ConnectionParams
-from lightkube.config.kubeconfig import SERVICE_ACCOUNT, SingleConfig
-from lightkube.core.exceptions import ApiError, ConfigError
+import msgspec
 
-from gpuctl.cluster.errors import AccessDeniedError, RejectedError, UnreachableError
-from gpuctl.cluster.kinds import api_of, is_namespaced, resource_of
+from gpuctl.cluster.api import NO_API, Api
+from gpuctl.cluster.decoding import Page, Unreadable, manifest_of, page_of, page_of_manifests, plain
+from gpuctl.cluster.errors import NotFoundError, UnreachableError, UnreadableError, one_line
+from gpuctl.cluster.execute import Executed, execute
+from gpuctl.cluster.kinds import api_of, api_version, path_of
 from gpuctl.cluster.kubeconfig import access, service_account
 from gpuctl.cluster.objects import Manifest, Node, Pod
 
-_TIMEOUT = httpx2.Timeout(5, read=30)
-"""Seconds; a large list takes the server a while."""
 _PAGE = 500
 """Objects in one answer to a list, as kubectl asks for."""
-_FIELD_MANAGER = "gpuctl"
-_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _SERVER_ERROR = 401, 403, 404, 500
-_FAILURES = (httpx2.HTTPError, HTTPXWSException, ConfigError, OSError, ValueError)
-"""Of a request: the two last are a login command that is not there, and an answer that is no JSON."""
+_MANAGED = {"fieldManager": "gpuctl"}
+"""Who changes an object."""
 
-
-class Executed(NamedTuple):
-    """What a command in a pod did."""
-
-    stdout: str
-    stderr: str
-    exit_code: int
+_Item = TypeVar("_Item")
+_Found = TypeVar("_Found")
 
 
 class Cluster(Protocol):
     """What the project asks of a cluster.
 
     Every method raises UnreachableError when there is no answer, AccessDeniedError when the user may not do that,
-    and RejectedError when the server refuses the request itself.
+    RejectedError when the server refuses the request itself, and UnreadableError when the answer is no such thing.
     """
+
+    @property
+    def unreadable(self) -> Sequence[Unreadable]:
+        """What could not be read of the objects of lists so far: such an object, or a field of it, is left out."""
+        ...
 
     def version(self) -> str:
         """Of the API server, such as `v1.34.2`."""
@@ -105,153 +95,126 @@ def connect(context: str, kubeconfig: str | None) -> Cluster:
         kubeconfig: path; None takes what KUBECONFIG lists, else ~/.kube/config.
 
     Raises:
-        UnreachableError: there is no kubeconfig or no such context.
+        UnreachableError: there is no kubeconfig, no such context, or something in it that cannot be used.
     """
-    config = access(context, kubeconfig)
-    try:
-        return _LightkubeCluster(config)
-    except (ConfigError, AssertionError, OSError, ValueError) as error:
-        raise UnreachableError(f"kubeconfig {config.fname} cannot be used: {error}") from error
+    return _ApiCluster(Api(access(context, kubeconfig)))
 
 
-def connect_in_cluster(folder: str = SERVICE_ACCOUNT) -> Cluster:
+def connect_in_cluster(folder: str | None = None) -> Cluster:
     """The cluster in whose pod this runs, with the rights of the pod's service account.
 
     Args:
-        folder: where the kubelet puts token and certificate.
+        folder: where the kubelet puts token and certificate; None is its usual place.
 
     Raises:
         UnreachableError: this is no pod, or one without a service account's token.
     """
-    try:
-        return _LightkubeCluster(service_account(folder))
-    except OSError as error:
-        raise UnreachableError(f"the service account cannot be used: {error}") from error
+    return _ApiCluster(Api(service_account(folder) if folder else service_account()))
 
 
-class _LightkubeCluster:
-    def __init__(self, config: SingleConfig) -> None:
-        self._where = f"context {config.context_name} ({config.cluster.server})"
-        self._config = config
-        self._client: Any = Client(config, timeout=_TIMEOUT, field_manager=_FIELD_MANAGER)  # typed only in part
-        self._http = HttpClient(config, ConnectionParams(timeout=_TIMEOUT))
+class _ApiCluster:
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._unreadable: dict[str, list[Unreadable]] = {}
+        """By the list that they were left out of, so that a list that is read again counts once."""
+
+    @property
+    def unreadable(self) -> Sequence[Unreadable]:
+        return list(dict.fromkeys(each for found in self._unreadable.values() for each in found))
 
     def version(self) -> str:
-        with self._answering():
-            answer = self._http.get("/version")
-            if answer.is_error:
-                raise ApiError(request=answer.request, response=answer)
-            return json.loads(answer.content)["gitVersion"]
+        return self._read(self._api.request("GET", "/version"), lambda answer: str(plain(answer)["gitVersion"]))
 
     def nodes(self) -> list[Node]:
-        with self._answering():
-            return list(self._client.list(Node, chunk_size=_PAGE))
+        return self._page("Node", None, {}, lambda answer: page_of(Node, answer)).items
 
     def pods(self, namespace: str | None = None, labels: dict[str, str] | None = None) -> list[Pod]:
-        with self._answering():
-            return list(self._client.list(Pod, namespace=namespace or "*", labels=labels, chunk_size=_PAGE))
+        return self._page("Pod", namespace, _selector("label", labels), lambda answer: page_of(Pod, answer)).items
 
     def get(self, kind: str, name: str, namespace: str | None = None) -> Manifest | None:
-        with self._answering():
-            try:
-                return dict(self._client.get(resource_of(kind), name, **_in(namespace)))
-            except ApiError as error:
-                if error.status.code == _NOT_FOUND:
-                    return None
-                raise
+        try:
+            return self._object(self._api.request("GET", path_of(kind, namespace, name)))
+        except NotFoundError:
+            return None
 
     def list(self, kind: str, namespace: str | None = None, fields: dict[str, str] | None = None) -> list[Manifest]:
-        where = {"namespace": namespace or "*"} if is_namespaced(kind) else {}
-        with self._answering():
-            found = self._client.list(resource_of(kind), fields=fields, chunk_size=_PAGE, **where)
-            return [dict(item) for item in found]
+        selector = _selector("field", fields)
+        return self._page(kind, namespace, selector, lambda answer: page_of_manifests(kind, answer)).items
 
     def replace(self, manifest: Manifest) -> Manifest:
-        with self._answering():
-            return dict(self._client.replace(_loaded(manifest), dry_run=True))
+        path = _path(manifest, manifest["metadata"]["name"])
+        return self._object(self._api.request("PUT", path, {"dryRun": "All"} | _MANAGED, _typed(manifest)))
 
     def create(self, manifest: Manifest) -> None:
-        with self._answering():
-            self._client.create(_loaded(manifest))
+        self._api.request("POST", _path(manifest), _MANAGED, _typed(manifest))
 
     def apply(self, manifest: Manifest) -> None:
-        with self._answering():
-            self._client.apply(_loaded(manifest), force=True)
+        path, parameters = _path(manifest, manifest["metadata"]["name"]), {"force": "true"} | _MANAGED
+        self._api.request("PATCH", path, parameters, _typed(manifest), "apply-patch+yaml")
 
     def delete(self, kind: str, name: str, namespace: str | None = None, grace_seconds: int | None = None) -> None:
-        with self._answering():
-            try:
-                self._client.delete(resource_of(kind), name, grace_period=grace_seconds, **_in(namespace))
-            except ApiError as error:
-                if error.status.code != _NOT_FOUND:
-                    raise
+        body = None if grace_seconds is None else {"gracePeriodSeconds": grace_seconds}
+        try:
+            self._api.request("DELETE", path_of(kind, namespace, name), body=body)
+        except NotFoundError:
+            return
 
     def may(self, verb: str, kind: str, subresource: str = "") -> bool:
         group, _, plural = api_of(kind)
         asked = {"verb": verb, "group": group, "resource": plural, "subresource": subresource}
         review = {"kind": "SelfSubjectAccessReview", "spec": {"resourceAttributes": asked}}
-        with self._answering():
-            return bool(dict(self._client.create(_loaded(review)))["status"]["allowed"])
+        answer = self._api.request("POST", _path(review), None, _typed(review))
+        return self._read(answer, lambda answer: plain(answer)["status"]["allowed"] is True)
 
     def log(
         self, pod: str, namespace: str, since_seconds: int | None = None, tail_lines: int | None = None
     ) -> Iterator[str]:
-        with self._answering():
-            return self._client.log(
-                pod, namespace=namespace, since=since_seconds, tail_lines=tail_lines, newlines=False
-            )
+        asked = {"sinceSeconds": since_seconds, "tailLines": tail_lines}
+        parameters = {name: number for name, number in asked.items() if number is not None}
+        text = self._api.request("GET", path_of("Pod", namespace, pod, "log"), parameters).decode(errors="replace")
+        return iter(text.removesuffix("\n").split("\n") if text else [])
 
     def execute(
         self, pod: str, namespace: str, command: Sequence[str], seconds: float = 15, container: str | None = None
     ) -> Executed:
-        with self._answering():
-            return asyncio.run(_execute(self._config, pod, namespace, command, seconds, container))
+        return execute(self._api, path_of("Pod", namespace, pod, "exec"), command, seconds, container)
 
-    @contextlib.contextmanager
-    def _answering(self) -> Generator[None]:
+    def _page(
+        self, kind: str, namespace: str | None, selector: dict[str, str], read: Callable[[bytes], Page[_Item]]
+    ) -> Page[_Item]:
+        """All pages of a list as one."""
+        whole = Page[_Item]([], "", [])
+        path, parameters = path_of(kind, namespace), {"limit": _PAGE} | selector
+        while True:
+            found = self._read(self._api.request("GET", path, parameters), read)
+            whole.items.extend(found.items)
+            whole.unreadable.extend(found.unreadable)
+            if not found.rest:
+                break
+            parameters["continue"] = found.rest
+        self._unreadable[f"{path} {selector}"] = whole.unreadable
+        return whole
+
+    def _object(self, answer: bytes) -> Manifest:
+        return self._read(answer, manifest_of)
+
+    def _read(self, answer: bytes, read: Callable[[bytes], _Found]) -> _Found:
         try:
-            yield
-        except _FAILURES as error:
-            code, message = _told(error)
-            if code == _FORBIDDEN:
-                raise AccessDeniedError(f"{self._where} refuses: {message}") from error
-            if code is None or code == _UNAUTHORIZED or code >= _SERVER_ERROR:
-                raise UnreachableError(f"{self._where} cannot be reached: {message}") from error
-            raise RejectedError(f"{self._where} refuses: {message}") from error
+            return read(answer)
+        except (LookupError, RecursionError, TypeError, ValueError) as error:
+            if isinstance(error, msgspec.DecodeError) and not isinstance(error, msgspec.ValidationError):
+                raise UnreachableError(f"{self._api.where} cannot be reached: {NO_API}") from error
+            reason = f"it answers with what is no such object: {one_line(error)}"
+            raise UnreadableError(f"{self._api.where}: {reason}") from error
 
 
-async def _execute(
-    config: SingleConfig, pod: str, namespace: str, command: Sequence[str], seconds: float, container: str | None
-) -> Executed:
-    """Without threads: lightkube's blocking client reads and closes one TLS connection in two, and one in ten fails."""
-    client: Any = AsyncClient(config, timeout=_TIMEOUT)
-    try:
-        ran = await client.exec(
-            pod,
-            namespace=namespace,
-            container=container,
-            command=list(command),
-            stdout=True,
-            stderr=True,
-            timeout=seconds,
-        )
-    finally:
-        await client.close()
-    return Executed(*ran)
+def _selector(of: str, wanted: dict[str, str] | None) -> dict[str, str]:
+    return {f"{of}Selector": ",".join(f"{key}={value}" for key, value in wanted.items())} if wanted else {}
 
 
-def _told(error: Exception) -> tuple[int | None, str]:
-    """The HTTP status, if the server answered, and what it said."""
-    if isinstance(error, ApiError):
-        return error.status.code, str(error)
-    if isinstance(error, WebSocketUpgradeError):  # its text is only the answer's type, and the answer's body is gone
-        return error.response.status_code, f"{error.response.status_code} to a command in a pod"
-    return None, str(error)
+def _path(manifest: Manifest, *names: str) -> str:
+    return path_of(manifest["kind"], manifest.get("metadata", {}).get("namespace"), *names)
 
 
-def _in(namespace: str | None) -> dict[str, str]:
-    return {"namespace": namespace} if namespace else {}
-
-
-def _loaded(manifest: Manifest) -> Any:
-    return resource_of(manifest["kind"])(manifest)
+def _typed(manifest: Manifest) -> Manifest:
+    return {"apiVersion": api_version(manifest["kind"])} | manifest

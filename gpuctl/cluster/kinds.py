@@ -1,10 +1,7 @@
-"""The kinds of objects the project handles as plain data, and where the API has them."""
+"""The kinds of objects the project handles, and where the API has them."""
 
-from typing import Any
+from urllib.parse import quote
 
-from lightkube import generic_resource
-
-_lightkube: Any = generic_resource  # its own types are partly unknown
 _NAMESPACED = {
     "ConfigMap": ("", "v1", "configmaps"),
     "CronJob": ("batch", "v1", "cronjobs"),
@@ -24,15 +21,6 @@ _GLOBAL = {
 }
 
 
-def resource_of(kind: str) -> Any:
-    """Lightkube's class for a kind whose objects stay plain dictionaries.
-
-    Raises:
-        KeyError: the project does not handle the kind.
-    """
-    return _CLASSES[kind]
-
-
 def api_of(kind: str) -> tuple[str, str, str]:
     """API group, version and plural of a kind.
 
@@ -42,16 +30,15 @@ def api_of(kind: str) -> tuple[str, str, str]:
     return (_NAMESPACED | _GLOBAL)[kind]
 
 
-def is_namespaced(kind: str) -> bool:
-    """Whether objects of the kind live in a namespace."""
-    return kind in _NAMESPACED
+def api_version(kind: str) -> str:
+    """What an object of the kind has as its `apiVersion`."""
+    group, version, _ = api_of(kind)
+    return f"{group}/{version}" if group else version
 
 
-def _class(kind: str, base: type) -> type:
-    group, version, plural = api_of(kind)
-    return type(kind, (base,), {"_api_info": _lightkube.create_api_info(group, version, kind, plural)})
-
-
-_CLASSES = {kind: _class(kind, _lightkube.GenericNamespacedResource) for kind in _NAMESPACED} | {
-    kind: _class(kind, _lightkube.GenericGlobalResource) for kind in _GLOBAL
-}
+def path_of(kind: str, namespace: str | None = None, *names: str) -> str:
+    """The path of a kind's objects, of one that is named, or of its subresource; a namespace counts where it can."""
+    _, _, plural = api_of(kind)
+    root = "apis" if "/" in (version := api_version(kind)) else "api"
+    place = ["namespaces", namespace] if namespace and kind in _NAMESPACED else []
+    return "/".join(["", root, version, *(quote(part, safe="") for part in (*place, plural, *names))])

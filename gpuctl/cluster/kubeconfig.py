@@ -1,21 +1,106 @@
-"""Which cluster a context means: the kubeconfig, read as kubectl reads it."""
+"""Which cluster a context means, and as whom it is asked: the kubeconfig, read as kubectl reads it.
 
+Several files are one: the first that has a name counts, and a relative path is that of the file it stands in. The form
+is `k8s.io/client-go/tools/clientcmd/api/v1`; what kubectl no longer knows is refused by its name.
+"""
+
+import base64
+import binascii
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
+from urllib.parse import urlsplit
 
+import msgspec
 import yaml
-from lightkube import KubeConfig
-from lightkube.config.kubeconfig import SingleConfig
-from lightkube.core.exceptions import ConfigError
 
-from gpuctl.cluster.errors import UnreachableError
+from gpuctl.cluster.decoding import without_nulls
+from gpuctl.cluster.errors import UnreachableError, one_line
 
 _DEFAULT = "~/.kube/config"
+_SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
+_MOST_BYTES = 2_000_000
+"""Of a file: hundreds of clusters with their certificates are less, and YAML is slow to read."""
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""libyaml's where PyYAML has it, which ends at a depth of its own, in no time."""
+_FETCH = "Fetch a new one: talosctl kubeconfig"
+
+_Part = TypeVar("_Part")
 
 
-def access(context: str, kubeconfig: str | None) -> SingleConfig:
+class Variable(msgspec.Struct, frozen=True):
+    """An environment variable of a login command."""
+
+    name: str
+    value: str = ""
+
+
+class ExecPlugin(msgspec.Struct, frozen=True, rename="camel"):
+    """A command that logs in."""
+
+    command: str
+    api_version: str = ""
+    args: tuple[str, ...] = ()
+    env: tuple[Variable, ...] = ()
+    install_hint: str = ""
+    provide_cluster_info: bool = False
+    interactive_mode: str = ""
+
+
+class _Extension(msgspec.Struct, frozen=True):
+    name: str = ""
+    extension: Any = None
+
+
+class Server(msgspec.Struct, frozen=True, rename="kebab"):
+    """Where a cluster answers, and how its API server is known to be the right one."""
+
+    server: str = ""
+    tls_server_name: str = ""
+    insecure_skip_tls_verify: bool = False
+    certificate_authority: str = ""
+    certificate_authority_data: str = ""
+    proxy_url: str = ""
+    disable_compression: bool = False
+    extensions: tuple[_Extension, ...] = ()
+
+
+class User(msgspec.Struct, frozen=True, rename="kebab"):
+    """Who asks."""
+
+    client_certificate: str = ""
+    client_certificate_data: str = ""
+    client_key: str = ""
+    client_key_data: str = ""
+    token: str = ""
+    token_file: str = msgspec.field(default="", name="tokenFile")
+    username: str = ""
+    password: str = ""
+    as_user: str = msgspec.field(default="", name="as")
+    as_uid: str = ""
+    as_groups: tuple[str, ...] = ()
+    as_user_extra: dict[str, tuple[str, ...]] = {}
+    auth_provider: Any = None
+    exec: ExecPlugin | None = None
+
+
+class _Context(msgspec.Struct, frozen=True):
+    cluster: str = ""
+    user: str = ""
+
+
+class Access(msgspec.Struct, frozen=True):
+    """All that it takes to ask a cluster; every path in it is absolute."""
+
+    origin: str
+    """Where all this stands, such as `kubeconfig ~/.kube/config`."""
+    context: str
+    server: Server
+    user: User
+
+
+def access(context: str, kubeconfig: str | None) -> Access:
     """How to reach the cluster of a context.
 
     Args:
@@ -23,18 +108,23 @@ def access(context: str, kubeconfig: str | None) -> SingleConfig:
         kubeconfig: path; None takes what KUBECONFIG lists, else ~/.kube/config.
 
     Raises:
-        UnreachableError: there is no kubeconfig or no such context.
+        UnreachableError: there is no kubeconfig, no such context, or something in it that cannot be used.
     """
     listed = kubeconfig or os.environ.get("KUBECONFIG") or _DEFAULT
     paths = [Path(path).expanduser() for path in listed.split(os.pathsep) if path]
     try:
-        return _config(context, paths)
-    except (ConfigError, AssertionError, KeyError, OSError, TypeError, ValueError, yaml.YAMLError) as error:
-        raise UnreachableError(f"kubeconfig {listed} cannot be used: {error}") from error
+        files = [(path.absolute().parent, _document(path)) for path in paths if path.exists()]
+        if not files:
+            raise ValueError("it does not exist. Fetch one: talosctl kubeconfig")
+        return _access(f"kubeconfig {listed}", context, files)
+    except _FileError as error:
+        raise UnreachableError(one_line(error)) from error
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UnreachableError(one_line(f"kubeconfig {listed} cannot be used: {error}")) from error
 
 
-def service_account(folder: str) -> SingleConfig:
-    """How a pod reaches the cluster it runs in, as its service account; a token that is renewed is read again.
+def service_account(folder: str = _SERVICE_ACCOUNT) -> Access:
+    """How a pod reaches the cluster it runs in, as its service account.
 
     Args:
         folder: where the kubelet puts token and certificate.
@@ -42,30 +132,140 @@ def service_account(folder: str) -> SingleConfig:
     Raises:
         UnreachableError: this is no pod, or one without a service account's token.
     """
+    token, authority = Path(folder, "token"), Path(folder, "ca.crt")
+    host, port = (os.environ.get(f"KUBERNETES_SERVICE_{name}") for name in ("HOST", "PORT"))
+    for name, found in (("KUBERNETES_SERVICE_HOST", host), ("KUBERNETES_SERVICE_PORT", port)):
+        if not found:
+            raise UnreachableError(f"this is no pod with a service account: {name} is missing")
+    for path in (token, authority):
+        if not path.is_file():
+            raise UnreachableError(f"this is no pod with a service account: {path} is missing")
+    url = f"https://[{host}]:{port}" if ":" in str(host) else f"https://{host}:{port}"
+    return Access(
+        "the service account",
+        "in-cluster",
+        Server(url, certificate_authority=str(authority)),
+        User(token_file=str(token)),
+    )
+
+
+class _FileError(ValueError):
+    """One of several files is to blame."""
+
+
+def _document(path: Path) -> dict[str, Any]:
     try:
-        found: Any = KubeConfig.from_service_account(folder).get()
-    except (ConfigError, KeyError, OSError) as error:
-        raise UnreachableError(f"this is no pod with a service account: {error} is missing") from error
-    return found._replace(context_name="in-cluster")
+        if (size := path.stat().st_size) > _MOST_BYTES:
+            raise ValueError(f"it has {size:,} bytes, and no kubeconfig has more than {_MOST_BYTES:,}")
+        document = yaml.load(path.read_text("utf-8"), _LOADER)
+    except RecursionError as error:
+        raise _FileError(f"kubeconfig {path} cannot be used: it is nested too deeply") from error
+    except OSError as error:
+        raise _FileError(f"kubeconfig {path} cannot be used: {error.strerror}") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise _FileError(f"kubeconfig {path} cannot be used: {error}") from error
+    if not isinstance(document, dict | None):
+        raise _FileError(f"kubeconfig {path} cannot be used: it is no kubeconfig, which is a mapping. {_FETCH}")
+    return cast(dict[str, Any], document or {})
 
 
-def _config(context: str, paths: Sequence[Path]) -> SingleConfig:
-    """The context's part of several kubeconfigs: as in kubectl, the first one that has a name counts."""
-    documents: list[Any] = [yaml.safe_load(path.read_text()) or {} for path in paths if path.is_file()]
-    if not documents:
-        raise ConfigError("it does not exist. Fetch one: talosctl kubeconfig")
-    if not all(isinstance(document, dict) for document in documents):
-        raise ConfigError("it is no kubeconfig")
-    merged = {key: _entries(documents, key) for key in ("clusters", "contexts", "users")}
-    known = [entry["name"] for entry in merged["contexts"]]
-    if context not in known:
-        raise ConfigError(f"it has no context {context}; it has {', '.join(known) or 'none'}")
-    kubeconfig: Any = KubeConfig  # the type of its method's parameter is partly unknown
-    return kubeconfig.from_dict(merged, fname=paths[0]).get(context_name=context)
+def _access(origin: str, context: str, files: Sequence[tuple[Path, dict[str, Any]]]) -> Access:
+    entries = [(folder, _entries(document, "contexts")) for folder, document in files]
+    _, chosen = _find(entries, "context", context, _Context, f"it has no context {context}")
+    for what, name in (("cluster", chosen.cluster), ("user", chosen.user)):
+        if not name:
+            raise ValueError(f"context {context} names no {what}. {_FETCH}")
+    found: dict[str, Any] = {}
+    for what, name, kind in (("cluster", chosen.cluster, Server), ("user", chosen.user, User)):
+        entries = [(folder, _entries(document, f"{what}s")) for folder, document in files]
+        folder, part = _find(
+            entries, what, name, kind, f"context {context} names the {what} {name}, which is not there"
+        )
+        try:
+            found[what] = _server(part, folder) if isinstance(part, Server) else _user(part, folder)
+        except ValueError as error:
+            raise ValueError(f"{what} {name} of context {context}: {error}") from error
+    return Access(origin, context, found["cluster"], found["user"])
 
 
-def _entries(documents: Sequence[dict[str, Any]], key: str) -> list[dict[str, Any]]:
-    entries: list[dict[str, Any]] = []
-    for document in reversed(documents):  # the last entry of a name is the one that counts
-        entries += document.get(key) or []
-    return entries
+def _entries(document: dict[str, Any], key: str) -> dict[str, Any]:
+    """Name -> what the entry says, in one file; as in kubectl, the last of a name counts."""
+    entries: Any = document.get(key) or []
+    if not isinstance(entries, list):
+        raise ValueError(f"{key} is no list. {_FETCH}")
+    named = [cast(dict[str, Any], entry) for entry in cast(list[Any], entries) if isinstance(entry, dict)]
+    if len(named) != len(cast(list[Any], entries)) or not all(isinstance(entry.get("name"), str) for entry in named):
+        raise ValueError(f"{key} has an entry without a name. {_FETCH}")
+    return {entry["name"]: entry.get(key.removesuffix("s")) for entry in named}
+
+
+def _find(
+    files: Sequence[tuple[Path, dict[str, Any]]], what: str, name: str, kind: type[_Part], missing: str
+) -> tuple[Path, _Part]:
+    """An entry of the first file that has it, and that file's folder."""
+    for folder, entries in files:
+        if name in entries:
+            try:
+                return folder, msgspec.convert(without_nulls(entries[name]) or {}, kind)
+            except (ValueError, RecursionError) as error:
+                raise ValueError(f"{what} {name}: {_plain(error)}. {_FETCH}") from error
+    there = dict.fromkeys(each for _, entries in files for each in entries)
+    raise ValueError(f"{missing}; it has {', '.join(there) or 'none'}")
+
+
+def _server(server: Server, folder: Path) -> Server:
+    url = urlsplit(server.server)
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise ValueError(f"server is {server.server!r}, and not such as https://10.0.0.10:6443")
+    if server.insecure_skip_tls_verify and (server.certificate_authority or server.certificate_authority_data):
+        raise ValueError("insecure-skip-tls-verify and a certificate authority exclude each other. Take one out")
+    _check_base64(server.certificate_authority_data, "certificate-authority-data")
+    proxy = urlsplit(server.proxy_url)
+    if server.proxy_url and (proxy.scheme not in ("http", "https", "socks5", "socks5h") or not proxy.hostname):
+        raise ValueError(f"proxy-url is {server.proxy_url!r}, and not such as http://proxy:3128")
+    return msgspec.structs.replace(server, certificate_authority=_absolute(server.certificate_authority, folder))
+
+
+def _user(user: User, folder: Path) -> User:
+    if user.auth_provider is not None:
+        raise ValueError(
+            "auth-provider was removed from Kubernetes 1.26. Use exec: the vendor's tool writes a new kubeconfig"
+        )
+    if (user.token or user.token_file) and (user.username or user.password):
+        raise ValueError("token and username exclude each other. Take one out")
+    for field, data in (("client-certificate", user.client_certificate_data), ("client-key", user.client_key_data)):
+        _check_base64(data, f"{field}-data")
+    if bool(user.client_certificate or user.client_certificate_data) != bool(user.client_key or user.client_key_data):
+        raise ValueError("client-certificate and client-key need each other, and one is missing")
+    if (user.as_uid or user.as_groups or user.as_user_extra) and not user.as_user:
+        raise ValueError("as-uid, as-groups and as-user-extra need as: the user to impersonate")
+    plugin = user.exec
+    if plugin is not None and os.sep in plugin.command:
+        plugin = msgspec.structs.replace(plugin, command=_absolute(plugin.command, folder))
+    return msgspec.structs.replace(
+        user,
+        client_certificate=_absolute(user.client_certificate, folder),
+        client_key=_absolute(user.client_key, folder),
+        token_file=_absolute(user.token_file, folder),
+        exec=plugin,
+    )
+
+
+def _absolute(path: str, folder: Path) -> str:
+    return str(folder / path) if path else ""
+
+
+def _check_base64(data: str, field: str) -> None:
+    try:
+        base64.b64decode("".join(data.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ValueError(f"{field} is no base64: {error}") from error
+
+
+def _plain(error: Exception) -> str:
+    """Such as `expected str, got int at token`."""
+    return (
+        "it is nested too deeply"
+        if isinstance(error, RecursionError)
+        else str(error).replace("`", "").replace(" - at $.", " at ")
+    )

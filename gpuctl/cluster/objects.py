@@ -1,21 +1,45 @@
 """The parts of nodes and pods that the project looks at.
 
 A list of ten thousand pods is decoded straight into these: whatever else an answer holds, such as managed fields, is
-skipped by the decoder and takes no memory. Names are those of the Kubernetes API.
+skipped by the decoder and takes no memory. Names are those of the Kubernetes API. Whatever is missing has its zero
+value, as in the API's own types; only an object without a name is none.
 """
 
-from typing import Any
+from decimal import Decimal
+from math import ceil
+from typing import Annotated, Any
 
 import msgspec
-from lightkube.core import resource
-from lightkube.resources import core_v1
+
+_SUFFIXES = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18} | {
+    f"{letter}i": 1024**power for power, letter in enumerate("KMGTPE", 1)
+}
+_SMALL = {"n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3")}
+
+Quantity = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^\+?([0-9]{1,40}(\.[0-9]{0,40})?|\.[0-9]{1,40})([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]{1,2})?$"
+    ),
+]
+"""An amount of a resource, none of which a node has or a pod asks for less than nothing.
+
+The form is that of `k8s.io/apimachinery/pkg/api/resource`, without signs and with an end to its digits.
+"""
+
+
+def whole(quantity: str) -> int:
+    """A quantity rounded up to whole units, as Kubernetes rounds."""
+    number = quantity.rstrip("numkKMGTPEi")
+    factor = _SUFFIXES.get(suffix := quantity[len(number) :]) or _SMALL.get(suffix, 1)
+    return ceil(Decimal(number) * factor)
 
 
 class Owner(msgspec.Struct, frozen=True, rename="camel"):
     """What made an object."""
 
-    kind: str
-    name: str
+    kind: str = ""
+    name: str = ""
 
 
 class Metadata(msgspec.Struct, frozen=True, rename="camel"):
@@ -34,8 +58,8 @@ class Metadata(msgspec.Struct, frozen=True, rename="camel"):
 class Condition(msgspec.Struct, frozen=True, rename="camel"):
     """One thing that is or is not so."""
 
-    type: str
-    status: str
+    type: str = ""
+    status: str = ""
     reason: str = ""
     message: str = ""
 
@@ -43,8 +67,8 @@ class Condition(msgspec.Struct, frozen=True, rename="camel"):
 class Taint(msgspec.Struct, frozen=True, rename="camel"):
     """What keeps pods off a node."""
 
-    key: str
-    effect: str
+    key: str = ""
+    effect: str = ""
     value: str = ""
 
 
@@ -63,19 +87,18 @@ class NodeInfo(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class _NodeStatus(msgspec.Struct, frozen=True, rename="camel"):
-    capacity: dict[str, str] = {}
-    allocatable: dict[str, str] = {}
+    capacity: dict[str, Quantity] = {}
+    allocatable: dict[str, Quantity] = {}
     conditions: tuple[Condition, ...] = ()
     node_info: NodeInfo = NodeInfo()
 
 
-class Node(resource.GlobalResource, msgspec.Struct, frozen=True, rename="camel"):
+class Node(msgspec.Struct, frozen=True, rename="camel"):
     """A node."""
 
     metadata: Metadata
     spec: _NodeSpec = _NodeSpec()
     status: _NodeStatus = _NodeStatus()
-    _api_info = core_v1.Node._api_info  # pyright: ignore[reportPrivateUsage]
 
     @property
     def name(self) -> str:
@@ -94,36 +117,31 @@ class Node(resource.GlobalResource, msgspec.Struct, frozen=True, rename="camel")
 
     def capacity(self, name: str) -> int:
         """How much of a countable resource it has, healthy or not."""
-        return int(self.status.capacity.get(name, 0))
+        return whole(self.status.capacity.get(name, "0"))
 
     def allocatable(self, name: str) -> int:
         """How much of a countable resource it offers to the scheduler."""
-        return int(self.status.allocatable.get(name, 0))
+        return whole(self.status.allocatable.get(name, "0"))
 
 
 class Variable(msgspec.Struct, frozen=True, rename="camel"):
     """An environment variable that is written out."""
 
-    name: str
+    name: str = ""
     value: str = ""
 
 
 class _Resources(msgspec.Struct, frozen=True, rename="camel"):
-    limits: dict[str, str] = {}
-
-
-class _SecurityContext(msgspec.Struct, frozen=True, rename="camel"):
-    privileged: bool | None = None
+    limits: dict[str, Quantity] = {}
 
 
 class Container(msgspec.Struct, frozen=True, rename="camel"):
     """A container as it was asked for."""
 
-    name: str
+    name: str = ""
     image: str = ""
     env: tuple[Variable, ...] = ()
     resources: _Resources = _Resources()
-    security_context: _SecurityContext = _SecurityContext()
 
 
 class _PodSpec(msgspec.Struct, frozen=True, rename="camel"):
@@ -144,7 +162,7 @@ class DeviceHealth(msgspec.Struct, frozen=True, rename="camel"):
 class DeviceStatus(msgspec.Struct, frozen=True, rename="camel"):
     """The devices of one resource that a container has."""
 
-    name: str
+    name: str = ""
     resources: tuple[DeviceHealth, ...] = ()
 
 
@@ -174,7 +192,7 @@ class _State(msgspec.Struct, frozen=True, rename="camel"):
 class ContainerStatus(msgspec.Struct, frozen=True, rename="camel"):
     """What became of a container."""
 
-    name: str
+    name: str = ""
     ready: bool = False
     restart_count: int = 0
     image: str = ""
@@ -187,18 +205,16 @@ class _PodStatus(msgspec.Struct, frozen=True, rename="camel"):
     phase: str = ""
     reason: str = ""
     message: str = ""
-    start_time: str = ""
     conditions: tuple[Condition, ...] = ()
     container_statuses: tuple[ContainerStatus, ...] = ()
 
 
-class Pod(resource.NamespacedResourceG, msgspec.Struct, frozen=True, rename="camel"):
+class Pod(msgspec.Struct, frozen=True, rename="camel"):
     """A pod."""
 
     metadata: Metadata
     spec: _PodSpec = _PodSpec()
     status: _PodStatus = _PodStatus()
-    _api_info = core_v1.Pod._api_info  # pyright: ignore[reportPrivateUsage]
 
     @property
     def name(self) -> str:
@@ -232,7 +248,7 @@ class Pod(resource.NamespacedResourceG, msgspec.Struct, frozen=True, rename="cam
 
     def asks_for(self, name: str) -> int:
         """How much of a countable resource all of its containers ask for."""
-        return sum(int(container.resources.limits.get(name, 0)) for container in self.spec.containers)
+        return sum(whole(container.resources.limits.get(name, "0")) for container in self.spec.containers)
 
     def devices(self, name: str) -> tuple[DeviceHealth, ...]:
         """The devices of a resource it has; none where the kubelet does not report them."""

@@ -1,7 +1,7 @@
 """One cluster is spoken to: that of the context which the stack names, as kubectl would find it."""
 
+import json
 import os
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,8 +9,16 @@ from typing import Any
 import pytest
 import yaml
 
-from gpuctl.cluster import AccessDeniedError, ClusterError, RejectedError, UnreachableError, connect, connect_in_cluster
-from tests.fixtures.api_server import ApiServer
+from gpuctl.cluster import (
+    AccessDeniedError,
+    ClusterError,
+    RejectedError,
+    UnreachableError,
+    UnreadableError,
+    connect,
+    connect_in_cluster,
+)
+from tests.fixtures.api_server import ApiServer, serving
 
 NODES = {
     "apiVersion": "v1",
@@ -18,6 +26,8 @@ NODES = {
     "metadata": {"resourceVersion": "1"},
     "items": [{"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}} for name in ("cp-1", "gpu-1")],
 }
+
+EXIT_CODE = {"reason": "ExitCode", "message": "15"}
 
 
 def _status(code: int, reason: str) -> dict[str, Any]:
@@ -34,17 +44,14 @@ def _status(code: int, reason: str) -> dict[str, Any]:
 
 @pytest.fixture
 def api_server() -> Iterator[ApiServer]:
-    with ApiServer() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
+    with serving() as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Neither the user's kubeconfig nor a proxy is in the way."""
+    monkeypatch.setattr("gpuctl.cluster.api._PAUSES", (0, 0))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     for name in list(os.environ):
         if name == "KUBECONFIG" or name.lower().endswith("_proxy"):
@@ -177,18 +184,23 @@ def test_a_context_without_a_user_is_told(tmp_path: Path) -> None:
     document = yaml.safe_load(path.read_text())
     del document["contexts"][0]["context"]["user"]
     path.write_text(yaml.safe_dump(document))
-    assert _refusal("admin@lab", path) == f"kubeconfig {path} cannot be used: Missing user"
+    assert _refusal("admin@lab", path) == (
+        f"kubeconfig {path} cannot be used: context admin@lab names no user. Fetch a new one: talosctl kubeconfig"
+    )
 
 
 @pytest.mark.parametrize(
-    ("command", "reason"), [("false", "Exec false returned 1"), ("no-such-login-tool", "No such file or directory")]
+    ("command", "reason"),
+    [
+        ("false", "its login command false ended with exit code 1: it says nothing"),
+        ("no-such-login-tool", "its login command no-such-login-tool is not installed. Install it"),
+    ],
 )
 def test_a_login_command_that_fails_is_told(command: str, reason: str, tmp_path: Path) -> None:
     login = {"apiVersion": "client.authentication.k8s.io/v1beta1", "command": command}
     path = _kubeconfig(tmp_path / "lab", "admin@lab", exec=login)
     message = _refusal("admin@lab", path)
-    assert message.startswith("context admin@lab (http://127.0.0.1:1) cannot be reached: ")
-    assert reason in message
+    assert message.startswith(f"kubeconfig {path}: context admin@lab cannot log in: {reason}")
 
 
 def test_a_server_that_does_not_answer_is_named(tmp_path: Path) -> None:
@@ -268,15 +280,143 @@ def test_a_command_in_a_pod_that_is_refused_is_told_like_any_other_request(
     code: int, error: type[ClusterError], api_server: ApiServer, tmp_path: Path
 ) -> None:
     """500 is a kubelet that does not answer."""
-    path = "/api/v1/namespaces/gpu/pods/agent/exec?command=nvidia-smi&stdout=true&stderr=true&stdin=true"
+    path = "/api/v1/namespaces/gpu/pods/agent/exec?command=nvidia-smi&stdout=true&stderr=true"
     api_server.answer(path, _status(code, "No"), code)
     cluster = connect("admin@lab", str(_kubeconfig(tmp_path / "lab", "admin@lab", server=api_server.url)))
     with pytest.raises(error, match=f"{code} to a command in a pod"):
         cluster.execute("agent", "gpu", ["nvidia-smi"])
 
 
+EXEC = "/api/v1/namespaces/gpu/pods/agent/exec?container=main&command=sh&command=-c&stdout=true&stderr=true"
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        ({"status": "Success"}, 0),
+        ({"status": "Failure", "reason": "NonZeroExitCode", "details": {"causes": [EXIT_CODE]}}, 15),
+    ],
+)
+def test_a_command_in_a_pod_has_its_output_and_its_exit_code(
+    status: dict[str, Any], code: int, api_server: ApiServer, tmp_path: Path
+) -> None:
+    """More than one message of output, in the order in which it was written."""
+    said = json.dumps({"kind": "Status", "metadata": {}, **status}).encode()
+    api_server.commands[EXEC] = [b"\x01GPU 0\n", b"\x02warning", b"\x01GPU 1\n", b"\x03" + said]
+    cluster = connect("admin@lab", str(_kubeconfig(tmp_path / "lab", "admin@lab", server=api_server.url)))
+    assert cluster.execute("agent", "gpu", ["sh", "-c"], container="main") == ("GPU 0\nGPU 1\n", "warning", code)
+    assert api_server.tokens == ["Bearer lab"]
+
+
+@pytest.mark.parametrize(
+    ("messages", "error", "message"),
+    [
+        (
+            [b'\x03{"status": "Failure", "reason": "InternalError", "message": "no sh"}'],
+            RejectedError,
+            "refuses: no sh",
+        ),
+        ([b"\x03?"], RejectedError, "does not say how a command in a pod ended"),
+        ([b"\x01half"], UnreachableError, "the connection to a pod broke off"),
+    ],
+)
+def test_a_command_in_a_pod_that_does_not_end_well_is_an_error(
+    messages: list[bytes], error: type[ClusterError], message: str, api_server: ApiServer, tmp_path: Path
+) -> None:
+    api_server.commands[EXEC] = messages
+    cluster = connect("admin@lab", str(_kubeconfig(tmp_path / "lab", "admin@lab", server=api_server.url)))
+    with pytest.raises(error, match=message):
+        cluster.execute("agent", "gpu", ["sh", "-c"], container="main")
+
+
+def test_a_list_comes_in_parts_and_names_what_it_could_not_read_once(api_server: ApiServer, tmp_path: Path) -> None:
+    """The list goes on past an object without a name; a list that is read again says the same once."""
+    first: dict[str, Any] = {
+        "metadata": {"continue": "c/2"},
+        "items": [{"metadata": {"name": "one"}}, {"metadata": {"name": 1}}],
+    }
+    second: dict[str, Any] = {
+        "metadata": {},
+        "items": [{"metadata": {"name": "two", "namespace": "a"}, "status": {"phase": 7}}],
+    }
+    api_server.answer("/api/v1/pods?limit=500", first)
+    api_server.answer("/api/v1/pods?limit=500&continue=c%2F2", second)
+    cluster = connect("admin@lab", str(_kubeconfig(tmp_path / "lab", "admin@lab", server=api_server.url)))
+    for _ in range(2):
+        assert [pod.name for pod in cluster.pods()] == ["one", "two"]
+        assert [str(each) for each in cluster.unreadable] == [
+            "Pod items[1]: it has no readable metadata; the object is left out",
+            "Pod a/two: status.phase is not a text",
+        ]
+
+
+def test_an_evicted_pod_with_times_of_null_is_read_like_any_other(api_server: ApiServer, tmp_path: Path) -> None:
+    ended: dict[str, Any] = {"terminated": {"exitCode": 137, "startedAt": None, "finishedAt": None}}
+    status: dict[str, Any] = {"phase": "Failed", "containerStatuses": [{"name": "c", "lastState": {}, "state": ended}]}
+    api_server.answer("/api/v1/pods?limit=500", {"items": [{"metadata": {"name": "evicted-1"}, "status": status}]})
+    cluster = connect("admin@lab", str(_kubeconfig(tmp_path / "lab", "admin@lab", server=api_server.url)))
+    assert [pod.status.phase for pod in cluster.pods()] == ["Failed"]
+    assert not cluster.unreadable
+
+
+def test_an_answer_that_is_json_and_no_list_is_no_unreachable_cluster(api_server: ApiServer, tmp_path: Path) -> None:
+    api_server.answer("/api/v1/nodes?limit=500", {"items": 7})
+    path = _kubeconfig(tmp_path / "lab", "admin@lab", server=api_server.url)
+    with pytest.raises(UnreadableError, match="it answers with what is no such object"):
+        connect("admin@lab", str(path)).nodes()
+
+
+@pytest.mark.parametrize("code", [429, 500, 503])
+def test_a_server_that_has_taken_on_too_much_is_asked_again(code: int, api_server: ApiServer, tmp_path: Path) -> None:
+    api_server.answer("/api/v1/nodes?limit=500", _status(code, "Busy"), code)
+    api_server.answer_then("/api/v1/nodes?limit=500", _status(code, "Busy"), code)
+    api_server.answer_then("/api/v1/nodes?limit=500", NODES)
+    cluster = connect("admin@lab", str(_kubeconfig(tmp_path / "lab", "admin@lab", server=api_server.url)))
+    assert [node.name for node in cluster.nodes()] == ["cp-1", "gpu-1"]
+
+
+def test_a_server_that_stays_busy_is_asked_three_times(api_server: ApiServer, tmp_path: Path) -> None:
+    api_server.answer("/api/v1/nodes?limit=500", _status(429, "Busy"), 429)
+    assert "Busy" in _refusal("admin@lab", _kubeconfig(tmp_path / "lab", "admin@lab", server=api_server.url))
+    assert len(api_server.requests) == 3
+
+
+def test_a_server_that_wants_a_long_pause_is_not_waited_for(api_server: ApiServer, tmp_path: Path) -> None:
+    api_server.answer("/api/v1/nodes?limit=500", _status(429, "Busy"), 429, **{"Retry-After": "3600"})
+    assert "Busy" in _refusal("admin@lab", _kubeconfig(tmp_path / "lab", "admin@lab", server=api_server.url))
+    assert len(api_server.requests) == 1
+
+
+def test_what_changes_the_cluster_is_not_sent_again_after_an_error(api_server: ApiServer, tmp_path: Path) -> None:
+    """It may have been done all the same."""
+    api_server.answer("/api/v1/namespaces?fieldManager=gpuctl", _status(500, "Broken"), 500)
+    cluster = connect("admin@lab", str(_kubeconfig(tmp_path / "lab", "admin@lab", server=api_server.url)))
+    with pytest.raises(UnreachableError, match="Broken"):
+        cluster.create({"kind": "Namespace", "metadata": {"name": "gpu"}})
+    assert len(api_server.requests) == 1
+
+
+def test_an_answer_that_trickles_is_given_up(
+    api_server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A byte now and then keeps every read within its own limit."""
+    monkeypatch.setattr("gpuctl.cluster.api._SECONDS", 0.3)
+    api_server.answer("/api/v1/nodes?limit=500", NODES)
+    api_server.seconds_a_byte = 0.05
+    path = _kubeconfig(tmp_path / "lab", "admin@lab", server=api_server.url)
+    assert "the answer was not whole after 0.3 s" in _refusal("admin@lab", path)
+
+
+def test_a_log_is_lines_and_may_be_empty(api_server: ApiServer, tmp_path: Path) -> None:
+    api_server.answer("/api/v1/namespaces/gpu/pods/agent/log?sinceSeconds=60", "one\n\ntwo\u2028three\n")
+    api_server.answer("/api/v1/namespaces/gpu/pods/agent/log", "")
+    cluster = connect("admin@lab", str(_kubeconfig(tmp_path / "lab", "admin@lab", server=api_server.url)))
+    assert list(cluster.log("agent", "gpu", since_seconds=60)) == ["one", "", "two\u2028three"]
+    assert list(cluster.log("agent", "gpu")) == []
+
+
 def test_a_log_that_may_not_be_read_is_told(api_server: ApiServer, tmp_path: Path) -> None:
-    path = "/api/v1/namespaces/gpu/pods/agent/log?timestamps=false&tailLines=9&follow=false"
+    path = "/api/v1/namespaces/gpu/pods/agent/log?tailLines=9"
     api_server.answer(path, _status(403, "Forbidden"), 403)
     cluster = connect("admin@lab", str(_kubeconfig(tmp_path / "lab", "admin@lab", server=api_server.url)))
     with pytest.raises(AccessDeniedError, match="the server says Forbidden"):
@@ -284,7 +424,7 @@ def test_a_log_that_may_not_be_read_is_told(api_server: ApiServer, tmp_path: Pat
 
 
 def test_a_log_that_breaks_off_is_told(api_server: ApiServer, tmp_path: Path) -> None:
-    api_server.answer("/api/v1/namespaces/gpu/pods/agent/log?timestamps=false&follow=false", "one\ntwo\nth")
+    api_server.answer("/api/v1/namespaces/gpu/pods/agent/log", "one\ntwo\nth")
     api_server.breaks_off = True
     cluster = connect("admin@lab", str(_kubeconfig(tmp_path / "lab", "admin@lab", server=api_server.url)))
     with pytest.raises(UnreachableError):
