@@ -108,7 +108,7 @@ class _Commands:
     def of(self, problem: Problem) -> str:
         """The command for one problem, or several of which each needs the one before it."""
         remedies = [self._at(each, problem.path) for each in problem.remedies or [example_of(problem.path)]]
-        if any(isinstance(each, EditFile) or not is_writable(each.path) for each in remedies):
+        if not all(map(_is_a_command, remedies)):
             return self._edit
         values = {each.path for each in remedies if isinstance(each, SetValue)}
         if len(values) < len(remedies) and values & self._set:  # what is moved must not overwrite what was moved before
@@ -163,6 +163,12 @@ class _Commands:
         end = ["--"] if any(value.startswith("-") for value in values) else []
         command = ["pulumi", "config", verb, "--stack", self._stack, *options, *structured]
         return shlex.join([*command, *end, f"gpu:{path_text(path)}", *values])
+
+
+def _is_a_command(remedy: Remedy) -> bool:
+    if isinstance(remedy, EditFile) or not is_writable(remedy.path):
+        return False
+    return not isinstance(remedy, SetValue) or remedy.value.isprintable()
 
 
 def _is_a_name(path: Path) -> bool:

@@ -33,7 +33,8 @@ def _gpuctl(*arguments: str, project: Path = ROOT) -> subprocess.CompletedProces
 
 def _project_with(stack_file: str, folder: Path) -> Path:
     """The project, with the stack `fixture` and no other."""
-    (folder / "gpuctl").symlink_to(ROOT / "gpuctl")
+    for name in ("gpuctl", "Pulumi.yaml"):
+        (folder / name).symlink_to(ROOT / name)
     (folder / "config").mkdir()
     for path in (ROOT / "config").iterdir():
         if not path.name.startswith("Pulumi."):
