@@ -46,7 +46,8 @@ def _is_a_kernel_argument(argument: str) -> str:
 def _is_an_overlay(overlay: dict[str, str]) -> dict[str, str]:
     if overlay and (overlay.keys() != {"name", "image"} or not all(map(_PLAIN.fullmatch, overlay.values()))):
         raise SettingRefused(
-            "is not an overlay {name, image}, such as {name: nanopi-r4s, image: siderolabs/sbc-rockchip}", RemoveKey()
+            "is not an overlay {name, image}, such as {name: rpi_generic, image: siderolabs/sbc-raspberrypi}",
+            RemoveKey(),
         )
     return overlay
 

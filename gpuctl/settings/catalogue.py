@@ -76,11 +76,15 @@ def key_of(gpu: str) -> str:
 def meant(gpu: str) -> str | None:
     """The key that a text is a slip of; None where only a card of another series has a similar one."""
     written = gpu.lower().replace(" ", "-").removeprefix("nvidia-").removeprefix("geforce-")
-    close = [key for key in CATALOGUE if _series(key) == _series(written)]
-    return next(iter(difflib.get_close_matches(written, close, n=1)), None)
+    letters, number = _series(written)
+    alike = [key for key in CATALOGUE if _series(key)[0] == letters and len(_series(key)[1]) == len(number)]
+    same = [key for key in alike if _series(key)[1] == number]
+    close = difflib.get_close_matches(written, same, n=1, cutoff=0) or difflib.get_close_matches(written, alike, n=1)
+    is_workstation = number.endswith("000")  # as in RTX 4000, while GeForce has 4070 and the like
+    return next((key for key in close if not is_workstation or _series(key)[1].endswith("000")), None)
 
 
-def _series(key: str) -> tuple[str, int, bool]:
-    """What cards of one series share: the letters, how long the number is, and whether it is a round one."""
-    letters, number = re.match(r"(\D*)(\d*)", key).groups()  # pyright: ignore[reportOptionalMemberAccess]
-    return letters, len(number), number.endswith("000")
+def _series(key: str) -> tuple[str, str]:
+    """The letters that name the series, and the number of the card in it."""
+    found = re.match(r"(\D*)(\d*)", key)
+    return (found[1], found[2]) if found else (key, "")

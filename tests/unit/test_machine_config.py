@@ -100,11 +100,11 @@ def test_another_image_and_other_labels_than_the_stacks_are_found() -> None:
         ("an installer", ["image"]),
         (installer_image(settings()), []),
         (installer_image(settings(secureBoot=True, imageFactory="factory.lab.example:8443")), []),
-        (f"factory.talos.dev/installer/{'a' * 64}:v1.13.9", []),
+        (f"factory.talos.dev/installer/{'a' * 64}:v1.13.9", ["image-unknown"]),
     ],
 )
 def test_an_image_without_a_schematic_has_no_driver(image: str, codes: list[str]) -> None:
-    """One with a schematic that is not known here may have it."""
+    """Of one with a schematic that is not known here it could not be determined."""
     assert _codes(_merged(settings(), install={"image": image})) == codes
 
 
