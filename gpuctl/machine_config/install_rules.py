@@ -64,7 +64,7 @@ def _complete(where: str, names: Sequence[str]) -> Iterator[Finding]:
     modules = parts - {TOOLKIT}
     if not parts:
         kept = f"only {', '.join(names)}" if names else "no extensions"
-        yield Finding("image", where, f"its image has {kept}, so no NVIDIA driver", _BUILD_ONE)
+        yield Finding("image", where, f"has {kept}, so no NVIDIA driver", _BUILD_ONE)
     elif not modules or TOOLKIT not in parts:
         missing = "kernel modules" if not modules else "container toolkit"
         problem = f"has only {', '.join(names)}: without NVIDIA's {missing} no pod gets a GPU"

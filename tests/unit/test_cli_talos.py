@@ -123,7 +123,7 @@ def test_check_names_place_problem_and_remedy_and_exits_one(here: Path) -> None:
     assert _screen(result) == snapshot("""\
 [extensions] machine.install.extensions: install nothing since Talos v1.10.0: the node boots without an NVIDIA driver
   fix it: remove them; gpuctl talos schematic --stack STACK prints an image with them
-[image] machine.install.image: its image has no extensions, so no NVIDIA driver
+[image] machine.install.image: has no extensions, so no NVIDIA driver
   fix it: gpuctl talos schematic --stack STACK prints an image with them
 [modules-missing] kernel modules: nvidia, nvidia_uvm, nvidia_drm, nvidia_modeset missing, and none loads by itself
   fix it: gpuctl talos patch adds them

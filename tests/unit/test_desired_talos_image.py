@@ -12,6 +12,7 @@ from gpuctl.settings import Settings
 from tests.fixtures.stack_files import settings
 
 OWN = "registry.example.com/talos/installer:v1.13.9"
+NONE: tuple[str, ...] = ()
 RPI = {"name": "rpi_generic", "image": "siderolabs/sbc-raspberrypi"}
 
 
@@ -44,8 +45,8 @@ customization:
 @pytest.mark.parametrize(
     ("arguments", "identity"),
     [
-        (([],), "376567988ad370138ad8b2698212367b8edcb69b5fd68c80be1f2ec7d603b4ba"),
-        (([], (), RPI), "ee21ef4a5ef808a9b7484cc0dda0f25075021691c8c09a276591eedb638ea1f9"),
+        ((NONE,), "376567988ad370138ad8b2698212367b8edcb69b5fd68c80be1f2ec7d603b4ba"),
+        ((NONE, (), RPI), "ee21ef4a5ef808a9b7484cc0dda0f25075021691c8c09a276591eedb638ea1f9"),
         (
             (["siderolabs/gvisor", "siderolabs/amd-ucode"], ["vga=791"]),
             "4cf5f344e0866138883f8a2579d567fb0ad492213edf722726bf086b376ab518",
