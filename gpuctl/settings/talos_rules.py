@@ -70,8 +70,8 @@ def modules_fit_every_gpu(settings: "Settings") -> Iterator[Problem]:
 
     unfit = [index for index, node in enumerate(settings.nodes) if not fits(node, settings.kernel_modules_of(node))]
     for path, flavour, nodes in _where(settings, "kernelModules", unfit):
-        found = [(each, _not_driven(flavour, each, _driver_of(settings, node))) for node in nodes for each in node.cards]
-        cards = [(each, why) for each, why in found if why]
+        judged = ((each, _driver_of(settings, node)) for node in nodes for each in node.cards)
+        cards = [(each, why) for each, driver in judged if (why := _not_driven(flavour, each, driver))]
         names = listed(sorted({f"{each.gpu} ({_generation(each)})" for each, _ in cards}))
         other = "proprietary" if flavour == "open" else "open"
         remedies = _per_node(settings, "kernelModules", path, unfit, other, functools.partial(fits, flavour=other))
