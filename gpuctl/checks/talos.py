@@ -143,6 +143,8 @@ def schematic_is_the_stacks(context: Context) -> Iterator[Result]:
         runs = _told(node).get(_SCHEMATIC)
         if _release(node) is None:
             yield _not_talos(node)
+        elif wanted is None:
+            yield skipped("gpu:installerImage names no schematic", node.name)
         elif runs is None:
             yield skipped(f"node {node.name} does not say which schematic its image is of", node.name)
         elif runs == wanted:

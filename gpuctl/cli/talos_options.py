@@ -1,12 +1,15 @@
 """Options that several verbs of `gpuctl talos` have."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
-from gpuctl.machine_config import MachineConfig, MachineConfigError, parse
+from gpuctl.machine_config import MachineConfig, MachineConfigError, Part, parse, parts_of
 from gpuctl.settings import GpuNode, Settings
+
+_Read = TypeVar("_Read")
 
 Node = Annotated[str | None, typer.Option(metavar="NAME", help="Only this node of the stack.")]
 
@@ -31,8 +34,21 @@ def read_machine_config(path: Path) -> MachineConfig:
     Raises:
         typer.BadParameter: it cannot be read, or is neither.
     """
+    return _read(path, parse)
+
+
+def read_parts(path: Path) -> list[Part]:
+    """The machine configurations in a file, which may be one of another tool.
+
+    Raises:
+        typer.BadParameter: it cannot be read, or has none.
+    """
+    return _read(path, parts_of)
+
+
+def _read(path: Path, reader: Callable[[str], _Read]) -> _Read:
     try:
-        return parse(path.read_text())
+        return reader(path.read_text())
     except (OSError, UnicodeDecodeError) as error:
         raise typer.BadParameter(f"{path} cannot be read: {error}") from error
     except MachineConfigError as error:

@@ -9,11 +9,13 @@ import typer
 
 from gpuctl.cli.options import Stack, settings_of
 from gpuctl.cli.talos_options import Node, node_named, read_machine_config
-from gpuctl.desired.schematic import installer_image
-from gpuctl.desired.talos import Form, Present, form_of, talos_patch
+from gpuctl.desired.schematic import image_is_chosen, nvidia_extensions
+from gpuctl.desired.talos import CRI_FILE, Form, Present, form_of, image_of, talos_patch
 from gpuctl.machine_config import MachineConfig, present
-from gpuctl.machine_config.install_rules import release_in
+from gpuctl.machine_config.images import release_in
+from gpuctl.machine_config.presence import cri_files
 from gpuctl.settings import GpuNode, Settings
+from gpuctl.settings.cri_fragment import toml_problems
 from gpuctl.settings.minor_version import format_minor, minor_of
 from gpuctl.settings.talos_tables import UPGRADE_FROM
 
@@ -46,17 +48,43 @@ def patch(
     settings = settings_of(stack)
     if config and node is None and len(settings.nodes) > 1:
         raise typer.BadParameter("is the configuration of one node: name it with --node", param_hint="--config")
-    known = read_machine_config(config) if config else None
+    known = _whole(config) if config else None
     nodes = [node_named(settings, node)] if node else settings.nodes
-    output.mkdir(parents=True, exist_ok=True)
     for each in nodes:
-        seen = present(known, settings.talos_minor) if known else None
+        seen = present(known, settings.talos_version) if known else None
         file = output / f"{each.name}.yaml"
-        file.write_text(talos_patch(settings, each, seen))
+        _write(file, talos_patch(settings, each, seen))
         print("\n".join(_told(settings, each, file, known, seen)), end="\n\n")
     print(_LATER, end="")
     if known is None and any(form_of(settings, each) is Form.FIELDS for each in nodes):
         print(_ONCE, end="")
+
+
+def _whole(path: Path) -> MachineConfig:
+    """A node's whole configuration, of which the patch can say what it lacks.
+
+    Raises:
+        typer.BadParameter: it is only a part of one, or one that nothing can be merged into.
+    """
+    config = read_machine_config(path)
+    if not config.is_whole:
+        kind = "a JSON6902 patch" if config.operations else "a patch" if config.documents else "empty"
+        problem = f"{path} is {kind} and not a node's whole configuration, which has machine.type"
+        way = "talosctl --nodes ADDRESS get machineconfig v1alpha1 -o yaml >FILE"
+        raise typer.BadParameter(f"{problem}. Fix it: {way}", param_hint="--config")
+    broken = [problem for each in cri_files(config) for problem in toml_problems(str(each.get("content", "")))]
+    if broken:
+        raise typer.BadParameter(f"{path}: {CRI_FILE} {broken[0]}; correct it first", param_hint="--config")
+    return config
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    except OSError as error:
+        problem = f"{file} cannot be written: {error.strerror or error}; name a folder of your own"
+        raise typer.BadParameter(problem, param_hint="--output") from error
 
 
 def _way_there(settings: Settings, known: MachineConfig | None) -> Iterator[str]:
@@ -77,12 +105,27 @@ def _told(
     talosctl = ["talosctl", "--nodes", node.address or node.name]
     yield f"{node.name}: {file}, {form.value}, for Talos {settings.talos_version}"
     yield f"  {shlex.join([*talosctl, 'patch', 'machineconfig', '--patch', f'@{file}'])}"
-    image = installer_image(settings)
+    image = image_of(settings, seen)
     if known and known.below("install", "image") == image:
         yield "  no upgrade, if the node runs the image in its configuration: talosctl get extensions"
-        return
-    yield from _way_there(settings, known)
-    yield f"  {shlex.join([*talosctl, 'upgrade', '--image', image])}"
+    else:
+        yield from _way_there(settings, known)
+        yield f"  {shlex.join([*talosctl, 'upgrade', '--image', image])}"
+    yield from _about_the_own_image(settings, seen, image)
     selector = seen.disk_selector if seen else settings.disk_selector_of(node)
     if form is Form.DOCUMENTS and selector is None:
         yield "  the patch names no image, because the install disk is not known: gpu:installDiskSelector or --config"
+
+
+def _about_the_own_image(settings: Settings, seen: Present | None, image: str) -> Iterator[str]:
+    """What is not known of the node's present image is not lost silently."""
+    if seen is None or seen.own_image is None:
+        return
+    if seen.own_image == image and not image_is_chosen(settings):
+        needed = ", ".join(nvidia_extensions(settings))
+        yield "  the node's own image is kept: what it contains could not be determined, and it must contain"
+        yield f"  {needed}; for another one: gpu:systemExtensions and gpu:kernelArguments, or gpu:schematic"
+    elif seen.own_image != image:
+        yield f"  replaces {seen.own_image},"
+        yield "  whose content could not be determined: other extensions and kernel arguments in it are lost, unless"
+        yield "  gpu:systemExtensions, gpu:kernelArguments or gpu:schematic name them"

@@ -12,8 +12,9 @@ def schematic(stack: Stack) -> None:
     gpuctl talos schematic --stack lab | curl --data-binary @- https://factory.talos.dev/schematics
     """
     settings = settings_of(stack)
-    print(desired.schematic(settings), end="")
-    print(f"# schematic ID: {desired.schematic_id(settings)}")
+    text = desired.schematic(settings)
+    print(text or "# the stack's own image, whose schematic is not known here; it must contain these\n", end="")
+    print(f"# schematic ID: {desired.schematic_id(settings) or 'unknown'}")
     print(f"# installer image: {desired.installer_image(settings)}")
     for name, version in desired.extension_versions(settings).items():
         print(f"# contains: {name.removeprefix('siderolabs/')} {version or 'unknown'}")

@@ -81,6 +81,5 @@ def memory_per_slice(settings: Settings) -> dict[str, int | None]:
 
 
 def _memory_per_slice(settings: Settings, node: GpuNode) -> int | None:
-    models = [cards.model for cards in node.cards]
-    known = [model.memory_mib for model in models if model]
-    return min(known) // settings.slices_of(node) if len(known) == len(models) else None
+    known = [cards.model.memory_mib for cards in node.cards if cards.model and cards.model.memory_mib]
+    return min(known) // settings.slices_of(node) if len(known) == len(node.cards) else None

@@ -32,5 +32,8 @@ def limits(settings: Settings) -> Iterator[Limit]:
         rest = lowest if all(cards.model for cards in by_cards) or lowest == highest else settings.power_limit
         yield Limit(rest, node=node.name)
         if lowest != highest:
-            named = ((cards.model.name, watts) for cards, watts in by_cards.items() if cards.model)
-            yield from (Limit(watts, node=node.name, model=name) for name, watts in named)
+            by_name: dict[str, int] = {}  # boards of one name differ in memory alone
+            for cards, watts in by_cards.items():
+                if cards.model:
+                    by_name[cards.model.name] = min(watts, by_name.get(cards.model.name, watts))
+            yield from (Limit(watts, node=node.name, model=name) for name, watts in by_name.items())

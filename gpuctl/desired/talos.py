@@ -11,7 +11,7 @@ from typing import Any
 from gpuctl.desired.cri_fragment import cri_fragment
 from gpuctl.desired.names import node_labels
 from gpuctl.desired.profiles import Profile, profile_of, profiles
-from gpuctl.desired.schematic import installer_image
+from gpuctl.desired.schematic import image_is_chosen, installer_image
 from gpuctl.desired.text import yaml_text
 from gpuctl.settings import GpuNode, Settings
 from gpuctl.settings.talos_rules import CDI_FROM, DOCUMENTS_FROM
@@ -47,6 +47,9 @@ class Present:
     """Kernel modules that it loads."""
     cri_fragment: str | None = None
     """Content of its entry for the one file of containerd's configuration."""
+    own_image: str | None = None
+    """Installer image whose content is not known here, for the stack's Talos release: kept unless the stack says what
+    its image contains."""
     disk_selector: str | None = None
     """Expression that selects its install disk; a patch that does not repeat it erases it."""
 
@@ -86,6 +89,12 @@ def talos_patch(settings: Settings, node: GpuNode, present: Present | None = Non
     return _patch(settings, node, profile_of(settings, node), present)
 
 
+def image_of(settings: Settings, present: Present | None) -> str:
+    """The installer image for a node: its own where nobody but its owner knows what is in it, else the stack's."""
+    own = present.own_image if present and not image_is_chosen(settings) else None
+    return own or installer_image(settings)
+
+
 def _patches(settings: Settings, present: Present | None) -> dict[str, str]:
     """The profiles are found once for all nodes."""
     profile_by_node = {node.name: profile for profile in profiles(settings) for node in profile.nodes}
@@ -99,7 +108,7 @@ def _patch(settings: Settings, node: GpuNode, profile: Profile, present: Present
 
 def _documents(settings: Settings, labels: dict[str, str], present: Present) -> list[Document]:
     modules = [name for name in MODULES if name not in present.modules]
-    image = installer_image(settings)
+    image = image_of(settings, present)
     match present.form:
         case Form.FIELDS:
             machine: Document = {"install": {"image": image}, **_loaded(modules), "nodeLabels": labels}

@@ -4,5 +4,16 @@ from gpuctl.machine_config.checking import Wanted, check
 from gpuctl.machine_config.document import MachineConfig, MachineConfigError, parse
 from gpuctl.machine_config.finding import Finding
 from gpuctl.machine_config.presence import present
+from gpuctl.machine_config.wrappers import Part, parts_of
 
-__all__ = ["Finding", "MachineConfig", "MachineConfigError", "Wanted", "check", "parse", "present"]
+__all__ = [
+    "Finding",
+    "MachineConfig",
+    "MachineConfigError",
+    "Part",
+    "Wanted",
+    "check",
+    "parse",
+    "parts_of",
+    "present",
+]

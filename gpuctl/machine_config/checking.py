@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from gpuctl.desired.names import node_labels
 from gpuctl.desired.profiles import profile_of
-from gpuctl.desired.schematic import installer_image
+from gpuctl.desired.schematic import image_is_chosen, installer_image
 from gpuctl.machine_config import cri_rules, install_rules, kernel_rules, label_rules, shape_rules
 from gpuctl.machine_config.document import MachineConfig
 from gpuctl.machine_config.finding import Finding, Rule, Subject
@@ -45,8 +45,9 @@ def check(config: MachineConfig, talos_version: str, wanted: Wanted | None = Non
     subject = Subject(config, talos_version, minor_of(talos_version))
     if wanted:
         labels = node_labels(profile_of(wanted.settings, wanted.node).name)
-        image, runtime = installer_image(wanted.settings), wanted.settings.default_runtime
-        subject = replace(subject, image=image, labels=labels, default_runtime=runtime)
+        image, chosen = installer_image(wanted.settings), image_is_chosen(wanted.settings)
+        runtime = wanted.settings.default_runtime
+        subject = replace(subject, image=image, image_is_chosen=chosen, labels=labels, default_runtime=runtime)
     return list(_findings(subject))
 
 

@@ -8,7 +8,8 @@ from gpuctl.desired.names import RUNTIME_CLASS
 from gpuctl.desired.talos import CRI_DOCUMENT, CRI_FILE
 from gpuctl.machine_config.finding import Finding, Rule, Subject
 from gpuctl.machine_config.presence import cri_files
-from gpuctl.settings.cri_fragment import default_runtime_of, fragment_problems
+from gpuctl.settings.cri_fragment import CRI_PLUGIN, default_runtime_of, fragment_problems, table_in
+from gpuctl.settings.talos_rules import CDI_FROM
 
 _OPERATIONS = ("create", "append", "overwrite")
 _HIGHEST_MODE = 0o777
@@ -19,8 +20,6 @@ _RESERVED = "customization"
 def _files_can_be_written(subject: Subject) -> Iterator[Finding]:
     for index, file in enumerate(subject.config.entries("files")):
         where, path, operation = f"machine.files[{index}]", str(file.get("path", "")), file.get("op")
-        if "$patch" in file:
-            continue
         if operation not in _OPERATIONS:
             problem = f"op is {operation}: the node fails to boot when it writes its files"
             yield Finding("file-op", where, problem, f"write {', '.join(_OPERATIONS)}")
@@ -41,7 +40,7 @@ def _mode(where: str, mode: Any) -> Iterator[Finding]:
 
 
 def _one_owner(subject: Subject) -> Iterator[Finding]:
-    entries = [file for file in cri_files(subject.config) if "$patch" not in file]
+    entries = cri_files(subject.config)
     if len(entries) > 1:
         problem = (
             f"has {len(entries)} entries: up to Talos v1.13 the second fails the boot, from v1.14 on it is ignored"
@@ -63,18 +62,29 @@ def _fragments_work(subject: Subject) -> Iterator[Finding]:
             yield Finding("cri-content", where, problem, "correct it")
 
 
+def _cdi_stays_on(subject: Subject) -> Iterator[Finding]:
+    for where, content in _readable_fragments(subject):
+        if subject.minor >= CDI_FROM and table_in(content, "plugins", CRI_PLUGIN).get("enable_cdi") is False:
+            problem = "switches CDI off, by which containers get their GPUs from Talos v1.13 on"
+            yield Finding("cri-content", where, problem, "remove enable_cdi")
+
+
 def _default_runtime_is_set(subject: Subject) -> Iterator[Finding]:
-    good = [content for _, content in _fragments(subject) if not fragment_problems(content)]
-    runtimes = [default_runtime_of(tomllib.loads(content)) for content in good]
+    runtimes = [default_runtime_of(content) for _, content in _readable_fragments(subject)]
     if subject.default_runtime and subject.config.is_whole and RUNTIME_CLASS not in runtimes:
         problem = f"{RUNTIME_CLASS} is not the default runtime, and gpu:defaultRuntime is true"
         yield Finding("cri-missing", "containerd", problem, "gpuctl talos patch sets it")
 
 
+def _readable_fragments(subject: Subject) -> Iterator[tuple[str, dict[str, Any]]]:
+    for where, content in _fragments(subject):
+        if not fragment_problems(content):
+            yield where, tomllib.loads(content)
+
+
 def _fragments(subject: Subject) -> Iterator[tuple[str, str]]:
     for file in cri_files(subject.config):
-        if "$patch" not in file:
-            yield CRI_FILE, str(file.get("content") or "")
+        yield CRI_FILE, str(file.get("content") or "")
     for document in subject.config.of_kind(_KIND):
         yield f"{_KIND}/{document.get('name')}", str(document.get("content") or "")
 
@@ -84,5 +94,6 @@ RULES: tuple[Rule, ...] = (
     _one_owner,
     _documents_are_named_right,
     _fragments_work,
+    _cdi_stays_on,
     _default_runtime_is_set,
 )

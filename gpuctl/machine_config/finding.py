@@ -18,9 +18,11 @@ class Finding:
     problem: str
     """With its consequence."""
     fix: str
+    is_unknown: bool = False
+    """Whether nothing is wrong as far as can be determined, and something could not be."""
 
     def __str__(self) -> str:
-        return f"[{self.code}] {self.where}: {self.problem}\n  fix it: {self.fix}"
+        return f"[{self.code}] {self.where}: {self.problem}\n  {'see' if self.is_unknown else 'fix it'}: {self.fix}"
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Subject:
     minor: Minor
     image: str | None = None
     """The installer image it should name; None where that is not known."""
+    image_is_chosen: bool = False
+    """Whether the stack says itself what its image contains besides NVIDIA's extensions."""
     labels: Mapping[str, str] | None = None
     """The node labels it should set; None where that is not known."""
     default_runtime: bool = False

@@ -8,8 +8,8 @@ from gpuctl.machine_config.document import mapping
 from gpuctl.machine_config.finding import Finding, Rule, Subject
 
 _NAME = r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
-_PREFIX = r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?"
-_KEY = re.compile(rf"({_PREFIX}/)?{_NAME}")
+_DNS_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_KEY = re.compile(rf"((?=.{{1,253}}/){_DNS_LABEL}(\.{_DNS_LABEL})*/)?{_NAME}")
 _VALUE = re.compile(rf"({_NAME})?")
 _RESERVED = ("node-restriction.kubernetes.io/", "node-role.kubernetes.io/")
 _CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
@@ -19,7 +19,12 @@ def _labels_are_labels(subject: Subject) -> Iterator[Finding]:
     for where, labels in _places(subject):
         for key, value in labels.items():
             if value is None:
-                yield Finding("label-value", where, f"{key} has no value and becomes empty", 'write "true" in quotes')
+                yield Finding(
+                    "label-value",
+                    where,
+                    f"{key} has no value and becomes empty",
+                    "write a value in quotes, or remove it",
+                )
             elif not _KEY.fullmatch(key) or not _VALUE.fullmatch(_text(value)):
                 problem = f"{key}: {_text(value)} is no label of Kubernetes; the node cannot have it"
                 yield Finding("label-value", where, problem, "63 letters, digits, dots and hyphens at most")

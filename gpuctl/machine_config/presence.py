@@ -2,20 +2,23 @@
 
 from gpuctl.desired.talos import CRI_FILE, Form, Present
 from gpuctl.machine_config.document import MachineConfig, inside
-from gpuctl.settings.minor_version import Minor
+from gpuctl.machine_config.images import extensions_in, images, is_reference, of_release
+from gpuctl.settings.minor_version import Minor, minor_of
 from gpuctl.settings.talos_rules import DOCUMENTS_FROM
 
 _ONLY_FROM_V1_14 = ("UnattendedInstallConfig", "KubeNodeConfig")
 """Kinds that every configuration has which Talos v1.14 wrote, and that exclude the fields they replace."""
 
 
-def present(config: MachineConfig, minor: Minor) -> Present:
-    """What a patch for a node of a line must take into account of its configuration."""
+def present(config: MachineConfig, talos_version: str) -> Present:
+    """What a patch for a node of a Talos release must take into account of its configuration."""
+    own = next((image for _, image in images(config) if is_reference(image) and extensions_in(image) is None), None)
     return Present(
-        form=_form(config, minor),
+        form=_form(config, minor_of(talos_version)),
         modules=frozenset(modules(config)),
         cri_fragment=next((str(file.get("content", "")) for file in cri_files(config)), None),
         disk_selector=disk_selector(config),
+        own_image=own and of_release(own, talos_version),
     )
 
 

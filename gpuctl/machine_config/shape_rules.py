@@ -2,8 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any, cast
 
+from gpuctl.machine_config.document import PATCH, directives
 from gpuctl.machine_config.finding import Finding, Rule, Subject
 from gpuctl.settings.talos_rules import DOCUMENTS_FROM
 
@@ -18,6 +18,15 @@ _KINDS_FROM_V1_14 = frozenset(
     }
 )
 """Those that say what a GPU node needs; for Talos v1.13 they are an error."""
+
+_IN_EVERY_CONTROL_PLANE = frozenset(
+    {
+        ("machine", "nodeLabels", "node.kubernetes.io/exclude-from-external-load-balancers"),
+        ("cluster", "apiServer", "admissionControl"),
+        ("cluster", "apiServer", "auditPolicy"),
+    }
+)
+"""What Talos' own library writes into the configuration of every control-plane node, and people delete."""
 
 
 def _no_operations(subject: Subject) -> Iterator[Finding]:
@@ -45,26 +54,39 @@ def _known_kinds(subject: Subject) -> Iterator[Finding]:
 
 
 def _documents_once(subject: Subject) -> Iterator[Finding]:
-    names = Counter((document.get("kind"), document.get("name")) for document in subject.config.documents)
-    for (kind, name), times in names.items():
+    names = Counter(
+        (str(document.get("kind", "machine")), str(document.get("name", ""))) for document in subject.config.documents
+    )
+    for parts, times in names.items():
         if times > 1:
-            where = "/".join(str(part) for part in (kind or "machine", name) if part)
+            where = "/".join(filter(None, parts))
             yield Finding("document-twice", where, "stands there twice, an error up to Talos v1.13", "join the two")
 
 
-def _no_deletions(subject: Subject) -> Iterator[Finding]:
+def _deletions_find_what_they_delete(subject: Subject) -> Iterator[Finding]:
+    """Talos fails where that is absent, and up to v1.13 it panics."""
     for document in subject.config.documents:
-        if _deletes(document) and (subject.minor < DOCUMENTS_FROM or "$patch" not in document):
-            kind = str(document.get("kind", "machine"))
-            problem = "deletes something; where that is absent Talos fails, and up to v1.13 it panics"
-            yield Finding("deletion", kind, problem, "make sure that it is there, or remove it by hand")
+        kind = str(document.get("kind", "machine"))
+        for path, directive in directives(document):
+            if directive != "delete":
+                problem = f"{PATCH}: {directive} is no directive of Talos, which knows delete alone"
+                yield Finding(
+                    "directive", ".".join(path) or kind, problem, "delete it in one patch, set it in the next"
+                )
+            elif not _is_there(path, kind) and (subject.minor < DOCUMENTS_FROM or path):
+                problem = "deletes something; where that is absent Talos fails, and up to v1.13 it panics"
+                where = ".".join((kind, *path)) if "kind" in document else ".".join(path)
+                yield Finding("deletion", where, problem, "make sure that it is there, or remove it by hand")
 
 
-def _deletes(value: Any) -> bool:
-    if isinstance(value, dict):
-        entries = cast(dict[str, Any], value)
-        return "$patch" in entries or any(_deletes(entry) for entry in entries.values())
-    return isinstance(value, list) and any(_deletes(entry) for entry in cast(list[Any], value))
+def _is_there(path: tuple[str, ...], kind: str) -> bool:
+    return path in _IN_EVERY_CONTROL_PLANE or (kind == "HostnameConfig" and not path)
 
 
-RULES: tuple[Rule, ...] = (_no_operations, _not_empty, _known_kinds, _documents_once, _no_deletions)
+RULES: tuple[Rule, ...] = (
+    _no_operations,
+    _not_empty,
+    _known_kinds,
+    _documents_once,
+    _deletions_find_what_they_delete,
+)

@@ -1,5 +1,7 @@
 """The GPU models the project knows: config/gpus.yaml, typed."""
 
+import difflib
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, get_args
@@ -10,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 Generation = Literal["maxwell", "pascal", "volta", "turing", "ampere", "ada", "hopper", "blackwell"]
 GENERATIONS: tuple[Generation, ...] = get_args(Generation)
 """Oldest first."""
+Product = Literal["geforce", "workstation", "datacenter", "jetson"]
 
 _FILE = Path(__file__).parents[2] / "config" / "gpus.yaml"
 
@@ -18,7 +21,7 @@ class PowerRange(NamedTuple):
     """Watts a card takes as its limit; a side that is None is not known."""
 
     minimum: int | None
-    default: int
+    default: int | None
     maximum: int | None
 
     def nearest(self, watts: int) -> int:
@@ -41,8 +44,13 @@ class GpuModel(BaseModel):
 
     name: str
     """As nvidia-smi prints it."""
-    memory_mib: Annotated[int, Field(gt=0, alias="memoryMiB")]
+    memory_mib: Annotated[int | None, Field(gt=0, alias="memoryMiB")]
+    """None where it shares the CPU's memory."""
     watts: PowerRange
+    has_limit: Annotated[bool, Field(alias="hasLimit")] = True
+    """Whether the card takes a power limit at all."""
+    product: Product
+    """NVIDIA's product line, which decides on drivers as well: some open kernel modules are for one line only."""
     generation: Generation
     """NVIDIA's architecture, which decides on drivers and kernel modules."""
     confidence: Literal["captured", "specification", "partial"]
@@ -57,3 +65,26 @@ def nearest_common(watts: int, ranges: Iterable[PowerRange]) -> int | None:
 
 CATALOGUE = TypeAdapter(dict[str, GpuModel]).validate_python(yaml.load(_FILE.read_text(), yaml.CSafeLoader))
 """Catalogue key, such as `rtx-3090` -> model."""
+_KEY_BY_NAME = {model.name.casefold(): key for key, model in reversed(CATALOGUE.items())}
+
+
+def key_of(gpu: str) -> str:
+    """The catalogue's key for a key or a name as nvidia-smi prints it; another text as it is."""
+    return _KEY_BY_NAME.get(gpu.casefold(), gpu)
+
+
+def meant(gpu: str) -> str | None:
+    """The key that a text is a slip of; None where only a card of another series has a similar one."""
+    written = gpu.lower().replace(" ", "-").removeprefix("nvidia-").removeprefix("geforce-")
+    letters, number = _series(written)
+    alike = [key for key in CATALOGUE if _series(key)[0] == letters and len(_series(key)[1]) == len(number)]
+    same = [key for key in alike if _series(key)[1] == number]
+    close = difflib.get_close_matches(written, same, n=1, cutoff=0) or difflib.get_close_matches(written, alike, n=1)
+    is_workstation = number.endswith("000")  # as in RTX 4000, while GeForce has 4070 and the like
+    return next((key for key in close if not is_workstation or _series(key)[1].endswith("000")), None)
+
+
+def _series(key: str) -> tuple[str, str]:
+    """The letters that name the series, and the number of the card in it."""
+    found = re.match(r"(\D*)(\d*)", key)
+    return (found[1], found[2]) if found else (key, "")

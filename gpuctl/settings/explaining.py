@@ -94,7 +94,8 @@ def _rule(details: ErrorDetails, path: Path) -> str:
         case "tuple_type":
             return f"must be a list of {path[-1]}"
         case "dict_type":
-            return "must be a mapping with a number for each GPU model"
+            meant = "{name, image}" if path[-1] == "overlay" else "with a number for each GPU model"
+            return f"must be a mapping {meant}"
         case "model_type" | "model_attributes_type":
             return "must be a mapping {name, gpu, count}"
         case "string_type":
@@ -111,6 +112,8 @@ def _usual(details: ErrorDetails, path: Path) -> Sequence[Remedy]:
             return [SetValue(str(context[bound]))]
     if path[-1] in SECRETS:
         return [StoreSecret()]
+    if details["type"] == "tuple_type" and path != ("nodes",):
+        return [RemoveKey()]
     if details["type"] == "tuple_type":  # Pulumi puts no entry into what is no list
         return [RemoveKey(), *example_node()]
     if path == ("nodes",):

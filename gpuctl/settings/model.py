@@ -1,6 +1,5 @@
 """Everything a stack file may say, key by key; what must hold between keys is in `rules`."""
 
-import difflib
 from collections.abc import Iterable
 from functools import cached_property
 from typing import Annotated, Any, Literal
@@ -8,7 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from gpuctl.settings import circuits
-from gpuctl.settings.catalogue import CATALOGUE
+from gpuctl.settings.boot_image import ExtensionName, KernelArgument, OptionalInstaller, OptionalSchematic, Overlay
+from gpuctl.settings.catalogue import meant
 from gpuctl.settings.circuits import Circuit
 from gpuctl.settings.minor_version import Minor, minor_of
 from gpuctl.settings.nodes import GpuGroup, GpuNode, Model
@@ -98,6 +98,16 @@ class Settings(Model):
     """Host of the Talos Image Factory that makes the installer image."""
     secure_boot: Switch = False
     """Whether the nodes boot with SecureBoot, which takes another installer image."""
+    system_extensions: tuple[ExtensionName, ...] = ()
+    """Further extensions in the image, such as `siderolabs/iscsi-tools`; those of NVIDIA are in it anyway."""
+    kernel_arguments: tuple[KernelArgument, ...] = ()
+    """Kernel arguments in the image's schematic, such as `intel_iommu=on`."""
+    overlay: Overlay = {}  # noqa: RUF012 (pydantic copies it)
+    """Overlay of a single-board computer, {name, image}, in the image's schematic."""
+    schematic: OptionalSchematic = None
+    """ID of a schematic of your own with NVIDIA's extensions, instead of the one that these keys make."""
+    installer_image: OptionalInstaller = None
+    """Installer image of your own with NVIDIA's extensions, the whole reference, instead of the Image Factory's."""
     install_disk_selector: OptionalText = None
     """The nodes' `diskSelector.match`, for configurations of Talos v1.14 on; unset: no image in the patch."""
     default_runtime: Switch = False
@@ -195,8 +205,8 @@ class Settings(Model):
     def warnings(self) -> list[str]:
         """What is accepted although it cannot be vouched for, one sentence each."""
         unknown = [
-            f"node {node.name}: GPU {cards.gpu!r} is not in the catalogue{_meant(cards.gpu)}; its power range "
-            "and memory are unknown here, so only the card itself will say whether the limit is legal"
+            f"node {node.name}: GPU {cards.gpu!r} is not in the catalogue{_meant(cards.gpu)}; its driver and kernel "
+            "modules are not checked, and its power range and memory are unknown: only the card itself will say"
             for node in self.nodes
             for cards in node.cards
             if cards.model is None
@@ -207,7 +217,14 @@ class Settings(Model):
             for circuit in self.circuits
             if circuit.used_watts is None
         ]
-        return [*self._notes, *unknown, *unchecked, *self._talos_warnings()]
+        unlimited = [
+            f"node {node.name}: GPU {cards.gpu!r} is not known to take a power limit; one that is in force already "
+            "is all that can be held there"
+            for node in self.nodes
+            for cards in node.cards
+            if self.power_management and cards.model and not cards.model.has_limit
+        ]
+        return [*self._notes, *unknown, *unlimited, *unchecked, *self._talos_warnings()]
 
     def _talos_warnings(self) -> list[str]:
         versions = list(dict.fromkeys([self.talos_version, *map(self.talos_version_of, self.nodes)]))
@@ -227,5 +244,5 @@ class Settings(Model):
 
 
 def _meant(gpu: str) -> str:
-    close = difflib.get_close_matches(gpu.lower().replace(" ", "-"), CATALOGUE, n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
+    close = meant(gpu)
+    return f" (did you mean {close}?)" if close else ""

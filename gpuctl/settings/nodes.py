@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 from pydantic.alias_generators import to_camel
 
-from gpuctl.settings.catalogue import CATALOGUE, GpuModel
+from gpuctl.settings.catalogue import CATALOGUE, GpuModel, key_of
 from gpuctl.settings.refusal import EditFile, RemoveKey, SettingRefused
 from gpuctl.settings.values import (
     MOST_GPUS,
@@ -48,7 +48,7 @@ class GpuGroup:
     @property
     def model(self) -> GpuModel | None:
         """The catalogue's entry; None for a model that is not in it."""
-        return CATALOGUE.get(self.gpu)
+        return CATALOGUE.get(key_of(self.gpu))
 
 
 class GpuNode(Model):
@@ -62,8 +62,8 @@ class GpuNode(Model):
     """Name of the node, as in `kubectl get nodes`."""
     gpus: dict[str, GpuCount] | None = None
     """Instead of `gpu` and `count`, for a node with several models: how many there are of each, by model."""
-    gpu: Annotated[Text | None, Field(examples=["rtx-3090"])] = None
-    """GPU model: a key of config/gpus.yaml, or any text for a model that is not in it."""
+    gpu: Annotated[Annotated[Text, AfterValidator(key_of)] | None, Field(examples=["rtx-3090"])] = None
+    """GPU model: a key of config/gpus.yaml, a name as nvidia-smi prints it, or any text for one that is not in it."""
     count_of_gpu: Annotated[GpuCount | None, Field(alias="count", examples=[2])] = None
     """Physical GPUs in the node."""
     slices: Slices | None = None

@@ -54,7 +54,7 @@ def _declared(rule: Mapping[str, Any]) -> dict[str, Any]:
     engine then demands that also a default is encrypted, so no optional key can be one.
     """
     kind = next(option["type"] for option in rule.get("anyOf", [rule]) if option.get("type") != "null")
-    items = {"items": {"type": "object"}} if kind == "array" else {}
+    items = {"items": {"type": rule["items"].get("type", "object")}} if kind == "array" else {}
     default: Any = rule.get("default")
     if default is None:
         default = [] if kind == "array" else ""
@@ -133,7 +133,10 @@ Rules that compare keys:
 - `gpu:talosContract`, also of a node, is never newer than `gpu:talosVersion`.
 - `gpu:kubernetesVersion` must be of a line that `gpu:talosVersion` runs.
 - `gpu:driverChannel` must be a driver that still, or already, knows every catalogued GPU.
-- `gpu:kernelModules` must be `proprietary` for GPUs older than Turing and `open` from Blackwell on.
+- `gpu:kernelModules` must be `proprietary` for GPUs older than Turing and `open` from Blackwell on; with a driver older
+  than 545 also for GeForce and workstation GPUs, which its open modules refuse.
+- `gpu:schematic` and `gpu:installerImage` exclude the keys that say what an image contains, and each other.
+- `gpu:installerImage` must be of `gpu:talosVersion` where its tag is a release.
 - `gpu:criCustomization` must be TOML that containerd 2 understands, without another default runtime.
 - `gpu:talosApply` needs the other three `gpu:talos...` keys beside it, and nodes whose configuration is of Talos v1.13
   or older.
@@ -142,8 +145,8 @@ Rules that compare keys:
 
 `config/gpus.yaml`. A model that is not in it is accepted with a warning: the range its card reports decides.
 
-| gpu | name | generation | memory (MiB) | power limit (W) | default (W) | confidence |
-|---|---|---|--:|---|--:|---|
+| gpu | name | product line | generation | memory (MiB) | power limit (W) | default (W) | confidence |
+|---|---|---|---|--:|---|--:|---|
 {_catalogue()}
 """
 
@@ -177,8 +180,8 @@ def _default(rule: Mapping[str, Any], *, required: bool) -> str:
 
 def _catalogue() -> str:
     return "\n".join(
-        f"| `{key}` | {model.name} | {model.generation} | {model.memory_mib} | {model.watts} | {model.watts.default} "
-        f"| {model.confidence} |"
+        f"| `{key}` | {model.name} | {model.product} | {model.generation} | {model.memory_mib or 'shared'} "
+        f"| {model.watts if model.has_limit else 'none'} | {model.watts.default or 'unknown'} | {model.confidence} |"
         for key, model in CATALOGUE.items()
     )
 

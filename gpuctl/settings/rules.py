@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from gpuctl.settings import limit_rules, talos_rules
+from gpuctl.settings import boot_image, limit_rules, talos_rules
 from gpuctl.settings.circuit_rule import no_circuit_is_overloaded
 from gpuctl.settings.model import Settings
 from gpuctl.settings.nodes import GpuNode
@@ -78,6 +78,7 @@ assert set(_FIELDS.values()) <= set(GpuNode.model_fields)
 _LIMITS = ("nodes", "powerManagement", "powerLimit", "powerLimits")
 _CARDS = ("nodes.gpus", "nodes.gpu", "nodes.count")
 _TALOS = ("nodes", "talosVersion")
+_IMAGE = ("systemExtensions", "kernelArguments", "overlay", "fabricManager", "secureBoot")
 
 RULES = (
     Rule(("nodes",), _of(limit_rules.there_are_nodes)),
@@ -90,7 +91,13 @@ RULES = (
     Rule((*_TALOS, "talosContract"), _of(talos_rules.contracts_are_not_newer, "talosVersion", "talosContract")),
     Rule((*_TALOS, "kubernetesVersion"), _of(talos_rules.kubernetes_runs_on_talos, "talosVersion")),
     Rule((*_TALOS, "driverChannel"), _of(talos_rules.driver_knows_every_gpu, "talosVersion", "driverChannel")),
-    Rule(("nodes", "kernelModules"), _of(talos_rules.modules_fit_every_gpu, "kernelModules")),
+    Rule(
+        (*_TALOS, "driverChannel", "kernelModules"),
+        _of(talos_rules.modules_fit_every_gpu, "talosVersion", "driverChannel", "kernelModules"),
+    ),
+    Rule(("systemExtensions",), _of(boot_image.extensions_are_named_once)),
+    Rule((*_IMAGE, "schematic", "installerImage"), _of(boot_image.image_is_declared_in_one_way)),
+    Rule(("talosVersion", "installerImage"), _of(boot_image.image_is_of_the_release)),
     Rule(("criCustomization", "defaultRuntime"), _of(talos_rules.fragment_can_be_merged)),
     Rule(
         (

@@ -25,6 +25,9 @@ _OPEN_FROM: Generation = "turing"
 """The open modules need the GSP, which came with Turing (NVIDIA driver installation guide, Kernel Modules)."""
 _OPEN_ONLY_FROM: Generation = "blackwell"
 """NVIDIA's proprietary modules do not know these cards."""
+_OPEN_FOR_ALL_FROM = 545
+"""Before it the open modules refuse GeForce and workstation cards without NVreg_OpenRmEnableUnsupportedGpus (nv-reg.h
+of open-gpu-kernel-modules 535.247.01; ignored from 545.23.06 on)."""
 _LAST_DRIVER = {"maxwell": 580, "pascal": 580, "volta": 580}
 """Generation -> the last driver branch for it (NVIDIA Unix graphics feature deprecation schedule)."""
 _FIRST_DRIVER = {"blackwell": 570}
@@ -60,23 +63,19 @@ def kubernetes_runs_on_talos(settings: "Settings") -> Iterator[Problem]:
 
 
 def modules_fit_every_gpu(settings: "Settings") -> Iterator[Problem]:
-    """Each GPU of known generation must be one that the flavour of its node's kernel modules drives."""
+    """Each known GPU must be one that the flavour of its node's kernel modules drives."""
 
     def fits(node: GpuNode, flavour: str) -> bool:
-        return all(_drives(flavour, cards) for cards in node.cards)
+        return not any(_not_driven(flavour, cards, _driver_of(settings, node)) for cards in node.cards)
 
     unfit = [index for index, node in enumerate(settings.nodes) if not fits(node, settings.kernel_modules_of(node))]
     for path, flavour, nodes in _where(settings, "kernelModules", unfit):
-        cards = [each for node in nodes for each in node.cards if not _drives(flavour, each)]
-        names = listed(sorted({f"{each.gpu} ({_generation(each)})" for each in cards}))
-        why = (
-            "open kernel modules need Turing or newer"
-            if flavour == "open"
-            else "from Blackwell on a GPU needs the open kernel modules"
-        )
+        judged = ((each, _driver_of(settings, node)) for node in nodes for each in node.cards)
+        cards = [(each, why) for each, driver in judged if (why := _not_driven(flavour, each, driver))]
+        names = listed(sorted({f"{each.gpu} ({_generation(each)})" for each, _ in cards}))
         other = "proprietary" if flavour == "open" else "open"
         remedies = _per_node(settings, "kernelModules", path, unfit, other, functools.partial(fits, flavour=other))
-        yield Problem(path, flavour, f"do not drive {names}: {why}", remedies)
+        yield Problem(path, flavour, f"do not drive {names}: {cards[0][1]}", remedies)
 
 
 def driver_knows_every_gpu(settings: "Settings") -> Iterator[Problem]:
@@ -199,12 +198,26 @@ def _unfit(channel: str, talos_version: str, node: GpuNode) -> list[tuple[GpuGro
     return found
 
 
-def _drives(flavour: str, cards: GpuGroup) -> bool:
-    generation = _generation(cards)
-    if generation is None:
-        return True
-    age = GENERATIONS.index(generation)
-    return age >= GENERATIONS.index(_OPEN_FROM) if flavour == "open" else age < GENERATIONS.index(_OPEN_ONLY_FROM)
+def _driver_of(settings: "Settings", node: GpuNode) -> str | None:
+    """The driver of a node; None where its release is not known."""
+    release = settings.release_of(node)
+    return release.driver(settings.driver_channel_of(node)) if release else None
+
+
+def _not_driven(flavour: str, cards: GpuGroup, driver: str | None) -> str | None:
+    """Why a flavour of the kernel modules does not drive a card; None where it does, or where that is not known."""
+    model = cards.model
+    if model is None or model.product == "jetson":
+        return None
+    age = GENERATIONS.index(model.generation)
+    if flavour == "proprietary":
+        needed = "from Blackwell on a GPU needs the open kernel modules"
+        return needed if age >= GENERATIONS.index(_OPEN_ONLY_FROM) else None
+    if age < GENERATIONS.index(_OPEN_FROM):
+        return "open kernel modules need Turing or newer"
+    if driver and int(driver.split(".")[0]) < _OPEN_FOR_ALL_FROM and model.product in ("geforce", "workstation"):
+        return f"open kernel modules before {_OPEN_FOR_ALL_FROM} are for data-center GPUs, and the driver is {driver}"
+    return None
 
 
 def _generation(cards: GpuGroup) -> Generation | None:

@@ -14,14 +14,14 @@ class Release(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    pkgs: str
-    """The kernel build the modules are made for."""
+    pkgs: str | None
+    """The kernel build the modules are made for; None where it is not confirmed."""
     production: str
     """Driver of the channel `production`."""
     lts: str
     """Driver of the channel `lts`. Channels are not ordered: on v1.12 this one is the newer."""
-    toolkit: str
-    """NVIDIA container toolkit; the same in both channels."""
+    toolkit: str | None
+    """NVIDIA container toolkit; the same in both channels. None where it is not confirmed."""
     gdrcopy: str | None = None
     """GDRCopy; None before v1.12, which has no extension for it."""
 
@@ -33,6 +33,7 @@ class Release(BaseModel):
 class _Releases(BaseModel):
     about: str
     unusable: dict[str, str]
+    channels: dict[str, dict[str, tuple[str, ...]]]
     releases: dict[str, Release]
 
 
@@ -55,6 +56,10 @@ RELEASES = _RELEASES.releases
 """Talos release, such as `v1.13.9` -> its NVIDIA extensions. A release that is not here is unknown."""
 UNUSABLE = _RELEASES.unusable
 """Talos release -> why no GPU node can run it."""
+CHANNELS_BY_MINOR: dict[Minor, dict[str, tuple[str, ...]]] = {
+    minor_of(name): channels for name, channels in _RELEASES.channels.items()
+}
+"""Talos minor version -> its driver channels -> the flavours of kernel modules that there are extensions for."""
 TALOS_MINORS: tuple[Minor, ...] = tuple(minor_of(name) for name in _LINES)
 """The lines whose machine configuration the patches are written for, oldest first."""
 KUBERNETES_MINORS: dict[Minor, tuple[Minor, Minor]] = {
@@ -63,6 +68,13 @@ KUBERNETES_MINORS: dict[Minor, tuple[Minor, Minor]] = {
 """Talos line -> the first and the last Kubernetes line it runs."""
 UPGRADE_FROM: dict[Minor, Minor] = {minor_of(name): minor_of(row.upgrade_from) for name, row in _LINES.items()}
 """Talos line -> the oldest one it can be upgraded from."""
+
+WITHOUT_TOOLKIT_FROM: Minor = (1, 15)
+"""From this minor version on the extension has no container toolkit (Talos v1.15 documentation, NVIDIA GPU)."""
+WITHOUT_TOOLKIT = (
+    "has no NVIDIA container toolkit in its extensions, so no handler nvidia: neither the RuntimeClass nor the device "
+    "plugin nor the power-limit agent of this project works there. Stay on v1.14; a backend without them is coming"
+)
 
 
 def newest_release(of: Minor) -> str:

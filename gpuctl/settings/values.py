@@ -9,7 +9,7 @@ from pydantic_core import PydanticKnownError
 
 from gpuctl.settings.minor_version import format_minor, minor_of
 from gpuctl.settings.refusal import EditFile, RemoveKey, SettingRefused, SetValue, StorePlain
-from gpuctl.settings.talos_tables import TALOS_MINORS, UNUSABLE, newest_release
+from gpuctl.settings.talos_tables import TALOS_MINORS, UNUSABLE, WITHOUT_TOOLKIT, WITHOUT_TOOLKIT_FROM, newest_release
 
 _DNS_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SYSTEM_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
@@ -106,12 +106,8 @@ def _is_a_supported_talos(version: str) -> str:
             "extensions and containerd's plugins had other names",
             SetValue(newest_release(first)),
         )
-    if minor_of(version) > last:
-        raise SettingRefused(
-            f"is newer than {format_minor(last)}, the last minor version the patches were tried on; "
-            "what it takes is not known here",
-            SetValue(newest_release(last)),
-        )
+    if minor_of(version) >= WITHOUT_TOOLKIT_FROM:
+        raise SettingRefused(WITHOUT_TOOLKIT, SetValue(newest_release(last)))
     if version in UNUSABLE:
         raise SettingRefused(UNUSABLE[version], SetValue(newest_release(minor_of(version))))
     return version

@@ -70,7 +70,7 @@ def test_a_patch_computed_from_the_nodes_configuration_changes_nothing_the_secon
     cluster = lab(line, contract, defaultRuntime=True)
     once = tmp_path / "once.yaml"
     once.write_text(check(line, base(line, contract), [patch_of(cluster)]).merged)
-    seen = present(parse(once.read_text()), cluster.talos_minor)
+    seen = present(parse(once.read_text()), cluster.talos_version)
     verdict = check(line, once, [talos_patch(cluster, node_of(cluster), seen)])
     assert (verdict.errors, verdict.merged) == ((), once.read_text())
 
@@ -84,7 +84,7 @@ def test_a_node_that_was_patched_on_its_first_line_can_be_patched_on_a_newer_one
     old = tmp_path / "old.yaml"
     old.write_text(merge(contract, base(contract, contract), [patch_of(first)]))
     cluster = lab(line, contract)
-    seen = present(parse(old.read_text()), cluster.talos_minor)
+    seen = present(parse(old.read_text()), cluster.talos_version)
     verdict = check(line, old, [talos_patch(cluster, node_of(cluster), seen)])
     assert (verdict.stage, verdict.errors, verdict.warnings) == ("", (), ())
     codes = {finding.code for finding in check_gpus(parse(verdict.merged), RELEASES[line])}
@@ -107,7 +107,7 @@ machine:
     cluster = lab(line, line, defaultRuntime=True)
     config = tmp_path / "config.yaml"
     config.write_text(merge(line, base(line, line), [own]))
-    seen = present(parse(config.read_text()), cluster.talos_minor)
+    seen = present(parse(config.read_text()), cluster.talos_version)
     verdict = check(line, config, [talos_patch(cluster, node_of(cluster), seen)])
     assert (verdict.stage, verdict.errors, verdict.warnings) == ("", (), ())
     (entry,) = parse(verdict.merged).entries("files")

@@ -10,8 +10,10 @@ from typer.testing import CliRunner, Result
 from gpuctl.cli.app import app
 from gpuctl.desired.talos import talos_patches
 from gpuctl.settings import read_stack
+from tests.fixtures.stack_files import ROOT
 
 OPEN_PRODUCTION = "1deaeeb1ea2e7901c21c109368a7261f52dfd9a91e9d7eea83cfd0f0e1b7d488"
+EXTENSIONS = "\n  gpu:systemExtensions: [siderolabs/iscsi-tools]\n"
 IMAGE = f"factory.talos.dev/metal-installer/{OPEN_PRODUCTION}:v1.10.9"
 
 
@@ -121,7 +123,7 @@ def test_check_names_place_problem_and_remedy_and_exits_one(here: Path) -> None:
     assert _screen(result) == snapshot("""\
 [extensions] machine.install.extensions: install nothing since Talos v1.10.0: the node boots without an NVIDIA driver
   fix it: remove them; gpuctl talos schematic --stack STACK prints an image with them
-[image] machine.install.image: ghcr.io/siderolabs/installer:v1.10.9 has no schematic, so no NVIDIA extensions
+[image] machine.install.image: has no extensions, so no NVIDIA driver
   fix it: gpuctl talos schematic --stack STACK prints an image with them
 [modules-missing] kernel modules: nvidia, nvidia_uvm, nvidia_drm, nvidia_modeset missing, and none loads by itself
   fix it: gpuctl talos patch adds them
@@ -142,7 +144,8 @@ def test_check_compares_with_a_node_of_a_stack(here: Path) -> None:
     ("arguments", "problem"),
     [
         ([], "no installer image tells the Talos release: name it, such as v1.13.9"),
-        (["--talos-version", "v1.15.0"], "v1.15.0 is no release of v1.9 to v1.14"),
+        (["--talos-version", "v1.15.0"], "v1.15.0 has no NVIDIA container toolkit in its extensions"),
+        (["--talos-version", "v1.8.0"], "v1.8.0 is no release of v1.9 to v1.14"),
         (["--talos-version", "1.13"], "1.13 is no release of v1.9 to v1.14"),
         (["--stack", "lab"], "the stack has several nodes: name one of gpu-1, gpu-2, gpu-3"),
     ],
@@ -158,3 +161,94 @@ def test_check_refuses_what_is_no_configuration(here: Path, content: str | None,
         (here / "file").write_text(content)
     result = _gpuctl("check", here / "file", "--talos-version", "v1.13.9")
     assert (result.exit_code, problem in result.stderr) == (2, True)
+
+
+OWN_IMAGE = f"factory.talos.dev/metal-installer/{'a' * 64}:v1.12.4"
+
+
+def test_patch_keeps_an_image_whose_content_only_its_owner_knows(here: Path) -> None:
+    """Its schematic may have what the node cannot do without; only the release changes."""
+    now = _worker(here, install={"image": OWN_IMAGE})
+    result = _gpuctl("patch", "--stack", "lab", "--node", "gpu-1", "--config", now)
+    machine = yaml.safe_load((here / "patches" / "gpu-1.yaml").read_text())["machine"]
+    kept = OWN_IMAGE.replace("v1.12.4", "v1.13.9")
+    assert machine["install"]["image"] == kept
+    assert f"upgrade --image {kept}" in result.stdout
+    assert "the node's own image is kept: what it contains could not be determined" in result.stdout
+
+
+def test_patch_names_what_is_lost_with_an_image_that_the_stack_replaces(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack = here / "Pulumi.own.yaml"
+    stack.write_text((ROOT / "config" / "Pulumi.homelab.yaml").read_text().rstrip() + EXTENSIONS)
+    monkeypatch.setenv("PULUMI_OPTION_CONFIG_FILE", str(stack))
+    now = _worker(here, install={"image": OWN_IMAGE})
+    result = _gpuctl("patch", "--stack", "own", "--config", now)
+    assert result.exit_code == 0
+    assert f"replaces {OWN_IMAGE.replace('v1.12.4', 'v1.10.9')}" in result.stdout
+    assert "other extensions and kernel arguments in it are lost" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("- {op: add, path: /machine/type, value: x}", "is a JSON6902 patch"),
+        ("machine: {kernel: {modules: [{name: nvidia}]}}", "is a patch"),
+        ("", "is empty"),
+        ("clusterName: a\nnodes: []", "it seems to be a talconfig.yaml of talhelper"),
+        (
+            "machine: {type: worker, files: [{path: /etc/cri/conf.d/20-customization.part, content: 'a b'}]}",
+            "is not TOML",
+        ),
+    ],
+)
+def test_patch_refuses_what_is_not_a_nodes_whole_configuration(here: Path, content: str, problem: str) -> None:
+    (here / "now.yaml").write_text(content)
+    result = _gpuctl("patch", "--stack", "lab", "--node", "gpu-1", "--config", "now.yaml")
+    assert (result.exit_code, problem in result.stderr) == (2, True)
+    assert not (here / "patches").exists()
+
+
+def test_patch_says_when_it_cannot_write(here: Path) -> None:
+    (here / "file").write_text("")
+    result = _gpuctl("patch", "--stack", "lab", "-o", "file")
+    assert (result.exit_code, "cannot be written" in result.stderr) == (2, True)
+
+
+def test_check_refuses_what_is_no_machine_configuration(here: Path) -> None:
+    (here / "talosconfig").write_text("context: a\ncontexts: {}")
+    result = _gpuctl("check", "talosconfig", "--talos-version", "v1.13.9")
+    assert (result.exit_code, "it seems to be a talosconfig" in result.stderr) == (2, True)
+
+
+def test_check_reads_a_file_of_talhelper(here: Path) -> None:
+    modules = [{"name": f"nvidia{part}"} for part in ("", "_uvm", "_drm")]
+    nodes = [{"hostname": "gpu-1", "kernelModules": modules}, {"hostname": "cp-1"}]
+    (here / "talconfig.yaml").write_text(
+        yaml.safe_dump({"clusterName": "a", "talosVersion": "v1.13.6", "nodes": nodes})
+    )
+    result = _gpuctl("check", "talconfig.yaml")
+    assert result.exit_code == 1
+    assert result.stdout == snapshot("""\
+nodes[0] (gpu-1): [image-missing] installer image: is not named, so it has no NVIDIA extensions
+  fix it: gpuctl talos schematic --stack STACK prints an image with them
+nodes[0] (gpu-1): [modules-missing] kernel modules: nvidia_modeset missing, and none loads by itself
+  fix it: gpuctl talos patch adds them
+talconfig.yaml, a file of another tool, 1 of its 2 parts with something of NVIDIA's: 2 found
+""")
+
+
+def test_what_could_not_be_determined_is_said_and_is_no_finding(here: Path) -> None:
+    config = _worker(
+        here,
+        install={"image": OWN_IMAGE.replace("v1.12.4", "v1.13.9")},
+        kernel={"modules": [{"name": f"nvidia{part}"} for part in ("", "_uvm", "_drm", "_modeset")]},
+    )
+    result = _gpuctl("check", config.name)
+    assert result.exit_code == 0
+    assert result.stdout == snapshot("""\
+[image-unknown] machine.install.image: whether schematic aaaaaaaaaa... has NVIDIA's extensions could not be determined
+  see: talosctl get extensions, on the node
+worker.yaml, a configuration for Talos v1.13.9: nothing found
+""")

@@ -120,14 +120,15 @@ def test_a_model_that_is_not_in_the_catalogue_is_accepted_with_a_warning() -> No
     far = settings(nodes=[NODE, NODE | {"name": "gpu-2", "gpu": "matrox-millennium"}]).warnings
     assert near == snapshot(
         [
-            "node gpu-1: GPU 'RTX 3090 TI SUPER' is not in the catalogue (did you mean rtx-3090-ti?); its power "
-            "range and memory are unknown here, so only the card itself will say whether the limit is legal"
+            "node gpu-1: GPU 'RTX 3090 TI SUPER' is not in the catalogue (did you mean rtx-3090-ti?); its driver "
+            "and kernel modules are not checked, and its power range and memory are unknown: only the card itself "
+            "will say"
         ]
     )
     assert far == snapshot(
         [
-            "node gpu-2: GPU 'matrox-millennium' is not in the catalogue; its power range and memory are unknown "
-            "here, so only the card itself will say whether the limit is legal"
+            "node gpu-2: GPU 'matrox-millennium' is not in the catalogue; its driver and kernel "
+            "modules are not checked, and its power range and memory are unknown: only the card itself will say"
         ]
     )
 

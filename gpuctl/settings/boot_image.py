@@ -1,0 +1,113 @@
+"""What a stack may say about its boot image besides NVIDIA's extensions: the values, and the rules between them."""
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import AfterValidator, BeforeValidator
+
+from gpuctl.settings.refusal import Problem, RemoveKey, SettingRefused, SetValue
+
+if TYPE_CHECKING:
+    from gpuctl.settings.model import Settings
+
+_EXTENSION = re.compile(r"[a-z0-9][a-z0-9-]*/[a-z0-9][a-z0-9.-]*")
+_OF_THE_STACK = re.compile(
+    r"siderolabs/(nvidia-open-gpu-kernel-modules|nonfree-kmod-nvidia|nvidia-(container-toolkit|fabricmanager)).*"
+)
+_PLAIN = re.compile(r"-?[A-Za-z]([\w.,:/=@+-]*[\w./=@+-])?", re.ASCII)
+"""What YAML needs no quotes for: the Image Factory hashes the text, and how it quotes is not repeated here."""
+_NEEDS_QUOTES = re.compile(r"true|false|yes|no|on|off|y|n|null|\.(inf|nan)", re.IGNORECASE)
+_IMAGE = re.compile(r"[a-z0-9.-]+(:\d+)?(/[a-z0-9._-]+)+(:\w[\w.-]*)?(@sha256:[0-9a-f]{64})?", re.ASCII)
+_SCHEMATIC = re.compile(r"[0-9a-f]{64}")
+_RELEASE = re.compile(r"v\d+\.\d+\.\d+(-[a-z]+\.\d+)?")
+
+
+def _is_an_extension(name: str) -> str:
+    if _OF_THE_STACK.fullmatch(name):
+        raise SettingRefused(
+            "is in the image anyway, by gpu:driverChannel, gpu:kernelModules and gpu:fabricManager", RemoveKey()
+        )
+    if not _EXTENSION.fullmatch(name):
+        raise SettingRefused("is not the name of an extension such as siderolabs/iscsi-tools", RemoveKey())
+    return name
+
+
+def _is_a_kernel_argument(argument: str) -> str:
+    if not _PLAIN.fullmatch(argument) or _NEEDS_QUOTES.fullmatch(argument):
+        raise SettingRefused(
+            "is not one kernel argument of plain characters, such as intel_iommu=on; the ID of a schematic with others "
+            "could not be computed: make that schematic yourself and set gpu:schematic",
+            RemoveKey(),
+        )
+    return argument
+
+
+def _is_an_overlay(overlay: dict[str, str]) -> dict[str, str]:
+    if overlay and (overlay.keys() != {"name", "image"} or not all(map(_PLAIN.fullmatch, overlay.values()))):
+        raise SettingRefused(
+            "is not an overlay {name, image}, such as {name: rpi_generic, image: siderolabs/sbc-raspberrypi}",
+            RemoveKey(),
+        )
+    return overlay
+
+
+def _is_a_schematic(identity: str) -> str:
+    if not _SCHEMATIC.fullmatch(identity):
+        raise SettingRefused(
+            "is not the ID of a schematic, 64 hexadecimal digits as the Image Factory answers", RemoveKey()
+        )
+    return identity
+
+
+def _is_an_image(image: str) -> str:
+    if not _IMAGE.fullmatch(image) or not {":", "@"} & set(image.rpartition("/")[2]):
+        raise SettingRefused("is not an image reference with a tag or a digest", RemoveKey())
+    return image
+
+
+def _unset(value: object) -> object:
+    return None if value == "" else value
+
+
+ExtensionName = Annotated[str, AfterValidator(_is_an_extension)]
+KernelArgument = Annotated[str, AfterValidator(_is_a_kernel_argument)]
+Overlay = Annotated[dict[str, str], AfterValidator(_is_an_overlay)]
+OptionalSchematic = Annotated[Annotated[str, AfterValidator(_is_a_schematic)] | None, BeforeValidator(_unset)]
+OptionalInstaller = Annotated[Annotated[str, AfterValidator(_is_an_image)] | None, BeforeValidator(_unset)]
+
+
+def extensions_are_named_once(settings: "Settings") -> Iterator[Problem]:
+    """The Image Factory makes no image of a schematic that names an extension twice."""
+    names = settings.system_extensions
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            yield Problem(("systemExtensions", index), name, "stands there twice", [RemoveKey()])
+
+
+def image_is_declared_in_one_way(settings: "Settings") -> Iterator[Problem]:
+    """A schematic or an image of one's own has its content, which no other key changes."""
+    content: dict[str, object] = {
+        "systemExtensions": settings.system_extensions,
+        "kernelArguments": settings.kernel_arguments,
+        "overlay": settings.overlay,
+        "fabricManager": settings.fabric_manager,
+    }
+    which: dict[str, object] = {"schematic": settings.schematic, "secureBoot": settings.secure_boot}
+    for key, value, others in (
+        ("schematic", settings.schematic, content),
+        ("installerImage", settings.installer_image, content | which),
+    ):
+        given = [f"gpu:{name}" for name, other in others.items() if other]
+        if value and given:
+            reason = f"stands beside {', '.join(given)}, which it would leave without effect"
+            yield Problem((key,), value, reason, [RemoveKey()])
+
+
+def image_is_of_the_release(settings: "Settings") -> Iterator[Problem]:
+    """`talosVersion` decides on the form of the patches and the drivers that are expected."""
+    image, release = settings.installer_image or "", settings.talos_version
+    repository, _, tag = image.partition("@")[0].rpartition(":")
+    if _RELEASE.fullmatch(tag) and tag != release:
+        fix = RemoveKey() if "@" in image else SetValue(f"{repository}:{release}")
+        yield Problem(("installerImage",), image, f"is of Talos {tag}, and gpu:talosVersion is {release}", [fix])
