@@ -171,7 +171,7 @@ def test_a_plugin_that_waits_without_a_gpu_is_ready_and_useless() -> None:
     status(fake, has=0, offers=0)
     fake.logs[PLUGIN] = [STARTED, "I1125 03:00:01 1 main.go:394] No devices found. Waiting indefinitely."]
     found = result_of(capacity.capacity_is_complete, fake)
-    assert found.cause == "the device plugin on gpu-1 found no GPU when it started, and will not look again"
+    assert found.cause == "the device plugin on gpu-1 found no GPU when it started, and will not try again"
 
 
 def test_a_plugin_that_the_kubelet_does_not_know_is_told() -> None:
@@ -185,7 +185,7 @@ def test_what_is_wrong_with_a_node_is_told_without_the_right_to_read_pods() -> N
     fake = cluster()
     status(fake, has=8, offers=7)
     fake.failures["pods"] = AccessDeniedError("pods is forbidden")
-    for check in (capacity.capacity_is_allocatable, capacity.sick_gpus_are_not_handed_out):
+    for check in (capacity.capacity_is_allocatable, capacity.unhealthy_gpus_are_not_handed_out):
         found = result_of(check, fake)
         assert (found.outcome, "no pod" in found.cause) == (Outcome.FAIL, False)
 
@@ -202,8 +202,8 @@ def test_a_gpu_out_of_service_in_part_is_sick_as_a_whole_and_named_with_xid_and_
     fake.logs[PLUGIN] = [STARTED, XID.format(31, SECOND), STARTED, XID.format(79, FIRST), XID.format(46, FIRST)]
     user(fake, "mine", f"{FIRST}::0")
     user(fake, "other", f"{SECOND}::3")
-    found = result_of(capacity.sick_gpus_are_not_handed_out, fake)
-    assert found.fact == "gpu-1 offers 7 of its 8 nvidia.com/gpu: new pods still get slices of a sick GPU"
+    found = result_of(capacity.unhealthy_gpus_are_not_handed_out, fake)
+    assert found.fact == "gpu-1 offers 7 of its 8 nvidia.com/gpu: new pods still get slices of an unhealthy GPU"
     assert found.cause == (
         f"the device plugin took a GPU out of service ({FIRST}: Xid 79 (the GPU has fallen off the bus)); "
         "1 pod on it: default/mine"
@@ -230,7 +230,7 @@ def test_the_kubelet_names_a_sick_gpu_whose_xid_is_no_longer_in_the_log() -> Non
     status(fake, offers=7)
     user(fake, "mine", f"{FIRST}::3", "Unhealthy")
     user(fake, "beside", f"{FIRST}::0")
-    found = result_of(capacity.sick_gpus_are_not_handed_out, fake)
+    found = result_of(capacity.unhealthy_gpus_are_not_handed_out, fake)
     assert f"({FIRST}: the kubelet calls it unhealthy); 2 pods on it: default/mine, default/beside" in found.cause
 
 
@@ -239,7 +239,7 @@ def test_a_kubelet_that_reports_no_devices_is_said_to_be_one() -> None:
     status(fake, offers=7)
     fake.logs[PLUGIN] = [STARTED, XID.format(46, FIRST)]
     user(fake, "mine")
-    found = result_of(capacity.sick_gpus_are_not_handed_out, fake)
+    found = result_of(capacity.unhealthy_gpus_are_not_handed_out, fake)
     assert found.cause.endswith(
         "which pods are on it is not reported by the kubelet (feature gate ResourceHealthStatus)"
     )
@@ -256,13 +256,13 @@ def test_a_lost_gpu_takes_all_of_its_node_out_of_service() -> None:
         "the device plugin took a GPU out of service "
         "(every GPU of the node: Error waiting for event: GPU is lost); 1 pod on it: default/mine"
     )
-    assert result_of(capacity.sick_gpus_are_not_handed_out, fake).outcome is Outcome.PASS
+    assert result_of(capacity.unhealthy_gpus_are_not_handed_out, fake).outcome is Outcome.PASS
 
 
 def test_a_whole_gpu_out_of_service_is_not_handed_out() -> None:
     fake = cluster()
     status(fake, offers=4)
-    assert result_of(capacity.sick_gpus_are_not_handed_out, fake).outcome is Outcome.PASS
+    assert result_of(capacity.unhealthy_gpus_are_not_handed_out, fake).outcome is Outcome.PASS
     assert result_of(capacity.capacity_is_allocatable, fake).outcome is Outcome.FAIL
 
 
@@ -281,7 +281,7 @@ def test_a_name_that_nobody_serves_any_more_is_pointed_out() -> None:
     fake = healthy(settings_of(renameByDefault=True))
     status(fake, 0, 0, GPU)
     found = result_of(capacity.no_name_is_left_over, fake, renameByDefault=True)
-    assert (found.outcome, found.fact) == (Outcome.FAIL, "gpu-1 still shows nvidia.com/gpu, which nobody serves")
+    assert (found.outcome, found.fact) == (Outcome.FAIL, "gpu-1 still lists nvidia.com/gpu, which nobody serves")
     assert result_of(capacity.gpus_have_one_name, fake, renameByDefault=True).outcome is Outcome.PASS
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from gpuctl.checks import competitors
-from gpuctl.checks.model import Check, Outcome, Result
+from gpuctl.checks.model import Check, Outcome, Result, Subject
 from tests.fixtures.checks import context_of, results_of, settings_of
 from tests.fixtures.fake_cluster import FakeCluster, healthy
 
@@ -132,7 +132,7 @@ def test_pods_that_pod_security_forbids_are_told_by_the_last_event() -> None:
     assert found == Result(
         Outcome.FAIL,
         f"daemonset/nvidia-device-plugin gets no pods: {FORBIDDEN}",
-        "daemonset/nvidia-device-plugin",
+        Subject(kind="daemonset", name="nvidia-device-plugin", component="nvidia-device-plugin"),
         "pulumi up --refresh --stack lab",
         "namespace gpu-device-plugin does not allow privileged pods",
     )

@@ -74,7 +74,7 @@ def test_a_failure_does_not_keep_others_from_being_told() -> None:
 def test_nothing_can_be_told_after_a_fatal_failure() -> None:
     report, _ = _run(_check("A", BAD, fatal=True), _check("B", GOOD))
     assert _outcomes(report) == ["fail", "skip"]
-    assert report.entries[1].results[0].fact == "cannot be told while A fails"
+    assert report.entries[1].results[0].fact == "unknown until A passes"
 
 
 def test_advice_is_a_warning_and_fails_only_a_strict_run() -> None:

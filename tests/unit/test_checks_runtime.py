@@ -3,7 +3,7 @@
 import pytest
 
 from gpuctl.checks import runtime
-from gpuctl.checks.model import Check, Outcome, Result
+from gpuctl.checks.model import Check, Outcome, Result, Subject
 from gpuctl.cluster import AccessDeniedError, Executed, UnreachableError
 from tests.fixtures.checks import context_of, results_of, settings_of
 from tests.fixtures.fake_cluster import FakeCluster, healthy
@@ -41,7 +41,7 @@ def test_two_versions_of_a_driver_are_told_apart_from_other_failures() -> None:
     assert first(runtime.driver_answers, fake) == Result(
         Outcome.FAIL,
         "nvidia-smi on gpu-1 ends with 18: Failed to initialize NVML: Driver/library version mismatch",
-        "gpu-1",
+        Subject("gpu-1"),
         "talosctl -n gpu-1 get extensions",
         "kernel modules and libraries of the driver are of two versions",
     )
@@ -76,7 +76,7 @@ def test_a_pod_that_has_lost_its_gpu_is_named_with_the_way_out() -> None:
     assert first(runtime.users_see_their_gpu, fake) == Result(
         Outcome.FAIL,
         "nvidia-smi in default/trainer ends with 255: Failed to initialize NVML: Unknown Error",
-        "pod/default/trainer",
+        Subject("gpu-1", kind="pod", name="default/trainer"),
         "kubectl --context admin@lab delete pod -n default trainer",
     )
 

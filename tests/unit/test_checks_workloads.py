@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from gpuctl.checks import workloads
-from gpuctl.checks.model import Check, Outcome, Result
+from gpuctl.checks.model import Check, Outcome, Result, Subject
 from tests.fixtures.checks import context_of, results_of, settings_of
 from tests.fixtures.fake_cluster import FakeCluster, healthy
 
@@ -96,7 +96,7 @@ def test_what_the_kubelet_says_of_a_pod_it_refuses_is_explained(message: str, sa
     assert found == Result(
         Outcome.FAIL,
         f"1 pod in default was refused on gpu-1: share-1 ({said})",
-        "gpu-1",
+        Subject("gpu-1"),
         f"{KUBECTL} delete pod -n default share-1",
         cause,
     )
