@@ -10,7 +10,7 @@ from datetime import datetime
 
 _PAIR = r'([a-z_]+)=("[^"]*"|[^\s"]+)'
 _LINE = re.compile(rf"time=\S+ level=(info|warn|error) msg=[a-z_]+( {_PAIR})*")
-_FAULT = re.compile(rf"([a-z_]+)((?: {_PAIR})*)(?:; |$)")
+_FAULT = re.compile(rf"(?:^|(?<=; ))([a-z_]+)((?: {_PAIR})+)(?=; |$)")
 
 
 @dataclass(frozen=True)
