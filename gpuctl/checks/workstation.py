@@ -10,7 +10,6 @@ from pathlib import Path
 from gpuctl.checks.context import Context
 from gpuctl.checks.model import Category, Guide, Result, Subject, check, failed, passed, skipped
 from gpuctl.checks.pulumi_program import NOT_INSTALLED, pulumi, said
-from gpuctl.desired.desired import desired_state
 from gpuctl.preflight.ownership import foreign
 from gpuctl.settings.minor_version import format_minor, minor_of
 from gpuctl.settings.stack_file import CONFIG
@@ -232,7 +231,7 @@ def passphrase_is_set(context: Context) -> Iterator[Result]:
 )
 def nothing_is_in_the_way(context: Context) -> Iterator[Result]:
     """`pulumi up` refuses for the same reason."""
-    found = foreign(desired_state(context.settings), context.get)
+    found = foreign(context.desired, context.get)
     for each in found:
         yield failed(each.fact, each.hand_over, Subject(name=f"{each.kind} {each.name}"))
     if not found:
