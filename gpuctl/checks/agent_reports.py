@@ -1,20 +1,18 @@
 """What the power-limit agents see: the GPUs of every node, at this moment.
 
-The agent's `report` looks and sets nothing. Whoever may read logs but not run commands in pods gets the last look that
-the agent has logged, which is as old as its interval.
+The agent's `report` reads and sets nothing. Whoever may read logs but not run commands in pods gets the last samples
+that the agent has logged, which are as old as its interval.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from gpuctl.checks.context import Context
-from gpuctl.checks.daemon_pods import pod_on
-from gpuctl.checks.side_by_side import side_by_side
-from gpuctl.cluster import AccessDeniedError, ClusterError, Pod
+from gpuctl.checks.context import Context, side_by_side
+from gpuctl.checks.own_pods import pod_on
+from gpuctl.cluster import AccessDeniedError, ClusterError, Executed, Pod
 from gpuctl.desired.power_limit import NAME as AGENT
-from gpuctl.power.log import Event, Sample, parse, parse_all
-from gpuctl.settings import GpuNode
+from gpuctl.power.log import Event, Sample, faults, parse_all
 
 _SECONDS = 30
 """nvidia-smi takes about one where the driver has to be loaded first."""
@@ -44,40 +42,43 @@ def agent_reports(context: Context) -> dict[str, AgentReport]:
     Raises:
         AccessDeniedError: the user may not read pods.
     """
-    nodes = context.settings.nodes
+    nodes = list(context.desired.nodes)
     _ = context.nodes, context.own_pods(AGENT)  # read before the threads start
     reports = side_by_side(partial(_report, context), nodes)
-    return {node.name: report for node, report in zip(nodes, reports, strict=True)}
+    return dict(zip(nodes, reports, strict=True))
 
 
-def _report(context: Context, node: GpuNode) -> AgentReport:
-    seen = context.nodes.get(node.name)
+def _report(context: Context, node: str) -> AgentReport:
+    seen = context.nodes.get(node)
     if seen is None or not seen.ready:
-        return AgentReport(silence=f"{node.name} is {'not Ready' if seen else 'not in the cluster'}")
-    pod = pod_on(context, AGENT, node.name)
+        return AgentReport(silence=f"{node} is {'not Ready' if seen else 'not in the cluster'}")
+    pod = pod_on(context, AGENT, node)
     if pod is None or not any(status.state.running for status in pod.status.container_statuses):
-        return AgentReport(silence=f"no power-limit agent runs on {node.name}")
+        return AgentReport(silence=f"no power-limit agent runs on {node}")
     try:
         return _asked(context, pod)
     except AccessDeniedError:
         return _logged(context, pod)
     except ClusterError as error:
-        return AgentReport(silence=f"the power-limit agent on {node.name} cannot be asked: {error}")
+        return AgentReport(silence=f"the power-limit agent on {node} cannot be asked: {error}")
 
 
 def _asked(context: Context, pod: Pod) -> AgentReport:
-    def ask(verb: str) -> str:
+    def ask(verb: str) -> Executed:
         command = ["/busybox/sh", "/agent/agent.sh", verb]
-        return context.cluster.execute(pod.name, pod.namespace, command, _SECONDS).stdout
+        return context.cluster.execute(pod.name, pod.namespace, command, _SECONDS)
 
-    said = list(parse_all(ask("report").splitlines()))
-    status = "" if pod.ready else ask("ready").strip()
-    of_status = (parse(f"time=1970-01-01T00:00:00Z level=error msg={fault}") for fault in status.split("; "))
-    return _made(said, [*(fault for fault in of_status if isinstance(fault, Event)), *_errors(said)], status)
+    answer = ask("report")
+    said = list(parse_all(answer.stdout.splitlines()))
+    if not said and answer.exit_code:  # a script that does not run says nothing of GPUs
+        reason = " ".join((answer.stderr or answer.stdout).split()) or f"exit code {answer.exit_code}"
+        return AgentReport(silence=f"the power-limit agent on {pod.node} cannot report: {reason}")
+    status = "" if pod.ready else ask("ready").stdout.strip()
+    return _made(said, [*faults(status), *_errors(said)], status)
 
 
 def _logged(context: Context, pod: Pod) -> AgentReport:
-    """All lines of one look carry one time; the last look may be in the midst of being written."""
+    """All lines of one round carry one time; the last round may be in the midst of being written."""
     since = 3 * context.settings.power_interval
     try:
         said = list(parse_all(context.cluster.log(pod.name, pod.namespace, since_seconds=since)))
@@ -86,16 +87,16 @@ def _logged(context: Context, pod: Pod) -> AgentReport:
             silence=f"the power-limit agent on {pod.node} may not be asked, nor its log be read: {error}"
         )
     if not any(isinstance(entry, Sample) for entry in said):
-        return AgentReport(silence=f"the power-limit agent on {pod.node} has logged no look for {since} s")
-    times = sorted({entry.time for entry in said})[-2:]
-    faults = _errors(entry for entry in said if entry.time == times[-1])
-    return _made([entry for entry in said if entry.time in times], faults, "")
+        return AgentReport(silence=f"the power-limit agent on {pod.node} has logged no sample for {since} s")
+    times = sorted({entry.time for entry in said if entry.time})[-2:]
+    errors = _errors(entry for entry in said if entry.time == times[-1])
+    return _made([entry for entry in said if entry.time in times], errors, "")
 
 
 def _errors(said: Iterable[Sample | Event]) -> list[Event]:
     return [entry for entry in said if isinstance(entry, Event) and entry.level == "error"]
 
 
-def _made(said: Iterable[Sample | Event], faults: Sequence[Event], status: str) -> AgentReport:
+def _made(said: Iterable[Sample | Event], wrong: Sequence[Event], status: str) -> AgentReport:
     samples = {entry.gpu: entry for entry in said if isinstance(entry, Sample)}
-    return AgentReport(tuple(sorted(samples.values(), key=lambda look: look.index or 0)), tuple(faults), status)
+    return AgentReport(tuple(sorted(samples.values(), key=lambda sample: sample.index or 0)), tuple(wrong), status)

@@ -1,23 +1,22 @@
 """Whether every node has its GPUs times its slices, offers all of them, and under one name."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from gpuctl.checks.context import Context
-from gpuctl.checks.daemon_pods import Trouble, name_on
-from gpuctl.checks.model import Category, Guide, Result, check, failed, passed, skipped
-from gpuctl.checks.serving import not_serving, out_of_service
-from gpuctl.checks.wording import counted
+from gpuctl.checks.model import Category, Guide, Result, check, counted, failed, passed, skipped
+from gpuctl.checks.nodes import present_nodes
+from gpuctl.checks.own_pods import Explanation, name_on
+from gpuctl.checks.serving import not_serving, other_sharing, out_of_service, restart
 from gpuctl.cluster import Node
-from gpuctl.desired.capacity import RENAMED_RESOURCE, RESOURCE, memory_per_slice, resource_name
+from gpuctl.desired.desired import DesiredNode
 from gpuctl.desired.device_plugin import NAME as PLUGIN
 from gpuctl.desired.power_limit import NAME as POWER_LIMIT
-from gpuctl.desired.profiles import profile_of
-from gpuctl.settings import GpuNode
+from gpuctl.observed.nodes import gpu_resources, is_nvidia_gpu
 
 GPU_CAPACITY = Category("gpu-capacity", "GPU capacity")
 
 _LEAST_MEMORY = 1024
-"""MiB; a CUDA context takes some hundred before a program has allocated anything."""
+"""MiB; a CUDA context takes some hundred before a program has allocated any."""
 _LOOK = (
     "kubectl --context admin@lab get nodes "
     "-o custom-columns='NODE:.metadata.name,HAS:.status.capacity,OFFERS:.status.allocatable'"
@@ -43,19 +42,19 @@ _LOG = "kubectl --context admin@lab logs -n gpu-device-plugin ds/nvidia-device-p
 )
 def capacity_is_complete(context: Context) -> Iterator[Result]:
     """By the kubelet's count of all devices, healthy or not."""
-    resource = resource_name(context.settings)
-    for node, seen in _nodes(context):
-        has, slices = seen.capacity(resource), context.settings.slices_of(node)
-        product = f"{counted(node.count, 'GPU')} with {counted(slices, 'slice')} each"
-        if has == node.count * slices:
+    resource = context.desired.resource
+    for node, seen in present_nodes(context):
+        has, wanted = seen.capacity(resource), node.offered(resource)
+        product = f"{counted(node.gpus, 'GPU')} with {counted(node.slices, 'slice')} each"
+        if has == wanted:
             yield passed(f"{node.name} has {has} {resource} ({product})", node.name)
             continue
         seems, why = _incomplete(context, node, has)
-        fact = f"{node.name} has {has} {resource} instead of {node.count * slices} ({product}){seems}"
-        yield failed(fact, why.remedy, node.name, why.cause)
-    for node in context.settings.nodes:
-        if node.name not in context.nodes:
-            yield skipped(f"the cluster has no node {node.name}", node.name)
+        fact = f"{node.name} has {has} {resource} instead of {wanted} ({product}){seems}"
+        yield failed(fact, why.remedy, why.on(node.name), why.cause, why.reason)
+    for name in context.desired.nodes:
+        if name not in context.nodes:
+            yield skipped(f"the cluster has no node {name}", name)
 
 
 @check(
@@ -76,8 +75,8 @@ def capacity_is_complete(context: Context) -> Iterator[Result]:
 )
 def capacity_is_allocatable(context: Context) -> Iterator[Result]:
     """Without a plugin the capacity stands for five more minutes, and nothing is allocatable at once."""
-    resource = resource_name(context.settings)
-    for node, seen in _nodes(context):
+    resource = context.desired.resource
+    for node, seen in present_nodes(context):
         has, offers = seen.capacity(resource), seen.allocatable(resource)
         if not has:
             yield skipped(f"{node.name} has no {resource} to offer", node.name)
@@ -85,16 +84,17 @@ def capacity_is_allocatable(context: Context) -> Iterator[Result]:
             yield passed(f"{node.name} offers all of its {has} {resource}", node.name)
         else:
             why = not_serving(context, node) or out_of_service(context, node)
-            yield failed(f"{node.name} offers {offers} of its {has} {resource}", why.remedy, node.name, why.cause)
+            fact = f"{node.name} offers {offers} of its {has} {resource}"
+            yield failed(fact, why.remedy, why.on(node.name), why.cause, why.reason)
 
 
 @check(
     "CAP003",
     GPU_CAPACITY,
-    "no GPU is sick while its other slices are handed out",
+    "no unhealthy GPU has slices that are still handed out",
     Guide(
-        cause="The device plugin takes one slice of a sick GPU out of service and goes on to offer the others",
-        example="gpu-1 offers 7 of its 8 nvidia.com/gpu: new pods still get slices of a sick GPU",
+        cause="The device plugin takes one slice of an unhealthy GPU out of service and goes on to offer the others",
+        example="gpu-1 offers 7 of its 8 nvidia.com/gpu: new pods still get slices of an unhealthy GPU",
         confirm=(
             _LOG,
             "kubectl --context admin@lab get pods -A -o custom-columns='POD:.metadata.name,"
@@ -106,17 +106,17 @@ def capacity_is_allocatable(context: Context) -> Iterator[Result]:
         ),
     ),
 )
-def sick_gpus_are_not_handed_out(context: Context) -> Iterator[Result]:
+def unhealthy_gpus_are_not_handed_out(context: Context) -> Iterator[Result]:
     """A number that is no multiple of the slices; NVIDIA/k8s-device-plugin issue 1929."""
-    resource = resource_name(context.settings)
-    for node, seen in _nodes(context):
-        has, offers, slices = seen.capacity(resource), seen.allocatable(resource), context.settings.slices_of(node)
-        if (has - offers) % slices == 0:
+    resource = context.desired.resource
+    for node, seen in present_nodes(context):
+        has, offers = seen.capacity(resource), seen.allocatable(resource)
+        if not offers or (has - offers) % node.slices == 0:
             yield passed(f"{node.name} has no GPU that is out of service in part", node.name)
             continue
         why = out_of_service(context, node)
-        fact = f"{node.name} offers {offers} of its {has} {resource}: new pods still get slices of a sick GPU"
-        yield failed(fact, why.remedy, node.name, why.cause)
+        fact = f"{node.name} offers {offers} of its {has} {resource}: new pods still get slices of an unhealthy GPU"
+        yield failed(fact, why.remedy, why.on(node.name), why.cause, why.reason)
 
 
 @check(
@@ -127,28 +127,31 @@ def sick_gpus_are_not_handed_out(context: Context) -> Iterator[Result]:
         cause="Another device plugin, or a former configuration, offers the same GPUs as another resource",
         example="gpu-1 offers 8 nvidia.com/gpu.shared beside nvidia.com/gpu: its GPUs count twice",
         confirm=(_LOOK, "kubectl --context admin@lab get daemonsets -A"),
-        fix=("Remove the other device plugin (POD010 names it), or set `gpu:renameByDefault` as it is meant.",),
+        fix=(
+            "Remove the other device plugin (POD010 names it), or set `gpu:renameByDefault` as it is meant.",
+            "Nobody serves it any more: the kubelet offers it until it registers anew, "
+            "`talosctl -n ADDRESS service kubelet restart`.",
+        ),
     ),
     retry=True,
 )
 def gpus_have_one_name(context: Context) -> Iterator[Result]:
-    """Of the two that the device plugin knows."""
-    resource, second = _names(context)
-    for node, seen in _nodes(context):
-        if offers := seen.allocatable(second):
-            fact = f"{node.name} offers {offers} {second} beside {resource}: its GPUs count twice"
+    """Pods that ask for the other one land there, on GPUs that are handed out already, or fail."""
+    for node, seen in present_nodes(context):
+        if offered := _offered_besides(node, seen, is_nvidia_gpu):
+            fact = f"{node.name} offers {offered} beside {context.desired.resource}: its GPUs count twice"
             yield failed(fact, context.kubectl("get", "daemonsets", "-A", "-o", "wide"), node.name)
         else:
-            yield passed(f"{node.name} offers its GPUs as {resource} only", node.name)
+            yield passed(f"{node.name} offers its GPUs as {context.desired.resource} only", node.name)
 
 
 @check(
     "CAP005",
     GPU_CAPACITY,
-    "no node shows a resource of former days",
+    "no node still lists a retired resource",
     Guide(
         cause="gpu:renameByDefault was changed, and the kubelet keeps a name that nobody serves, at 0",
-        example="gpu-1 still shows nvidia.com/gpu.shared, which nobody serves",
+        example="gpu-1 still lists nvidia.com/gpu.shared, which nobody serves",
         confirm=(_LOOK,),
         fix=("It does no harm to pods, but misleads readers; a node that registers anew has lost it.",),
     ),
@@ -156,19 +159,21 @@ def gpus_have_one_name(context: Context) -> Iterator[Result]:
 )
 def no_name_is_left_over(context: Context) -> Iterator[Result]:
     """The kubelet drops the capacity after five minutes and never the name."""
-    _, second = _names(context)
-    for node, seen in _nodes(context):
-        if second in seen.status.capacity and not seen.allocatable(second):
-            fact = f"{node.name} still shows {second}, which nobody serves"
+    for node, seen in present_nodes(context):
+        retired = [
+            name for name, each in gpu_resources(seen).items() if not node.offered(name) and not each.allocatable
+        ]
+        if retired:
+            fact = f"{node.name} still lists {', '.join(retired)}, which nobody serves"
             yield failed(fact, context.kubectl("describe", "node", node.name), node.name)
         else:
-            yield passed(f"{node.name} shows no resource that nobody serves", node.name)
+            yield passed(f"{node.name} lists no resource that nobody serves", node.name)
 
 
 @check(
     "CAP006",
     GPU_CAPACITY,
-    "a slice has the memory of a CUDA program",
+    "each slice has enough memory for a CUDA program",
     Guide(
         cause="There are more slices than the memory of the GPU allows, and time slicing isolates no memory",
         example="gpu-1 has 384 MiB of GPU memory per slice on average",
@@ -179,57 +184,74 @@ def no_name_is_left_over(context: Context) -> Iterator[Result]:
 )
 def slices_have_memory(context: Context) -> Iterator[Result]:
     """The average only: no pod says how much memory it will use, and none is held to it."""
-    for node, mebibytes in memory_per_slice(context.settings).items():
-        if mebibytes is None:
-            yield skipped(f"the memory of a GPU of {node} is not in the catalogue", node)
-        elif mebibytes < _LEAST_MEMORY:
-            fact = f"{node} has {mebibytes} MiB of GPU memory per slice on average"
-            yield failed(fact, f"gpuctl capacity --stack {context.stack}", node)
+    for node in context.desired.nodes.values():
+        fact = f"{node.name} has {node.memory_mib} MiB of GPU memory per slice on average"
+        if node.memory_mib is None:
+            yield skipped(f"the memory of a GPU of {node.name} is not in the catalogue", node.name)
+        elif node.memory_mib < _LEAST_MEMORY:
+            yield failed(fact, f"gpuctl capacity --stack {context.stack}", node.name)
         else:
-            yield passed(f"{node} has {mebibytes} MiB of GPU memory per slice on average", node)
+            yield passed(fact, node.name)
 
 
-def _incomplete(context: Context, node: GpuNode, has: int) -> tuple[str, Trouble]:
+@check(
+    "CAP007",
+    GPU_CAPACITY,
+    "no node offers GPU resources that the stack does not know",
+    Guide(
+        cause="Another vendor's device plugin, or one for other devices of the vendor, serves the node too",
+        example="gpu-1 offers 1 amd.com/gpu, which the stack does not know",
+        confirm=(_LOOK, "kubectl --context admin@lab get daemonsets -A -o wide"),
+        fix=(
+            "Nothing, when such devices are served on purpose: leave the check out with `--skip CAP007`.",
+            "Otherwise remove the device plugin that offers them.",
+        ),
+    ),
+    severity="warning",
+)
+def no_resource_is_unknown(context: Context) -> Iterator[Result]:
+    """Under the names of GPU vendors, but for those of NVIDIA's GPUs, which CAP004 judges."""
+    for node, seen in present_nodes(context):
+        if offered := _offered_besides(node, seen, lambda name: not is_nvidia_gpu(name)):
+            fact = f"{node.name} offers {offered}, which the stack does not know"
+            yield failed(fact, context.kubectl("get", "daemonsets", "-A", "-o", "wide"), node.name)
+        else:
+            yield passed(f"{node.name} offers no GPU resource that the stack does not know", node.name)
+
+
+def _offered_besides(node: DesiredNode, seen: Node, is_meant: Callable[[str], bool]) -> str:
+    """The resources that a node offers and the stack does not; `8 nvidia.com/gpu.shared, 6 nvidia.com/mig-1g.10gb`."""
+    others = {name: each for name, each in gpu_resources(seen).items() if is_meant(name) and not node.offered(name)}
+    return ", ".join(f"{each.allocatable} {name}" for name, each in others.items() if each.allocatable)
+
+
+def _incomplete(context: Context, node: DesiredNode, has: int) -> tuple[str, Explanation]:
     """What another capacity looks like, and why it is so."""
-    settings = context.settings
-    slices, namespace = settings.slices_of(node), settings.namespace
     why = not_serving(context, node)
     if why or not has:
-        return "", why or Trouble(
-            f"the device plugin on {node.name} is ready, and the kubelet does not know it",
-            context.kubectl("get", "events", "-A", "--field-selector", f"involvedObject.name={node.name}"),
-        )
-    gpus, rest = divmod(has, slices)
+        reason = "is ready, and the kubelet does not know it"
+        events = context.kubectl("get", "events", "-A", "--field-selector", f"involvedObject.name={node.name}")
+        return "", why or Explanation(f"the device plugin on {node.name} {reason}", events, reason)
+    if why := other_sharing(context, node):
+        return "", why
+    gpus, rest = divmod(has, node.slices)
     if rest:
-        name = profile_of(settings, node).named(PLUGIN)
-        seems = f", as if each GPU had {counted(has // node.count, 'slice')}" if has % node.count == 0 else ""
+        seems = f", as if each GPU had {counted(has // node.gpus, 'slice')}" if has % node.gpus == 0 else ""
         cause = "the device plugin runs with another configuration than the stack's"
-        return seems, Trouble(cause, context.kubectl("rollout", "restart", "-n", namespace, f"daemonset/{name}"))
-    too_few = gpus < node.count
+        return seems, Explanation(cause, restart(context, node))
+    too_few = gpus < node.gpus
     cause = "a GPU is lost, or the stack file's count is too high" if too_few else "the stack file's count is too low"
-    pod = name_on(context, POWER_LIMIT if settings.power_management else PLUGIN, node.name)
-    listing = context.kubectl("exec", "-n", namespace, pod, "--", "nvidia-smi", "-L")
-    return f", as if {counted(gpus, 'GPU')} were there", Trouble(cause, listing)
-
-
-def _nodes(context: Context) -> Iterator[tuple[GpuNode, Node]]:
-    """The stack's nodes that the cluster has."""
-    for node in context.settings.nodes:
-        if node.name in context.nodes:
-            yield node, context.nodes[node.name]
-
-
-def _names(context: Context) -> tuple[str, str]:
-    """The resource the stack asks for, and the other one."""
-    resource = resource_name(context.settings)
-    return resource, RENAMED_RESOURCE if resource == RESOURCE else RESOURCE
+    pod = name_on(context, POWER_LIMIT if context.settings.power_management else PLUGIN, node.name)
+    listing = context.kubectl("exec", "-n", context.settings.namespace, pod, "--", "nvidia-smi", "-L")
+    return f", as if {counted(gpus, 'GPU')} were there", Explanation(cause, listing)
 
 
 CHECKS = (
     capacity_is_complete,
     capacity_is_allocatable,
-    sick_gpus_are_not_handed_out,
+    unhealthy_gpus_are_not_handed_out,
     gpus_have_one_name,
     no_name_is_left_over,
     slices_have_memory,
+    no_resource_is_unknown,
 )

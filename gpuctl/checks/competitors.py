@@ -5,13 +5,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
 from gpuctl.checks.context import Context
-from gpuctl.checks.daemon_pods import pod_on
-from gpuctl.checks.model import Guide, Result, check, failed, passed
-from gpuctl.checks.wording import listed
+from gpuctl.checks.model import Guide, Result, Subject, check, failed, listed, passed
+from gpuctl.checks.own_pods import pod_on
 from gpuctl.checks.workloads import PODS, is_own
-from gpuctl.cluster import Manifest, Pod
+from gpuctl.cluster import Pod
 from gpuctl.desired.device_plugin import NAME as PLUGIN
 from gpuctl.desired.power_limit import NAME as POWER_LIMIT
+from gpuctl.observed.pods import warnings
 
 _PLUGINS = {
     r"/k8s-device-plugin\b": "another NVIDIA device plugin",
@@ -31,7 +31,7 @@ _OTHER_DUTIES = {"gpu-feature-discovery", "mps-control-daemon-ctr", "config-mana
 """Containers of NVIDIA's Helm chart that run the device plugin's image and are none."""
 _WRITERS = re.compile(r"power-?limit|gpu-power-(agent|manager)|nvidia[-_]oc\b")
 _DYNAMO = "dynamo.nvidia.com/gpu-power-limit"
-"""The annotation by which the power agent of NVIDIA Dynamo is told a limit."""
+"""The annotation by which the power agent of NVIDIA Dynamo is given a limit."""
 
 
 @check(
@@ -50,8 +50,7 @@ _DYNAMO = "dynamo.nvidia.com/gpu-power-limit"
 )
 def no_other_device_plugin(context: Context) -> Iterator[Result]:
     """By image, so that another name does not hide it; on other nodes it is none of the stack's business."""
-    nodes = {node.name for node in context.settings.nodes}
-    found = _found(context, _PLUGINS, nodes)
+    found = _found(context, _PLUGINS, set(context.desired.nodes))
     for (what, namespace), pods in found.items():
         yield _competitor(context, f"{what} runs on {_nodes(pods)}", namespace, pods)
     if not found:
@@ -99,7 +98,7 @@ def no_other_power_agent(context: Context) -> Iterator[Result]:
     if not context.settings.power_management:
         yield passed("the stack sets no power limits")
         return
-    nodes = {node.name for node in context.settings.nodes}
+    nodes = context.desired.nodes
     found: dict[str, list[Pod]] = defaultdict(list)
     for pod in context.pods:
         if pod.node in nodes and pod.active and not is_own(context, pod) and _writes_limits(pod):
@@ -113,7 +112,7 @@ def no_other_power_agent(context: Context) -> Iterator[Result]:
 @check(
     "POD020",
     PODS,
-    "nothing forbids the stack's own pods",
+    "the API server admits the stack's pods",
     Guide(
         cause="The cluster refuses the pods: by the namespace's Pod Security level, a quota, or for want of an object",
         example='daemonset/nvidia-device-plugin gets no pods: violates PodSecurity "baseline:latest": hostPath volumes',
@@ -127,18 +126,21 @@ def no_other_power_agent(context: Context) -> Iterator[Result]:
     retry=True,
 )
 def own_pods_are_allowed(context: Context) -> Iterator[Result]:
-    """A DaemonSet whose pods are forbidden applies without an error; only its events tell."""
+    """A DaemonSet whose pods are forbidden applies without an error; only its events show it."""
     components = [PLUGIN, POWER_LIMIT] if context.settings.power_management else [PLUGIN]
-    nodes = [node.name for node in context.settings.nodes if node.name in context.nodes]
+    nodes = [name for name in context.desired.nodes if name in context.nodes]
     lacking = {component for component in components for node in nodes if pod_on(context, component, node) is None}
     refusals = _refusals(context) if lacking else {}
+    daemon_sets = (each["metadata"] for each in context.desired.manifests if each["kind"] == "DaemonSet")
+    made = {each["name"]: each["labels"]["app.kubernetes.io/name"] for each in daemon_sets}
     for name, message in refusals.items():
         pod_security = "violates PodSecurity" in message
         cause = f"namespace {context.settings.namespace} does not allow privileged pods" if pod_security else ""
         fix = f"pulumi up --refresh --stack {context.stack}"
         describe = context.kubectl("describe", "daemonset", "-n", context.settings.namespace, name)
         fact = f"daemonset/{name} gets no pods: {message}"
-        yield failed(fact, fix if pod_security else describe, f"daemonset/{name}", cause)
+        subject = Subject(kind="daemonset", name=name, component=made.get(name, ""))
+        yield failed(fact, fix if pod_security else describe, subject, cause)
     if not refusals:
         yield passed("the API server refuses none of the stack's pods")
 
@@ -146,16 +148,7 @@ def own_pods_are_allowed(context: Context) -> Iterator[Result]:
 def _refusals(context: Context) -> dict[str, str]:
     """DaemonSet -> why it could not make a pod, the last time."""
     events = context.cluster.list("Event", context.settings.namespace, {"reason": "FailedCreate"})
-    events.sort(key=_time)
-    return {
-        event["involvedObject"]["name"]: event.get("message", "")
-        for event in events
-        if event["involvedObject"].get("kind") == "DaemonSet"
-    }
-
-
-def _time(event: Manifest) -> str:
-    return event.get("lastTimestamp") or event.get("eventTime") or ""
+    return {name: found[-1].message for (kind, name), found in warnings(events).items() if kind == "DaemonSet"}
 
 
 def _found(context: Context, known: Mapping[str, str], nodes: set[str] | None) -> dict[tuple[str, str], list[Pod]]:
@@ -189,7 +182,7 @@ def _nodes(pods: list[Pod]) -> str:
 def _competitor(context: Context, what: str, namespace: str, pods: list[Pod]) -> Result:
     names = listed([f"{namespace}/{pod.name}" for pod in pods])
     shown = context.kubectl("get", "daemonsets,deployments", "-n", namespace, "-o", "wide")
-    return failed(f"{what}: {names}", shown, f"namespace/{namespace}")
+    return failed(f"{what}: {names}", shown, Subject(kind="namespace", name=namespace))
 
 
 CHECKS = (own_pods_are_allowed, no_other_device_plugin, no_other_setup, no_other_power_agent)

@@ -1,19 +1,34 @@
 """What checks look at: the stack, and its cluster as it is at the moment."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any, TypeVar
 
 from gpuctl.cluster import AccessDeniedError, Cluster, ClusterError, Manifest, Node, Pod
 from gpuctl.cluster.programs import Programs
-from gpuctl.desired.capacity import resource_name
+from gpuctl.desired.desired import Desired, desired_state
+from gpuctl.observed import devices
 from gpuctl.settings import Settings
 from gpuctl.sharing.record import Record
 
-_Seen = TypeVar("_Seen")
+_AT_ONCE = 16
+"""Nodes or pods that are asked at the same time: each answers after a while, and a cluster may have a thousand."""
 
-Prove = Callable[[Cluster, Settings], Record]
+_LINES = 1000
+"""Of a log: the device plugin writes some 100 when it starts, and one for each event."""
+
+_Seen = TypeVar("_Seen")
+_Asked = TypeVar("_Asked")
+
+Prove = Callable[[Cluster, Desired], Record]
 """Runs the coexistence proof."""
+
+
+def side_by_side(ask: Callable[[_Asked], _Seen], subjects: Iterable[_Asked]) -> Iterator[_Seen]:
+    """Many answers, in the order of the subjects. What several of them need is to be read before."""
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        yield from pool.map(ask, subjects)
 
 
 class Context:
@@ -35,37 +50,48 @@ class Context:
         self._read = read
         self._connect = connect
         self._prove = prove
+        self._desired: Desired | None = None
+        self._cluster: Cluster | None = None
         self._objects: dict[tuple[str, str, str | None], Manifest | None] = {}
+        self._logs: dict[tuple[str, str], list[str]] = {}
         self._seen: dict[Any, Any] = {}
 
     def again(self) -> "Context":
         """Another look: the same stack and the same connection, observed anew."""
-        settings, cluster = self.__dict__.get("settings"), self.__dict__.get("cluster")
-        return Context(
-            self.stack,
-            self._read if settings is None else lambda: settings,
-            self._connect if cluster is None else lambda _: cluster,
-            self.programs,
-            self._prove,
-        )
+        following = Context(self.stack, self._read, self._connect, self.programs, self._prove)
+        following._desired, following._cluster = self._desired, self._cluster
+        return following
 
-    @cached_property
+    @property
+    def desired(self) -> Desired:
+        """What the stack asks of the cluster.
+
+        Raises:
+            SettingsError: the stack file has mistakes.
+        """
+        if self._desired is None:
+            self._desired = desired_state(self._read())
+        return self._desired
+
+    @property
     def settings(self) -> Settings:
         """What the stack file says.
 
         Raises:
             SettingsError: it has mistakes.
         """
-        return self._read()
+        return self.desired.settings
 
-    @cached_property
+    @property
     def cluster(self) -> Cluster:
         """The connection to the stack's cluster.
 
         Raises:
             ClusterError: there is no kubeconfig or no such context.
         """
-        return self._connect(self.settings)
+        if self._cluster is None:
+            self._cluster = self._connect(self.settings)
+        return self._cluster
 
     @cached_property
     def nodes(self) -> dict[str, Node]:
@@ -93,13 +119,13 @@ class Context:
         if self._prove is None:
             raise ValueError("the coexistence proof is not part of this run")
         try:
-            return self._prove(self.cluster, self.settings)
+            return self._prove(self.cluster, self.desired)
         except ClusterError as error:
             return error
 
     @cached_property
     def sees_pods(self) -> bool:
-        """Whether the user may read pods; what is wrong with a node is told without that, only less of why."""
+        """Whether the user may read pods; what is wrong with a node shows without that, only less of why."""
         try:
             _ = self.pods
         except AccessDeniedError:
@@ -124,11 +150,7 @@ class Context:
     @cached_property
     def users(self) -> dict[str, list[Pod]]:
         """Node -> its pods that hold slices of GPUs."""
-        found: dict[str, list[Pod]] = {}
-        for pod in self.pods:
-            if pod.active and pod.asks_for(resource_name(self.settings)):
-                found.setdefault(pod.node, []).append(pod)
-        return found
+        return devices.users(self.pods, self.desired.resource)
 
     def get(self, kind: str, name: str, namespace: str | None = None) -> Manifest | None:
         """An object of the cluster; None when there is none."""
@@ -136,6 +158,17 @@ class Context:
         if key not in self._objects:
             self._objects[key] = self.cluster.get(kind, name, namespace)
         return self._objects[key]
+
+    def log(self, pod: Pod) -> list[str]:
+        """The end of an own pod's log; nothing where it may not be read, or its kubelet does not answer."""
+        key = pod.namespace, pod.name
+        if key not in self._logs:
+            try:
+                lines = list(self.cluster.log(pod.name, pod.namespace, tail_lines=_LINES))
+            except ClusterError:
+                lines = []
+            self._logs[key] = [line for line in lines if line]
+        return self._logs[key]
 
     def once(self, look: Callable[["Context"], _Seen]) -> _Seen:
         """What a longer look finds that several checks judge by."""

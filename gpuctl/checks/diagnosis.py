@@ -10,12 +10,11 @@ from typing import NamedTuple
 
 from gpuctl.checks.model import Check, Outcome, Result
 from gpuctl.checks.report import Report
-from gpuctl.desired.device_plugin import NAME as PLUGIN
 from gpuctl.desired.power_limit import NAME as POWER_LIMIT
 
 
-class Told(NamedTuple):
-    """A result, and the check that found it."""
+class Failure(NamedTuple):
+    """A result that is not as it should be, and the check that found it."""
 
     check: Check
     result: Result
@@ -30,7 +29,7 @@ class Finding:
     """Why, as one sentence; empty when the check itself broke."""
     results: tuple[Result, ...]
     """What the check found that has this cause, one for each subject."""
-    consequences: tuple[Told, ...] = ()
+    consequences: tuple[Failure, ...] = ()
     """What other checks found that follows from it."""
 
     @property
@@ -54,10 +53,27 @@ class Knowledge:
     """Ids, or what they begin with."""
     on_one_node: bool = False
     """Whether it holds within one node only."""
-    about: str = ""
-    """The component that a cause must be about, where its check asks about several."""
-    effects_about: str = ""
+    of_one_component: bool = False
+    """Whether it holds only where both are about the same component."""
+    effect_about: str = ""
     """The component that an effect must be about."""
+
+    def explains(self, effect: Failure) -> bool:
+        """Whether such a failure can follow from one of the causes."""
+        about, id_ = effect.result.about, effect.check.id
+        return (
+            id_.startswith(self.effects)
+            and bool(about.node or not self.on_one_node)
+            and bool(about.component or not self.of_one_component)
+            and self.effect_about in (about.component, "")
+        )
+
+    def joins(self, cause: Failure, effect: Failure) -> bool:
+        """Whether both are about what they must have in common."""
+        one, other = cause.result.about, effect.result.about
+        return (not self.on_one_node or one.node == other.node) and (
+            not self.of_one_component or one.component == other.component
+        )
 
 
 KNOWLEDGE = (
@@ -73,26 +89,22 @@ KNOWLEDGE = (
     Knowledge(("RUN001",), ("CAP001", "CAP002", "PWR001", "PWR002"), on_one_node=True),
     Knowledge(("RUN001",), ("STK005",)),
     # Objects that are not as they should be explain pods that are not there.
-    Knowledge(("STK001",), ("STK003", "POD020", "DRF")),
+    Knowledge(("STK001",), ("STK003", "POD020", "DRF001")),
     Knowledge(("STK002",), ("POD020",)),
-    Knowledge(("STK001", "STK002", "POD020"), ("STK005", "CAP001", "CAP002", "PWR001")),
-    Knowledge(("STK002", "STK003"), ("DRF",)),
-    Knowledge(("STK003",), ("STK006", "STK007")),
-    *(
-        Knowledge(("STK003",), ("STK005",), about=component, effects_about=component)
-        for component in (PLUGIN, POWER_LIMIT)
-    ),
-    Knowledge(("STK005",), ("CAP001", "CAP002"), about=PLUGIN, effects_about=PLUGIN),
-    Knowledge(("STK005",), ("PWR001",), about=POWER_LIMIT, effects_about=POWER_LIMIT),
+    Knowledge(("STK001", "STK002"), ("STK005", "CAP001", "CAP002", "PWR001")),
+    Knowledge(("STK002", "STK003"), ("DRF001",)),
+    Knowledge(("STK003", "STK005", "POD020"), ("CAP001", "CAP002", "PWR001"), of_one_component=True),
+    Knowledge(("STK003", "POD020"), ("STK005",), of_one_component=True),
+    Knowledge(("STK003",), ("STK006", "STK007"), of_one_component=True),
     Knowledge(("STK006",), ("STK007",), on_one_node=True),
     Knowledge(("STK006", "STK007"), ("CAP001",), on_one_node=True),
     # Two owners of one thing.
     Knowledge(("STK004", "POD010"), ("CAP001", "CAP002", "CAP004")),
     Knowledge(("POD012",), ("PWR003",)),
-    # A sick GPU, and an agent that is not ready because of its GPUs.
+    # An unhealthy GPU, and an agent that is not ready because of its GPUs.
     Knowledge(("PWR002",), ("PWR001", "CAP001", "CAP002", "RUN002"), on_one_node=True),
     Knowledge(("PWR003",), ("PWR001",), on_one_node=True),
-    Knowledge(("PWR002", "PWR003"), ("STK005",), effects_about=POWER_LIMIT),
+    Knowledge(("PWR002", "PWR003"), ("STK005",), effect_about=POWER_LIMIT),
     Knowledge(("CAP003",), ("CAP002", "POD001"), on_one_node=True),
     Knowledge(("CAP001", "CAP002"), ("POD001",), on_one_node=True),
     Knowledge(("CAP004",), ("CAP005",), on_one_node=True),
@@ -102,74 +114,62 @@ KNOWLEDGE = (
 
 def diagnose(report: Report) -> list[Finding]:
     """What is wrong, without what follows from something else: failures before advice, each in the registry's order."""
-    cases = _Cases(report)
+    causes = _Causes(report)
     groups: dict[tuple[str, Outcome, str], list[int]] = {}
-    followers: dict[int, list[Told]] = {}
-    for index, each in enumerate(cases.told):
-        origin = cases.origin(index)
+    followers: dict[int, list[Failure]] = defaultdict(list)
+    for index, failure in enumerate(causes.failures):
+        origin = causes.origin(index)
         if origin == index:
-            groups.setdefault((each.check.id, each.result.outcome, cases.pattern(each)), []).append(index)
+            groups.setdefault((failure.check.id, failure.result.outcome, _shared_cause(failure)), []).append(index)
         else:
-            followers.setdefault(origin, []).append(each)
+            followers[origin].append(failure)
     findings = [
         Finding(
-            cases.told[indexes[0]].check,
-            _cause(cases.told[indexes[0]]),
-            tuple(cases.told[index].result for index in indexes),
-            tuple(each for index in indexes for each in followers.get(index, [])),
+            causes.failures[indexes[0]].check,
+            _cause(causes.failures[indexes[0]]),
+            tuple(causes.failures[index].result for index in indexes),
+            tuple(each for index in indexes for each in followers[index]),
         )
         for indexes in groups.values()
     ]
     return sorted(findings, key=lambda finding: finding.outcome is Outcome.WARN)
 
 
-class _Cases:
+class _Causes:
     """All that is wrong, in the order of the registry, and what of it follows from what."""
 
     def __init__(self, report: Report) -> None:
         wrong = (Outcome.FAIL, Outcome.ERROR, Outcome.WARN)
         results = ((entry.check, result) for entry in report.entries for result in entry.results)
-        self.told = [Told(check, result) for check, result in results if result.outcome in wrong]
-        self._nodes = {row.node for row in report.capacity}
+        self.failures = [Failure(check, result) for check, result in results if result.outcome in wrong]
         self._of: dict[tuple[str, str | None], list[int]] = defaultdict(list)
-        """Id and node -> results; under None those of all nodes and of none."""
-        for index, each in enumerate(self.told):
-            self._of[each.check.id, None].append(index)
-            self._of[each.check.id, self._node(each.result)].append(index)
+        """Id and node -> failures; under None those of all nodes and of none."""
+        for index, failure in enumerate(self.failures):
+            self._of[failure.check.id, None].append(index)
+            self._of[failure.check.id, failure.result.about.node].append(index)
 
     def origin(self, index: int) -> int:
         """Where it begins: itself, when nothing else that is wrong explains it, or it says nothing of the cluster."""
-        if self.told[index].result.outcome is Outcome.ERROR:
+        if self.failures[index].result.outcome is Outcome.ERROR:
             return index
         explanations = [found for known in KNOWLEDGE if (found := self._explanation(known, index)) is not None]
         return self.origin(min(explanations)) if explanations else index
 
-    def pattern(self, told: Told) -> str:
-        """The cause without the name of its node: the same on ten nodes is one finding."""
-        cause, node = _cause(told) or told.result.fact, self._node(told.result)
-        return cause.replace(node, "") if node else cause
-
     def _explanation(self, known: Knowledge, index: int) -> int | None:
-        effect = self.told[index]
-        if not effect.check.id.startswith(known.effects) or not _is_about(effect.result, known.effects_about):
+        effect = self.failures[index]
+        if not known.explains(effect):
             return None
-        node = self._node(effect.result) if known.on_one_node else None
-        if node == "":
-            return None
+        node = effect.result.about.node if known.on_one_node else None
         candidates = (found for id_ in known.causes for found in self._of[id_, node])
-        return next((found for found in candidates if _is_about(self.told[found].result, known.about)), None)
-
-    def _node(self, result: Result) -> str:
-        """The node that a result is about, which its subject begins with; empty when it is about none."""
-        name = result.subject.partition("/")[0]
-        return name if name in self._nodes else ""
+        return next((found for found in candidates if known.joins(self.failures[found], effect)), None)
 
 
-def _is_about(result: Result, component: str) -> bool:
-    return any(component in text for text in (result.subject, result.fact, result.cause))
+def _cause(failure: Failure) -> str:
+    if failure.result.outcome is Outcome.ERROR:
+        return failure.result.cause
+    return failure.result.cause or failure.check.guide.cause
 
 
-def _cause(told: Told) -> str:
-    if told.result.outcome is Outcome.ERROR:
-        return told.result.cause
-    return told.result.cause or told.check.guide.cause
+def _shared_cause(failure: Failure) -> str:
+    """The same for all failures that are one finding: on ten nodes one cause is one."""
+    return failure.result.reason or _cause(failure) or failure.result.fact

@@ -5,9 +5,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from gpuctl.checks.context import Context
-from gpuctl.checks.model import Category, Guide, Result, check, failed, passed, skipped
+from gpuctl.checks.model import Category, Guide, Result, check, failed, listed, passed, skipped
 from gpuctl.checks.pulumi_program import NOT_INSTALLED, pulumi, said
-from gpuctl.checks.wording import listed
 from gpuctl.cluster.programs import Ran
 
 DRIFT = Category("drift", "Pulumi's records")
@@ -41,7 +40,7 @@ def nothing_has_drifted(context: Context) -> Iterator[Result]:
     if ran.exit_code == 0:
         yield passed("Pulumi would change nothing")
     elif _CHANGED in ran.stderr:
-        changes = listed([_told(step) for step in digest.get("steps", []) if step["op"] not in _UNCHANGED])
+        changes = listed([_change(step) for step in digest.get("steps", []) if step["op"] not in _UNCHANGED])
         yield failed(f"Pulumi would {changes or 'change something'}", f"pulumi up --refresh --stack {context.stack}")
     else:
         said_so = [each["message"] for each in digest.get("diagnostics", []) if each["severity"] == "error"]
@@ -60,7 +59,7 @@ def _digest(ran: Ran) -> dict[str, Any]:
         return {}
 
 
-def _told(step: dict[str, Any]) -> str:
+def _change(step: dict[str, Any]) -> str:
     """`update ConfigMap nvidia-device-plugin-config`."""
     *_, kind, name = step["urn"].replace("::", ":").split(":")
     return f"{step['op']} {kind} {name}"

@@ -1,24 +1,20 @@
 """Whether the stack's objects are in the cluster as the stack asks for them, and its DaemonSets do their work."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from gpuctl.checks.context import Context
-from gpuctl.checks.daemon_pods import Trouble, pod_on, trouble
 from gpuctl.checks.differences import differences
-from gpuctl.checks.events import last_warning
-from gpuctl.checks.model import Category, Guide, Result, check, failed, passed, skipped
-from gpuctl.checks.wording import counted, listed
+from gpuctl.checks.model import Category, Guide, Result, Subject, check, counted, failed, listed, passed, skipped
+from gpuctl.checks.nodes import keeping_off
+from gpuctl.checks.own_pods import Explanation, last_warning, pod_on, why_not_working
 from gpuctl.cluster import Manifest, RejectedError
-from gpuctl.desired.manifests import manifests
-from gpuctl.desired.names import PART_OF, node_labels
-from gpuctl.desired.namespace import namespace
-from gpuctl.desired.profiles import profiles
-from gpuctl.desired.runtime_class import runtime_class
+from gpuctl.desired.desired import DesiredNode
+from gpuctl.desired.names import PART_OF
 
 GPU_STACK = Category("gpu-stack", "the stack's objects")
 
 _SHOWN = 3
-"""Differences of one object that are told; the others are of the same kind, mostly."""
+"""Differences of one object that are named; the others are of the same kind, mostly."""
 
 
 @check(
@@ -35,12 +31,12 @@ _SHOWN = 3
 )
 def namespace_admits_pods(context: Context) -> Iterator[Result]:
     """A DaemonSet whose pods are forbidden applies without an error, and never gets a pod."""
-    wanted = namespace(context.settings)
+    wanted = _of_kind(context, "Namespace")
     name = wanted["metadata"]["name"]
     live = context.get("Namespace", name)
     if live is not None and live.get("status", {}).get("phase") == "Terminating":
         remedy = context.kubectl("get", "namespace", name, "-o", "jsonpath={.status.conditions}")
-        yield failed(f"Namespace {name} is being deleted, with all that it holds", remedy, name)
+        yield failed(f"Namespace {name} is being deleted, with all that it holds", remedy, _subject(wanted))
     else:
         yield _judged(context, wanted, live and {"metadata": live["metadata"]}, {"metadata": wanted["metadata"]})
 
@@ -61,7 +57,7 @@ def namespace_admits_pods(context: Context) -> Iterator[Result]:
 )
 def runtime_class_is_there(context: Context) -> Iterator[Result]:
     """Without it no pod of the stack is created, and none that asks for a GPU through it."""
-    wanted = runtime_class()
+    wanted = _of_kind(context, "RuntimeClass")
     yield _judged(context, wanted, context.get("RuntimeClass", wanted["metadata"]["name"]), wanted)
 
 
@@ -93,7 +89,8 @@ def objects_are_as_wanted(context: Context) -> Iterator[Result]:
         try:
             complete = context.cluster.replace(_replacement(wanted, live)) | {"metadata": metadata}
         except RejectedError as error:
-            yield failed(f"{kind} {metadata['name']} cannot become what the stack asks for: {error}", _up(context))
+            fact = f"{kind} {metadata['name']} cannot become what the stack asks for: {error}"
+            yield failed(fact, _up(context), Subject(component=_component(wanted)))
         else:
             yield _judged(context, wanted, live, complete)
 
@@ -118,7 +115,7 @@ def nothing_is_left(context: Context) -> Iterator[Result]:
     others = [name for name in others if name not in own]
     for name in others:
         remedy = context.kubectl("delete", "daemonset", name, "-n", place)
-        yield failed(f"DaemonSet {name} is in namespace {place} and not in the stack", remedy, name)
+        yield failed(f"DaemonSet {name} is in namespace {place} and not in the stack", remedy, Subject(name=name))
     if not others:
         yield passed(f"namespace {place} has no DaemonSet of the project that the stack does not ask for")
 
@@ -153,13 +150,25 @@ def daemon_sets_are_ready(context: Context) -> Iterator[Result]:
             yield (
                 _rolled_out(context, live, _nodes_of(context, wanted))
                 if live
-                else skipped(f"DaemonSet {metadata['name']} is not in the cluster (STK003)", metadata["name"])
+                else skipped(f"DaemonSet {metadata['name']} is not in the cluster (STK003)", _subject(wanted))
             )
 
 
 def _own(context: Context) -> list[Manifest]:
     """The stack's objects in its namespace."""
-    return [wanted for wanted in manifests(context.settings) if "namespace" in wanted["metadata"]]
+    return [wanted for wanted in context.desired.manifests if "namespace" in wanted["metadata"]]
+
+
+def _of_kind(context: Context, kind: str) -> Manifest:
+    return next(wanted for wanted in context.desired.manifests if wanted["kind"] == kind)
+
+
+def _component(manifest: Manifest) -> str:
+    return manifest["metadata"].get("labels", {}).get("app.kubernetes.io/name", "")
+
+
+def _subject(manifest: Manifest) -> Subject:
+    return Subject(name=manifest["metadata"]["name"], component=_component(manifest))
 
 
 def _replacement(wanted: Manifest, live: Manifest) -> Manifest:
@@ -171,62 +180,74 @@ def _replacement(wanted: Manifest, live: Manifest) -> Manifest:
 
 def _judged(context: Context, wanted: Manifest, live: Manifest | None, complete: Manifest) -> Result:
     name = wanted["metadata"]["name"]
-    title = f"{wanted['kind']} {name}"
+    title, subject = f"{wanted['kind']} {name}", _subject(wanted)
     if live is None:
-        return failed(f"{title} is not in the cluster", _up(context), name)
+        return failed(f"{title} is not in the cluster", _up(context), subject)
     if found := differences(live, complete):
         more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
         fact = f"{title}: {'; '.join(map(str, found[:_SHOWN]))}{more}"
         if not all(each.is_added for each in found):
-            return failed(fact, _up(context), name)
+            return failed(fact, _up(context), subject)
         where = ("-n", wanted["metadata"]["namespace"]) if "namespace" in wanted["metadata"] else ()
         edit = context.kubectl("edit", wanted["kind"].lower(), name, *where)
-        return failed(fact, edit, name, "someone added it, and Pulumi may leave alone what it has not set itself")
-    return passed(f"{title} is as the stack asks for it", name)
+        return failed(fact, edit, subject, "someone added it, and Pulumi may leave alone what it has not set itself")
+    return passed(f"{title} is as the stack asks for it", subject)
 
 
-def _rolled_out(context: Context, live: Manifest, nodes: Sequence[str]) -> Result:
-    metadata, status = live["metadata"], live.get("status", {})
-    name, title = metadata["name"], f"DaemonSet {metadata['name']}"
+def _rolled_out(context: Context, live: Manifest, nodes: list[DesiredNode]) -> Result:
+    metadata, status, subject = live["metadata"], live.get("status", {}), _subject(live)
+    title = f"DaemonSet {metadata['name']}"
     wants, ready = status.get("desiredNumberScheduled", 0), status.get("numberReady", 0)
     updated, misplaced = status.get("updatedNumberScheduled", 0), status.get("numberMisscheduled", 0)
     show = context.kubectl("get", "daemonsets,pods", "-n", metadata["namespace"], "-o", "wide")
     if status.get("observedGeneration", 0) < metadata.get("generation", 0):
-        return failed(f"{title} was changed, and its controller has not seen it yet", show, name)
+        return failed(f"{title} was changed, and its controller has not seen it yet", show, subject)
     if wants != len(nodes):
         labels = context.kubectl("get", "nodes", "--show-labels")
-        fact = f"{title} is to run on {counted(wants, 'node')}, and the stack has {len(nodes)} for it"
-        return failed(fact, labels, name, "labels or taints of the nodes are not those of the stack")
+        fact = f"{title} wants {counted(wants, 'node')}, and the stack has {len(nodes)} for it"
+        return failed(fact, labels, subject, _why_elsewhere(context, nodes))
     if ready < wants:
-        why = _why(context, metadata, nodes)
-        return failed(f"{title} is ready on {ready} of {counted(wants, 'node')}", why.remedy, name, why.cause)
+        why = _why_not_ready(context, live, nodes)
+        fact = f"{title} is ready on {ready} of {counted(wants, 'node')}"
+        return failed(fact, why.remedy, subject, why.cause, why.reason)
     if updated < wants:
-        return failed(f"{title} is up to date on {updated} of {counted(wants, 'node')}", show, name)
+        return failed(f"{title} is up to date on {updated} of {counted(wants, 'node')}", show, subject)
     if misplaced:
-        return failed(f"{title} still runs on {counted(misplaced, 'node')} where it does not belong", show, name)
-    return passed(f"{title} is up to date and ready on {counted(ready, 'node')}", name)
+        return failed(f"{title} still runs on {counted(misplaced, 'node')} where it does not belong", show, subject)
+    return passed(f"{title} is up to date and ready on {counted(ready, 'node')}", subject)
 
 
-def _why(context: Context, daemon_set: Manifest, nodes: Sequence[str]) -> Trouble:
+def _why_elsewhere(context: Context, nodes: list[DesiredNode]) -> str:
+    """Why a DaemonSet counts other nodes than the stack has for it."""
+    live = {node.name: context.nodes.get(node.name) for node in nodes}
+    reasons = {
+        "not in the cluster": [name for name, node in live.items() if node is None],
+        "not Ready": [name for name, node in live.items() if node and not node.ready],
+        "without the stack's labels": [
+            node.name for node in nodes if (seen := live[node.name]) and not node.labels.items() <= seen.labels.items()
+        ],
+        "tainted": [name for name, node in live.items() if node and keeping_off(node)],
+    }
+    found = [f"{listed(names)} {'is' if len(names) == 1 else 'are'} {how}" for how, names in reasons.items() if names]
+    return "; ".join(found) or "the labels or taints of other nodes are not those of the stack"
+
+
+def _why_not_ready(context: Context, daemon_set: Manifest, nodes: list[DesiredNode]) -> Explanation:
     """What keeps the pods of a DaemonSet from being ready: of the first node that has such a pod, or needs one."""
-    component, name = daemon_set["labels"]["app.kubernetes.io/name"], daemon_set["name"]
-    describe = context.kubectl("describe", "daemonset", name, "-n", daemon_set["namespace"])
-    lacking = [node for node in nodes if context.sees_pods and pod_on(context, component, node) is None]
-    if lacking and (refusal := last_warning(context, "DaemonSet", name)):
-        return Trouble(f"no pod can be made on {listed(lacking)}: {refusal}", describe)
-    found = (why for node in nodes if (why := trouble(context, component, node)))
-    return next(found, Trouble("", describe))
+    component, metadata = _component(daemon_set), daemon_set["metadata"]
+    describe = context.kubectl("describe", "daemonset", metadata["name"], "-n", metadata["namespace"])
+    names = [node.name for node in nodes]
+    lacking = [name for name in names if context.sees_pods and pod_on(context, component, name) is None]
+    if lacking and (refusal := last_warning(context, "DaemonSet", metadata["name"])):
+        return Explanation(f"no pod can be made on {listed(lacking)}: {refusal}", describe)
+    found = (why for name in names if (why := why_not_working(context, component, name)))
+    return next(found, Explanation("", describe))
 
 
-def _nodes_of(context: Context, daemon_set: Manifest) -> list[str]:
+def _nodes_of(context: Context, daemon_set: Manifest) -> list[DesiredNode]:
     """The nodes of the stack file that a DaemonSet selects by their labels."""
     selector = daemon_set["spec"]["template"]["spec"]["nodeSelector"].items()
-    return [
-        node.name
-        for profile in profiles(context.settings)
-        for node in profile.nodes
-        if selector <= node_labels(profile.name).items()
-    ]
+    return [node for node in context.desired.nodes.values() if selector <= node.labels.items()]
 
 
 def _up(context: Context) -> str:

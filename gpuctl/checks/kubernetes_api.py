@@ -1,10 +1,12 @@
-"""Whether the cluster answers, and is the one that the stack means."""
+"""Whether the cluster answers, and is the one that the stack means and was last deployed to."""
 
 from collections.abc import Iterator
 
 from gpuctl.checks.context import Context
-from gpuctl.checks.model import Category, Guide, Result, check, failed, passed
-from gpuctl.cluster import ClusterError
+from gpuctl.checks.model import Category, Guide, Result, check, failed, passed, skipped
+from gpuctl.checks.pulumi_program import NOT_INSTALLED, pulumi, said
+from gpuctl.cluster import ClusterError, cluster_uid
+from gpuctl.desired.names import CLUSTER_UID
 from gpuctl.settings.minor_version import format_minor, minor_of
 from gpuctl.settings.talos_tables import KUBERNETES_MINORS
 
@@ -28,7 +30,7 @@ KUBERNETES_API = Category("kubernetes-api", "the Kubernetes API", exit_code=3)
     retry=True,
 )
 def api_answers(context: Context) -> Iterator[Result]:
-    """Nothing after it can be told without an answer."""
+    """All that comes after it is unknown without an answer."""
     try:
         version = context.cluster.version()
     except ClusterError as error:
@@ -47,13 +49,13 @@ def api_answers(context: Context) -> Iterator[Result]:
         confirm=("kubectl --context admin@lab version", "kubectl --context admin@lab get nodes -o wide"),
         fix=(
             "Upgrade the older of the two: `talosctl upgrade-k8s --to VERSION`, or `talosctl upgrade`.",
-            "Or tell the stack what the nodes run: `pulumi config set gpu:talosVersion VERSION --stack lab`.",
+            "Or say in the stack file what the nodes run: `pulumi config set gpu:talosVersion VERSION --stack lab`.",
         ),
     ),
     severity="warning",
 )
 def kubernetes_runs_on_talos(context: Context) -> Iterator[Result]:
-    """By the API server's own version, and Talos' own list of what each of its lines runs."""
+    """By the API server's own version, and Talos' own list of what each of its minor versions runs."""
     talos = context.settings.talos_version
     first, last = KUBERNETES_MINORS[context.settings.talos_minor]
     version = context.cluster.version()
@@ -64,4 +66,45 @@ def kubernetes_runs_on_talos(context: Context) -> Iterator[Result]:
         yield failed(f"Kubernetes {version} is not {span}", context.kubectl("get", "nodes", "-o", "wide"))
 
 
-CHECKS = (api_answers, kubernetes_runs_on_talos)
+@check(
+    "API003",
+    KUBERNETES_API,
+    "the cluster is the one that the stack was last deployed to",
+    Guide(
+        cause="The context in the kubeconfig leads to another cluster, or the cluster was installed anew",
+        example="context admin@lab is another cluster than the one that stack lab was deployed to: "
+        "its UID is 91d2f3f3-... and not c644bbda-...",
+        confirm=(
+            "pulumi stack output clusterUid --stack lab",
+            "kubectl --context admin@lab get namespace kube-system -o jsonpath={.metadata.uid}",
+            "kubectl config get-contexts",
+        ),
+        fix=(
+            "Name the right context: `pulumi config set gpu:context NAME --stack lab`, or fetch its kubeconfig again.",
+            "The cluster was installed anew: `pulumi up --refresh --stack lab` deploys to it, and records it.",
+        ),
+    ),
+    fatal=True,
+)
+def cluster_is_the_stacks(context: Context) -> Iterator[Result]:
+    """By the UID that `pulumi up` recorded as a stack output; the kubeconfig's names are whatever someone typed."""
+    stack, name = context.stack, context.settings.context
+    unknown = f"which cluster stack {stack} was deployed to is not known"
+    ran = pulumi(context, "stack", "output", CLUSTER_UID, "--stack", stack)
+    if ran is None:
+        yield skipped(f"{unknown}: {NOT_INSTALLED}")
+    elif ran.exit_code:
+        yield skipped(f"{unknown}: {said(ran)}", remedy=f"pulumi up --stack {stack}")
+    elif (recorded := ran.stdout.strip()) != (live := cluster_uid(context.cluster)):
+        yield failed(
+            f"context {name} is another cluster than the one that stack {stack} was deployed to: "
+            f"its UID is {live} and not {recorded}",
+            "kubectl config get-contexts",
+        )
+    else:
+        yield passed(f"context {name} is the cluster that stack {stack} was deployed to, UID {live}")
+
+
+FIRST = (api_answers, kubernetes_runs_on_talos)
+"""What must hold before the stack is deployed."""
+CHECKS = (*FIRST, cluster_is_the_stacks)

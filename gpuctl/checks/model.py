@@ -1,6 +1,6 @@
 """What a check is, and what it finds."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
@@ -8,6 +8,8 @@ from typing import Literal
 from gpuctl.checks.context import Context
 
 DOCS = "docs/checks.md"
+_LISTED = 3
+"""Names that a fact lists: it stays readable in a large cluster."""
 
 
 class Outcome(StrEnum):
@@ -17,9 +19,32 @@ class Outcome(StrEnum):
     WARN = "warn"
     FAIL = "fail"
     SKIP = "skip"
-    """It could not be told; the reason stands in the fact."""
+    """It could not be determined; the reason stands in the fact."""
     ERROR = "error"
     """The check itself broke."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a result is about; all empty for the cluster as a whole."""
+
+    node: str = ""
+    gpu: str = ""
+    """UUID of a GPU of that node."""
+    kind: str = ""
+    """Of an object, as kubectl takes it; empty where its name alone says enough."""
+    name: str = ""
+    """Of an object: with it, the node is only where the object is."""
+    component: str = ""
+    """The stack's component whose object or pod it is, such as `nvidia-device-plugin`."""
+
+    def __str__(self) -> str:
+        """As reports print it: `gpu-1`, `gpu-1/GPU-UUID`, `pod/default/trainer`, `nvidia-device-plugin`."""
+        return "/".join(part for part in ((self.kind, self.name) if self.name else (self.node, self.gpu)) if part)
+
+
+About = Subject | str
+"""A subject, or a node by its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,27 +54,45 @@ class Result:
     outcome: Outcome
     fact: str
     """What was observed, as a sentence without a full stop."""
-    subject: str = ""
-    """A node, a pod or an object; empty for the cluster as a whole."""
+    about: Subject = Subject()
     remedy: str = ""
     """The command that fixes it, or shows more."""
     cause: str = ""
     """Why, as one sentence, where more is known than the check's usual cause."""
+    reason: str = ""
+    """The cause without its subject, so that it is the same on ten nodes; empty where the cause does not name it."""
+
+    @property
+    def subject(self) -> str:
+        """What it is about, as reports print it; empty for the cluster as a whole."""
+        return str(self.about)
 
 
-def passed(fact: str, subject: str = "") -> Result:
+def passed(fact: str, about: About = "") -> Result:
     """It is as it should be."""
-    return Result(Outcome.PASS, fact, subject)
+    return Result(Outcome.PASS, fact, _subject(about))
 
 
-def failed(fact: str, remedy: str, subject: str = "", cause: str = "") -> Result:
+def failed(fact: str, remedy: str, about: About = "", cause: str = "", reason: str = "") -> Result:
     """It is not: a failure, or a warning when the check is only advice."""
-    return Result(Outcome.FAIL, fact, subject, remedy, cause)
+    return Result(Outcome.FAIL, fact, _subject(about), remedy, cause, reason)
 
 
-def skipped(reason: str, subject: str = "", remedy: str = "") -> Result:
-    """It cannot be told, and why; the remedy is what would make it possible."""
-    return Result(Outcome.SKIP, reason, subject, remedy)
+def skipped(reason: str, about: About = "", remedy: str = "") -> Result:
+    """It could not be determined, and why; the remedy is what would make it possible."""
+    return Result(Outcome.SKIP, reason, _subject(about), remedy)
+
+
+def counted(number: int, thing: str) -> str:
+    """`1 GPU`, `2 GPUs`."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    shown = ", ".join(names[:_LISTED])
+    more = len(names) - _LISTED
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +132,7 @@ class Check:
     guide: Guide
     severity: Literal["error", "warning"] = "error"
     fatal: bool = False
-    """Whether nothing after it can be told when it fails."""
+    """Whether all that comes after it is unknown while it fails."""
     retry: bool = False
     """Whether it may become true by waiting."""
     deep: bool = False
@@ -101,6 +144,10 @@ class Check:
     def anchor(self) -> str:
         """Where the reference explains it."""
         return f"{DOCS}#{self.id.lower()}"
+
+
+def _subject(about: About) -> Subject:
+    return Subject(about) if isinstance(about, str) else about
 
 
 def check(

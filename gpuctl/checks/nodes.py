@@ -1,32 +1,29 @@
 """Whether the GPU nodes are those of the stack file, and can run pods."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from gpuctl.checks.context import Context
-from gpuctl.checks.model import Category, Guide, Result, check, failed, passed
-from gpuctl.checks.wording import listed
+from gpuctl.checks.model import Category, Guide, Result, check, failed, listed, passed
 from gpuctl.cluster import Node
 from gpuctl.cluster.objects import Taint
 from gpuctl.desired.daemon_set import TOLERATIONS
-from gpuctl.desired.names import PRESENT_LABEL, PROFILE_LABEL, node_labels
-from gpuctl.desired.profiles import profiles
-from gpuctl.settings import GpuNode
+from gpuctl.desired.desired import DesiredNode
+from gpuctl.desired.names import PRESENT_LABEL, PROFILE_LABEL
+from gpuctl.observed.nodes import gpu_resources, is_nvidia_gpu, why_not_ready
 
 NODES = Category("nodes", "the GPU nodes")
 
-_RESOURCES = "nvidia.com/gpu", "nvidia.com/mig-"
-"""What the names of a GPU's resources begin with."""
 _DISCOVERED = tuple(f"feature.node.kubernetes.io/pci-{device}.present" for device in ("10de", "0300_10de", "0302_10de"))
 """Labels of Node Feature Discovery for a PCI device of NVIDIA: of any class, a graphics card, a 3D controller."""
 _KUBERNETES = "node.kubernetes.io/"
 """What the keys of taints begin with that the pods of every DaemonSet tolerate."""
 
 
-def present_nodes(context: Context) -> Iterator[tuple[GpuNode, Node]]:
-    """The nodes of the stack file that are in the cluster: as declared, and as they are."""
-    for node in context.settings.nodes:
-        if node.name in context.nodes:
-            yield node, context.nodes[node.name]
+def present_nodes(context: Context) -> Iterator[tuple[DesiredNode, Node]]:
+    """The nodes of the stack file that are in the cluster: as asked for, and as they are."""
+    for name, node in context.desired.nodes.items():
+        if name in context.nodes:
+            yield node, context.nodes[name]
 
 
 @check(
@@ -45,17 +42,14 @@ def present_nodes(context: Context) -> Iterator[tuple[GpuNode, Node]]:
     retry=True,
 )
 def nodes_exist(context: Context) -> Iterator[Result]:
-    """A node that is not there is named; the others can still be told about."""
-    present = listed(sorted(context.nodes))
-    for node in context.settings.nodes:
-        if node.name in context.nodes:
-            yield passed(f"node {node.name} is in the cluster", node.name)
+    """A node that is not there is named; the others are judged all the same."""
+    present = listed(sorted(context.nodes)) or "none"
+    for name in context.desired.nodes:
+        if name in context.nodes:
+            yield passed(f"node {name} is in the cluster", name)
         else:
-            yield failed(
-                f"context {context.settings.context} has no node {node.name}; it has {present or 'none'}",
-                context.kubectl("get", "nodes"),
-                node.name,
-            )
+            fact = f"context {context.settings.context} has no node {name}; it has {present}"
+            yield failed(fact, context.kubectl("get", "nodes"), name)
 
 
 @check(
@@ -67,7 +61,7 @@ def nodes_exist(context: Context) -> Iterator[Result]:
         example="node gpu-1 is not Ready: Kubelet stopped posting node status.",
         confirm=("kubectl --context admin@lab describe node gpu-1",),
         fix=(
-            "Not Ready: look at the node itself, `talosctl -n ADDRESS services` and `talosctl -n ADDRESS dmesg`.",
+            "Not Ready: ask the node itself, `talosctl -n ADDRESS services` and `talosctl -n ADDRESS dmesg`.",
             "Cordoned, once its maintenance is over: `kubectl --context admin@lab uncordon gpu-1`.",
             "A taint: remove it, or use `nvidia.com/gpu`, which the stack's pods tolerate.",
         ),
@@ -77,13 +71,10 @@ def nodes_exist(context: Context) -> Iterator[Result]:
 def nodes_take_pods(context: Context) -> Iterator[Result]:
     """By the kubelet's own condition, the cordon, and the taints."""
     for _, node in present_nodes(context):
-        taints = [taint for taint in node.spec.taints if _keeps_off(taint)]
-        if not node.ready:
-            said = next((each for each in node.status.conditions if each.type == "Ready"), None)
-            reason = (said.message or said.reason) if said else "its kubelet has reported nothing"
-            yield failed(
-                f"node {node.name} is not Ready: {reason}", context.kubectl("describe", "node", node.name), node.name
-            )
+        taints = keeping_off(node)
+        if reason := why_not_ready(node):
+            describe = context.kubectl("describe", "node", node.name)
+            yield failed(f"node {node.name} is not Ready: {reason}", describe, node.name)
         elif node.spec.unschedulable:
             yield failed(
                 f"node {node.name} is cordoned, so no new pod comes to its GPUs",
@@ -91,12 +82,9 @@ def nodes_take_pods(context: Context) -> Iterator[Result]:
                 node.name,
             )
         elif taints:
-            yield failed(
-                f"node {node.name} has the taint {taints[0].key}:{taints[0].effect}, which the stack's pods do not "
-                "tolerate",
-                context.kubectl("taint", "node", node.name, f"{taints[0].key}:{taints[0].effect}-"),
-                node.name,
-            )
+            taint = f"{taints[0].key}:{taints[0].effect}"
+            fact = f"node {node.name} has the taint {taint}, which the stack's pods do not tolerate"
+            yield failed(fact, context.kubectl("taint", "node", node.name, f"{taint}-"), node.name)
         else:
             yield passed(f"node {node.name} is Ready and takes pods", node.name)
 
@@ -119,10 +107,8 @@ def nodes_take_pods(context: Context) -> Iterator[Result]:
 )
 def nodes_are_labelled(context: Context) -> Iterator[Result]:
     """Without its labels a node gets no pod of the stack's DaemonSets, and so offers no GPU."""
-    for profile in profiles(context.settings):
-        for declared in profile.nodes:
-            if node := context.nodes.get(declared.name):
-                yield _labelled(context, node, node_labels(profile.name))
+    for wanted, node in present_nodes(context):
+        yield _labelled(context, node, wanted.labels)
 
 
 @check(
@@ -130,7 +116,7 @@ def nodes_are_labelled(context: Context) -> Iterator[Result]:
     NODES,
     "no node outside the stack file has GPUs",
     Guide(
-        cause="A GPU node joined the cluster and nobody told the stack, which then neither shares nor limits its GPUs",
+        cause="A GPU node joined the cluster and is not in the stack file, so its GPUs are neither shared nor limited",
         example="node gpu-3 is not in the stack file and offers 4 nvidia.com/gpu",
         confirm=("kubectl --context admin@lab describe node gpu-3",),
         fix=(
@@ -141,10 +127,14 @@ def nodes_are_labelled(context: Context) -> Iterator[Result]:
 )
 def no_other_node_has_gpus(context: Context) -> Iterator[Result]:
     """By what a node offers, and by the labels of NVIDIA's charts and of Node Feature Discovery."""
-    declared = {node.name for node in context.settings.nodes}
-    others = [node for name, node in context.nodes.items() if name not in declared]
+    others = [node for name, node in context.nodes.items() if name not in context.desired.nodes]
     found = [result for node in others if (result := _undeclared(context, node))]
     yield from found or [passed(f"none of the {len(others)} nodes outside the stack file has a GPU")]
+
+
+def keeping_off(node: Node) -> list[Taint]:
+    """The taints of a node that keep the stack's pods off it."""
+    return [taint for taint in node.spec.taints if _keeps_off(taint)]
 
 
 def _keeps_off(taint: Taint) -> bool:
@@ -154,7 +144,7 @@ def _keeps_off(taint: Taint) -> bool:
     return taint.effect != "PreferNoSchedule" and not tolerated
 
 
-def _labelled(context: Context, node: Node, expected: dict[str, str]) -> Result:
+def _labelled(context: Context, node: Node, expected: Mapping[str, str]) -> Result:
     missing = [key for key in expected if key not in node.labels]
     other = {key: node.labels[key] for key in expected if node.labels.get(key, expected[key]) != expected[key]}
     up = f"pulumi up --refresh --stack {context.stack}"
@@ -171,15 +161,14 @@ def _labelled(context: Context, node: Node, expected: dict[str, str]) -> Result:
         )
     if missing:
         remedy = up if own else context.kubectl("label", "node", node.name, *(f"{k}={expected[k]}" for k in missing))
-        return failed(f"node {node.name} lacks the label {' and '.join(missing)}", remedy, node.name)
+        cause = "the label was removed by hand, or the node has registered anew, as after a reinstallation"
+        return failed(f"node {node.name} lacks the label {' and '.join(missing)}", remedy, node.name, cause)
     return passed(f"node {node.name} is labelled for profile {expected[PROFILE_LABEL]}", node.name)
 
 
 def _undeclared(context: Context, node: Node) -> Result | None:
     offered = [
-        f"{amount} {name}"
-        for name, amount in node.status.capacity.items()
-        if name.startswith(_RESOURCES) and amount != "0"
+        f"{each.capacity} {name}" for name, each in gpu_resources(node).items() if each.capacity and is_nvidia_gpu(name)
     ]
     labels = [key for key in (PRESENT_LABEL, *_DISCOVERED) if node.labels.get(key) == "true"]
     fact = f"node {node.name} is not in the stack file and "
@@ -193,7 +182,7 @@ def _undeclared(context: Context, node: Node) -> Result | None:
         return failed(f"{fact}offers {', '.join(offered)}", remedy, node.name)
     if labels:
         remedy = context.kubectl("label", "node", node.name, f"{labels[0]}-")
-        cause = f"it has GPUs and belongs into gpu:nodes, or label {labels[0]} is wrong"
+        cause = f"it has GPUs and belongs in gpu:nodes, or label {labels[0]} is wrong"
         return failed(f"{fact}has the label {labels[0]}=true", remedy, node.name, cause)
     return None
 

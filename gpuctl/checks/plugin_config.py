@@ -1,24 +1,20 @@
 """Whether the device plugin runs with the configuration that the stack asks for: it reads it once, when it starts."""
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
-from gpuctl.checks.context import Context
-from gpuctl.checks.daemon_pods import log, pod_on
+from gpuctl.checks.context import Context, side_by_side
 from gpuctl.checks.gpu_stack import GPU_STACK
-from gpuctl.checks.model import Guide, Result, check, failed, passed, skipped
-from gpuctl.checks.side_by_side import side_by_side
-from gpuctl.checks.wording import counted
+from gpuctl.checks.model import Guide, Result, Subject, check, counted, failed, passed, skipped
+from gpuctl.checks.own_pods import pod_on
+from gpuctl.checks.serving import restart
 from gpuctl.cluster import Pod
+from gpuctl.desired.desired import DesiredNode
 from gpuctl.desired.device_plugin import NAME
 from gpuctl.desired.device_plugin.config import config_hash, plugin_config
 from gpuctl.desired.names import CHECKSUM_ANNOTATION
-from gpuctl.desired.profiles import Profile, profiles
-from gpuctl.settings import GpuNode
+from gpuctl.observed.plugin_log import loaded_config, replicas
 
-_LOADED = "Running with config:"
-"""What the plugin writes before the configuration it has loaded, as JSON of several lines (v0.17 to v0.20)."""
 _RESTART = (
     "Make the plugin read it again: `kubectl --context admin@lab rollout restart daemonset/nvidia-device-plugin "
     "-n gpu-device-plugin`."
@@ -39,17 +35,17 @@ _RESTART = (
 )
 def pods_are_of_the_configuration(context: Context) -> Iterator[Result]:
     """By the checksum on the pod: a changed ConfigMap alone reaches no plugin."""
-    hashes = {profile.name: config_hash(context.settings, profile)[:10] for profile in profiles(context.settings)}
-    for profile, node, pod in _pods(context):
-        wanted = hashes[profile.name]
+    hashes = {profile.name: config_hash(context.settings, profile)[:10] for profile in context.desired.profiles}
+    for node, pod in _pods(context):
+        wanted, subject = hashes[node.profile.name], Subject(node.name, component=NAME)
         has = pod.metadata.annotations.get(CHECKSUM_ANNOTATION, "none")[:10]
         if has == wanted:
-            yield passed(f"the device plugin on {node.name} was started for configuration {wanted}", node.name)
+            yield passed(f"the device plugin on {node.name} was started for configuration {wanted}", subject)
         else:
             yield failed(
                 f"the device plugin on {node.name} was started for configuration {has} and the stack's is {wanted}",
                 f"pulumi up --refresh --stack {context.stack}",
-                node.name,
+                subject,
             )
 
 
@@ -68,56 +64,42 @@ def pods_are_of_the_configuration(context: Context) -> Iterator[Result]:
 def plugins_have_loaded_the_sharing(context: Context) -> Iterator[Result]:
     """By what the plugin itself writes when it starts."""
     pods = list(_pods(context))
-    logs = side_by_side(lambda found: log(context, found[2]), pods)
-    for (profile, node, pod), lines in zip(pods, logs, strict=True):
-        loaded = _loaded(lines)
-        wanted = _sharing(plugin_config(context.settings, profile))
-        subject = f"the device plugin on {node.name}"
+    logs = side_by_side(lambda found: context.log(found[1]), pods)
+    for (node, _), lines in zip(pods, logs, strict=True):
+        loaded = loaded_config(lines)
+        wanted = _sharing(plugin_config(context.settings, node.profile))
+        plugin, subject = f"the device plugin on {node.name}", Subject(node.name, component=NAME)
         if loaded is None:
             reason = "its log cannot be read, or is too long by now"
-            yield skipped(f"what {subject} has loaded is not known: {reason}", node.name)
+            yield skipped(f"what {plugin} has loaded is not known: {reason}", subject)
         elif (runs := _sharing(loaded)) == wanted:
-            yield passed(f"{subject} runs with {wanted}", node.name)
+            yield passed(f"{plugin} runs with {wanted}", subject)
         else:
-            restart = ("rollout", "restart", "-n", pod.namespace, f"daemonset/{profile.named(NAME)}")
-            fact = f"{subject} runs with {runs}, and the stack asks for {wanted}"
-            yield failed(fact, context.kubectl(*restart), node.name)
+            yield failed(f"{plugin} runs with {runs}, and the stack asks for {wanted}", restart(context, node), subject)
 
 
-def _pods(context: Context) -> Iterator[tuple[Profile, GpuNode, Pod]]:
+def _pods(context: Context) -> Iterator[tuple[DesiredNode, Pod]]:
     """The device plugin's pod of each node that has one.
 
     Raises:
         AccessDeniedError: pods may not be read.
     """
     _ = context.pods
-    for profile in profiles(context.settings):
-        for node in profile.nodes:
-            if pod := pod_on(context, NAME, node.name):
-                yield profile, node, pod
-
-
-def _loaded(lines: Sequence[str]) -> dict[str, Any] | None:
-    """The configuration that the plugin loaded last; None when its log does not say."""
-    starts = [index for index, line in enumerate(lines) if line.endswith(_LOADED)]
-    if not starts:
-        return None
-    try:
-        return json.JSONDecoder().raw_decode("\n".join(lines[starts[-1] + 1 :]))[0]
-    except json.JSONDecodeError:
-        return None
+    for node in context.desired.nodes.values():
+        if pod := pod_on(context, NAME, node.name):
+            yield node, pod
 
 
 def _sharing(config: dict[str, Any]) -> str:
     """How GPUs are shared by a configuration, in words; what the plugin leaves out is its default."""
-    slicing: dict[str, Any] = config.get("sharing", {}).get("timeSlicing") or {}
-    slices: dict[str, int] = {each["name"]: each["replicas"] for each in slicing.get("resources") or ()}
+    slices = replicas(config)
     if not slices:
         return "whole GPUs"
-    told = [f"{counted(replicas, 'slice')} per GPU of {name}" for name, replicas in sorted(slices.items())]
-    told += ["under the name of shared GPUs"] if slicing.get("renameByDefault") else []
-    told += ["more than one in a pod refused"] if slicing.get("failRequestsGreaterThanOne") else []
-    return ", ".join(told)
+    slicing: dict[str, Any] = config["sharing"]["timeSlicing"]
+    ways = [f"{counted(number, 'slice')} per GPU of {name}" for name, number in sorted(slices.items())]
+    ways += ["under the name of shared GPUs"] if slicing.get("renameByDefault") else []
+    ways += ["more than one in a pod refused"] if slicing.get("failRequestsGreaterThanOne") else []
+    return ", ".join(ways)
 
 
 CHECKS = (pods_are_of_the_configuration, plugins_have_loaded_the_sharing)

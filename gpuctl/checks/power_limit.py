@@ -5,14 +5,13 @@ from collections.abc import Iterator, Mapping
 
 from gpuctl.checks.agent_reports import AgentReport, agent_reports
 from gpuctl.checks.context import Context
-from gpuctl.checks.daemon_pods import name_on, trouble
-from gpuctl.checks.model import Category, Guide, Result, check, failed, passed, skipped
+from gpuctl.checks.model import Category, Guide, Result, Subject, check, counted, failed, listed, passed, skipped
+from gpuctl.checks.own_pods import name_on, why_not_working
 from gpuctl.checks.serving import reboot
-from gpuctl.checks.wording import counted, listed
+from gpuctl.desired.desired import DesiredNode
 from gpuctl.desired.limits import limits
 from gpuctl.desired.power_limit import NAME as AGENT
 from gpuctl.power.log import Event, Sample
-from gpuctl.settings import GpuNode
 from gpuctl.settings.refusal import step
 
 POWER_LIMIT = Category("power-limit", "power limits")
@@ -34,25 +33,26 @@ _REPORT = (
         cause="A GPU is not at its limit, does not answer, or the agent itself hangs or does not start",
         example="the power-limit agent on gpu-1 is not ready: missing expected=2 found=1",
         confirm=(_LOGS, _REPORT),
-        fix=("docs/power.md tells what each of the agent's words means, and what to do about it.",),
+        fix=("docs/power.md says what each of the agent's words means, and what to do about it.",),
     ),
     retry=True,
 )
 def agents_are_ready(context: Context) -> Iterator[Result]:
-    """An agent is ready only while every GPU of its node is at its limit, and its last look is not long ago."""
+    """An agent is ready only while every GPU of its node is at its limit, and its last round is not long ago."""
     if not context.settings.power_management:
         yield skipped(_UNMANAGED)
         return
     reports = context.once(agent_reports)
-    for node in context.settings.nodes:
-        if (seen := context.nodes.get(node.name)) is None or not seen.ready:
-            yield skipped(reports[node.name].silence, node.name)
-        elif (why := trouble(context, AGENT, node.name)) is None:
-            yield passed(f"the power-limit agent on {node.name} is ready", node.name)
-        elif status := reports[node.name].status:
-            yield failed(f"the power-limit agent on {node.name} is not ready: {status}", why.remedy, node.name)
+    for name in context.desired.nodes:
+        agent = f"the power-limit agent on {name}"
+        if (seen := context.nodes.get(name)) is None or not seen.ready:
+            yield skipped(reports[name].silence, name)
+        elif (why := why_not_working(context, AGENT, name)) is None:
+            yield passed(f"{agent} is ready", name)
+        elif status := reports[name].status:
+            yield failed(f"{agent} is not ready: {status}", why.remedy, name)
         else:
-            yield failed(f"the power-limit agent on {node.name} is not ready", why.remedy, node.name, why.cause)
+            yield failed(f"{agent} is not ready", why.remedy, why.on(name), why.cause, why.reason)
 
 
 @check(
@@ -64,7 +64,7 @@ def agents_are_ready(context: Context) -> Iterator[Result]:
         example="gpu-1: 1 of 2 GPUs answers",
         confirm=(_REPORT, "talosctl -n ADDRESS dmesg"),
         fix=(
-            "A lost GPU: reboot the node, and look at the card, its slot and its power if that does not help.",
+            "A lost GPU: reboot the node, and check the card, its slot and its power if that does not help.",
             "Correct `count` in the stack file where the node has another number of GPUs, then `pulumi up`.",
         ),
     ),
@@ -74,17 +74,17 @@ def every_gpu_answers(context: Context) -> Iterator[Result]:
     """By nvidia-smi in the agent's pod, which sees all GPUs of its node."""
     for node, report in _reports(context):
         there = len(report.gpus)
-        if there == node.count:
+        if there == node.gpus:
             yield passed(f"{node.name}: all of {counted(there, 'GPU')} answer", node.name)
             continue
         lost = [fault.gpu for fault in report.faults if fault.name == "lost" and fault.gpu]
         failures = [fault for fault in report.faults if fault.name in ("query_failed", "no_nvidia_smi")]
-        cause, remedy = "the stack file's count is too low" if there > node.count else "", _ask(context, node)
+        cause, remedy = "the stack file's count is too low" if there > node.gpus else "", _ask(context, node)
         if failures:
             cause = f"nvidia-smi says: {failures[0].fields.get('message', 'it is not there')}"
         if lost:
             cause, remedy = f"lost since the agent started: {listed(lost)}", reboot(context, node)
-        yield failed(f"{node.name}: {there} of {counted(node.count, 'GPU')} answer", remedy, node.name, cause)
+        yield failed(f"{node.name}: {there} of {counted(node.gpus, 'GPU')} answer", remedy, node.name, cause)
     yield from _silent(context)
 
 
@@ -97,7 +97,7 @@ def every_gpu_answers(context: Context) -> Iterator[Result]:
         example="GPU 0 of gpu-1 (NVIDIA GeForce RTX 3090) is limited to 350 W instead of 300 W",
         confirm=(_REPORT, _LOGS),
         fix=(
-            "A limit that was moved is put back within `gpu:powerInterval`; POD012 looks for who moves it.",
+            "A limit that was moved is put back within `gpu:powerInterval`; POD012 says how often.",
             "A limit outside the card's range: give that model or card its own in `gpu:powerLimits`.",
             "A card that refuses: a laptop's or a virtual GPU's limit cannot be set; `gpu:powerManagement: false`.",
         ),
@@ -121,7 +121,7 @@ def limits_are_in_force(context: Context) -> Iterator[Result]:
         cause="Firmware, a power brake or out-of-band management enforces less than what was requested",
         example="GPU 0 of gpu-1 (NVIDIA H200) enforces 500 W, and 700 W are requested of it",
         confirm=(_REPORT,),
-        fix=("The circuit is safe. For full speed look for the other limiter: power cables, chassis or BMC settings.",),
+        fix=("The circuit is safe. For full speed find the other limiter: power cables, chassis or BMC settings.",),
     ),
     severity="warning",
 )
@@ -130,7 +130,7 @@ def limits_are_not_undercut(context: Context) -> Iterator[Result]:
     for node, report in _reports(context):
         for gpu in report.gpus:
             if gpu.limit is None or gpu.enforced is None:
-                yield skipped(f"{_named(node, gpu)} does not tell what it enforces", _subject(node, gpu))
+                yield skipped(f"{_named(node, gpu)} does not report what it enforces", _subject(node, gpu))
             elif gpu.enforced < gpu.limit - _TOLERANCE:
                 fact = f"{_named(node, gpu)} enforces {gpu.enforced:g} W, and {gpu.limit:g} W are requested of it"
                 yield failed(fact, _ask(context, node), _subject(node, gpu))
@@ -154,9 +154,9 @@ def limits_are_not_undercut(context: Context) -> Iterator[Result]:
 def models_are_as_declared(context: Context) -> Iterator[Result]:
     """By the names that the driver gives them; a model that is not in the catalogue has none to compare."""
     for node, report in _reports(context):
-        declared = Counter({cards.model.name: cards.count for cards in node.cards if cards.model})
+        declared = Counter({cards.model.name: cards.count for cards in node.declared.cards if cards.model})
         there = Counter(gpu.name for gpu in report.gpus)
-        unknown = any(cards.model is None for cards in node.cards)
+        unknown = any(cards.model is None for cards in node.declared.cards)
         if not there or unknown:
             yield skipped(
                 f"which models {node.name} should have is not known" if unknown else f"no GPU of {node.name} answers",
@@ -170,17 +170,17 @@ def models_are_as_declared(context: Context) -> Iterator[Result]:
     yield from _silent(context)
 
 
-def _limited(context: Context, node: GpuNode, report: AgentReport, gpu: Sample, watts: int) -> Result:
+def _limited(context: Context, node: DesiredNode, report: AgentReport, gpu: Sample, watts: int) -> Result:
     name, subject = _named(node, gpu), _subject(node, gpu)
     if gpu.limit is None:
-        return skipped(f"{name} does not tell its power limit", subject, _ask(context, node))
+        return skipped(f"{name} does not report its power limit", subject, _ask(context, node))
     if abs(gpu.limit - watts) <= _TOLERANCE and (gpu.enforced or 0) <= watts + _TOLERANCE:
         return passed(f"{name} is limited to {watts} W", subject)
     fact = f"{name} is limited to {gpu.limit:g} W instead of {watts} W"
     if abs(gpu.desired - watts) > _TOLERANCE:
         remedy = f"pulumi up --refresh --stack {context.stack}"
         return failed(
-            fact, remedy, subject, f"the agent was told {gpu.desired:g} W, by another stack file than this one"
+            fact, remedy, subject, f"the agent was given {gpu.desired:g} W, by another stack file than this one"
         )
     nearest = max(watts, gpu.minimum or 0)
     nearest = min(nearest, gpu.maximum or nearest)
@@ -198,19 +198,19 @@ def _limited(context: Context, node: GpuNode, report: AgentReport, gpu: Sample, 
 def _why(context: Context, fault: Event | None) -> str:
     if fault and fault.name in ("refused", "not_applied"):
         return f"the card does not take it: {fault.fields.get('message') or fault.name}"
-    return f"something else moved it; the agent looks every {context.settings.power_interval} s and puts it back"
+    return f"something else moved it; the agent checks every {context.settings.power_interval} s and puts it back"
 
 
-def _desired(wanted: Mapping[tuple[str, ...], int], node: GpuNode, gpu: Sample) -> int:
+def _desired(wanted: Mapping[tuple[str, ...], int], node: DesiredNode, gpu: Sample) -> int:
     """What the stack wants of a GPU: what is said of the card counts before its model, and that before its node."""
     keys = (gpu.gpu, "", ""), ("", node.name, gpu.name), ("", node.name, "")
     return next(wanted[key] for key in keys if key in wanted)
 
 
-def _reports(context: Context) -> Iterator[tuple[GpuNode, AgentReport]]:
+def _reports(context: Context) -> Iterator[tuple[DesiredNode, AgentReport]]:
     """The reports of the agents that answer."""
     if context.settings.power_management:
-        for node in context.settings.nodes:
+        for node in context.desired.nodes.values():
             report = context.once(agent_reports)[node.name]
             if not report.silence:
                 yield node, report
@@ -226,19 +226,19 @@ def _silent(context: Context) -> Iterator[Result]:
             yield skipped(report.silence, name)
 
 
-def _ask(context: Context, node: GpuNode) -> str:
+def _ask(context: Context, node: DesiredNode) -> str:
     pod = name_on(context, AGENT, node.name)
     return context.kubectl(
         "exec", "-n", context.settings.namespace, pod, "--", "/busybox/sh", "/agent/agent.sh", "report"
     )
 
 
-def _named(node: GpuNode, gpu: Sample) -> str:
+def _named(node: DesiredNode, gpu: Sample) -> str:
     return f"GPU {'?' if gpu.index is None else gpu.index} of {node.name} ({gpu.name})"
 
 
-def _subject(node: GpuNode, gpu: Sample) -> str:
-    return f"{node.name}/{gpu.gpu}"
+def _subject(node: DesiredNode, gpu: Sample) -> Subject:
+    return Subject(node.name, gpu.gpu)
 
 
 def _models(counts: Counter[str]) -> str:

@@ -7,7 +7,6 @@ from gpuctl.checks import (
     competitors,
     drift,
     gpu_stack,
-    identity,
     kubernetes_api,
     nodes,
     plugin_config,
@@ -24,7 +23,6 @@ from gpuctl.checks.model import Check
 CHECKS: tuple[Check, ...] = (
     *stack_file.CHECKS,
     *kubernetes_api.CHECKS,
-    *identity.CHECKS,
     *nodes.CHECKS,
     *talos.CHECKS,
     *gpu_stack.CHECKS,
@@ -43,7 +41,7 @@ PREREQUISITES: tuple[Check, ...] = (
     *workstation.PROGRAMS,
     *stack_file.CHECKS,
     *workstation.STACK,
-    *kubernetes_api.CHECKS,
+    *kubernetes_api.FIRST,
     nodes.nodes_exist,
     *workstation.CLUSTER,
 )

@@ -3,15 +3,12 @@
 from collections.abc import Iterator
 from functools import partial
 
-from gpuctl.checks.context import Context
-from gpuctl.checks.daemon_pods import pod_on
-from gpuctl.checks.model import Category, Guide, Result, check, failed, passed, skipped
-from gpuctl.checks.side_by_side import side_by_side
-from gpuctl.checks.wording import counted
+from gpuctl.checks.context import Context, side_by_side
+from gpuctl.checks.model import Category, Guide, Result, Subject, check, counted, failed, passed, skipped
+from gpuctl.checks.own_pods import pod_on
 from gpuctl.cluster import AccessDeniedError, ClusterError, Executed, Pod
-from gpuctl.desired.capacity import resource_name
+from gpuctl.desired.desired import DesiredNode
 from gpuctl.desired.device_plugin import NAME as PLUGIN
-from gpuctl.settings import GpuNode
 
 RUNTIME = Category("runtime", "driver and runtime in pods")
 
@@ -46,7 +43,7 @@ _MISMATCH = "Driver/library version mismatch"
 )
 def driver_answers(context: Context) -> Iterator[Result]:
     """In the device plugin's pods, which see all GPUs of their node."""
-    yield from side_by_side(partial(_own, context), context.settings.nodes)
+    yield from side_by_side(partial(_own, context), context.desired.nodes.values())
 
 
 @check(
@@ -64,13 +61,13 @@ def driver_answers(context: Context) -> Iterator[Result]:
 )
 def users_see_their_gpu(context: Context) -> Iterator[Result]:
     """Only in pods that hold a slice and brought or got nvidia-smi; NVIDIA/nvidia-container-toolkit issue 48."""
-    users = [pod for node in context.settings.nodes for pod in context.users.get(node.name, [])]
+    users = [pod for name in context.desired.nodes for pod in context.users.get(name, [])]
     yield from side_by_side(partial(_theirs, context), [pod for pod in users if pod.status.phase == "Running"])
     if not users:
         yield skipped("no pod holds a slice")
 
 
-def _own(context: Context, node: GpuNode) -> Result:
+def _own(context: Context, node: DesiredNode) -> Result:
     pod = pod_on(context, PLUGIN, node.name)
     if pod is None or not any(status.state.running for status in pod.status.container_statuses):
         return skipped(f"no device plugin runs on {node.name}", node.name)
@@ -86,26 +83,27 @@ def _own(context: Context, node: GpuNode) -> Result:
         return passed(f"the driver on {node.name} answers that a GPU is lost", node.name)
     said = _said(done)
     cause = "kernel modules and libraries of the driver are of two versions" if _MISMATCH in said else ""
-    extensions = f"talosctl -n {node.address or node.name} get extensions"
+    extensions = f"talosctl -n {node.declared.address or node.name} get extensions"
     fact = f"nvidia-smi on {node.name} ends with {done.exit_code}: {said}"
     return failed(fact, extensions, node.name, cause or _CAUSES.get(done.exit_code, ""))
 
 
 def _theirs(context: Context, pod: Pod) -> Result:
-    resource, name = resource_name(context.settings), f"{pod.namespace}/{pod.name}"
+    resource, name = context.desired.resource, f"{pod.namespace}/{pod.name}"
+    subject = Subject(node=pod.node, kind="pod", name=name)
     container = next(box.name for box in pod.spec.containers if resource in box.resources.limits)
     try:
         done = context.cluster.execute(pod.name, pod.namespace, _THEIRS, container=container)
     except AccessDeniedError:
         raise
     except ClusterError as error:
-        return skipped(f"{name} cannot be entered, or has no nvidia-smi: {error}", f"pod/{name}")
+        return skipped(f"{name} cannot be entered, or has no nvidia-smi: {error}", subject)
     if done.exit_code == 0:
-        return passed(f"{name} sees {counted(done.stdout.count('GPU-'), 'GPU')}", f"pod/{name}")
+        return passed(f"{name} sees {counted(done.stdout.count('GPU-'), 'GPU')}", subject)
     if "NVML" not in _said(done):
-        return skipped(f"{name} has no nvidia-smi that works there: {_said(done)}", f"pod/{name}")
+        return skipped(f"{name} has no nvidia-smi that works there: {_said(done)}", subject)
     fact = f"nvidia-smi in {name} ends with {done.exit_code}: {_said(done)}"
-    return failed(fact, context.kubectl("delete", "pod", "-n", pod.namespace, pod.name), f"pod/{name}")
+    return failed(fact, context.kubectl("delete", "pod", "-n", pod.namespace, pod.name), subject)
 
 
 def _said(done: Executed) -> str:

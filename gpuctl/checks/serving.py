@@ -3,77 +3,93 @@
 from typing import NamedTuple
 
 from gpuctl.checks.context import Context
-from gpuctl.checks.daemon_pods import Trouble, log, name_on, pod_on, trouble
-from gpuctl.checks.plugin_log import Sick, sick_gpus, waits_without_a_gpu
-from gpuctl.checks.wording import counted, listed
+from gpuctl.checks.model import counted, listed
+from gpuctl.checks.own_pods import Explanation, daemon_set_of, name_on, pod_on, why_not_working
 from gpuctl.cluster import Pod
-from gpuctl.desired.capacity import resource_name
+from gpuctl.desired.capacity import RESOURCE
+from gpuctl.desired.desired import DesiredNode
 from gpuctl.desired.device_plugin import NAME as PLUGIN
-from gpuctl.settings import GpuNode
+from gpuctl.observed.devices import devices, usage
+from gpuctl.observed.plugin_log import UnhealthyGpu, loaded_config, replicas, unhealthy_gpus, waits_without_a_gpu
 
 
-class Sickness(NamedTuple):
+class OutOfService(NamedTuple):
     """What is known of the GPUs that are out of service on a node."""
 
-    gpus: tuple[Sick, ...]
+    gpus: tuple[UnhealthyGpu, ...]
     pods: tuple[Pod, ...]
     """That run on them."""
     pods_are_known: bool
     """Whether the kubelet reports which device a pod has, or no pod has one."""
 
 
-def not_serving(context: Context, node: GpuNode) -> Trouble | None:
+def not_serving(context: Context, node: DesiredNode) -> Explanation | None:
     """Why the device plugin of a node serves no GPU; None when it seems to."""
-    if why := trouble(context, PLUGIN, node.name):
+    if why := why_not_working(context, PLUGIN, node.name):
         return why
-    if waits_without_a_gpu(plugin_log(context, node)):
-        return Trouble(
-            f"the device plugin on {node.name} found no GPU when it started, and will not look again",
-            _logs(context, node),
-        )
+    if waits_without_a_gpu(plugin_log(context, node.name)):
+        reason = "found no GPU when it started, and will not try again"
+        return Explanation(f"the device plugin on {node.name} {reason}", _logs(context, node), reason)
     return None
 
 
-def plugin_log(context: Context, node: GpuNode) -> list[str]:
+def other_sharing(context: Context, node: DesiredNode) -> Explanation | None:
+    """That the device plugin of a node has loaded another number of slices; None when it has not, or does not say."""
+    loaded = loaded_config(plugin_log(context, node.name))
+    if loaded is None:
+        return None
+    runs = replicas(loaded).get(RESOURCE, 1)
+    if runs == node.slices:
+        return None
+    reason = f"runs with {counted(runs, 'slice')} per GPU"
+    return Explanation(f"the device plugin on {node.name} {reason}", restart(context, node), reason)
+
+
+def plugin_log(context: Context, node: str) -> list[str]:
     """What the device plugin of a node has written; nothing when there is none, or it may not be read."""
-    pod = pod_on(context, PLUGIN, node.name)
-    return log(context, pod) if pod else []
+    pod = pod_on(context, PLUGIN, node)
+    return context.log(pod) if pod else []
 
 
-def sickness(context: Context, node: GpuNode) -> Sickness:
-    """Which GPUs of a node are out of service, by the plugin's log and the kubelet's report, and who runs on them."""
-    resource = resource_name(context.settings)
-    gpus = {sick.uuid: sick for sick in sick_gpus(plugin_log(context, node))}
-    users = context.users.get(node.name, []) if context.sees_pods else []
-    devices = {pod.metadata.uid: pod.devices(resource) for pod in users}
-    known = context.sees_pods and all(devices.values())
-    if "" in gpus:
-        return Sickness((gpus[""],), tuple(users), known)
-    for device in (device for found in devices.values() for device in found if device.health == "Unhealthy"):
-        uuid = _gpu(device.resource_id)
-        gpus.setdefault(uuid, Sick(uuid, "the kubelet calls it unhealthy", needs_reset=False))
-    sick = (pod for pod in users if any(_gpu(each.resource_id) in gpus for each in devices[pod.metadata.uid]))
-    return Sickness(tuple(gpus.values()), tuple(sick), known)
-
-
-def out_of_service(context: Context, node: GpuNode) -> Trouble:
-    """Which GPU is sick, and since which Xid; what fixes that."""
-    found = sickness(context, node)
+def out_of_service(context: Context, node: DesiredNode) -> Explanation:
+    """Which GPU is unhealthy, and since which Xid; what fixes that."""
+    found = _out_of_service(context, node.name)
     if not found.gpus:
-        cause = "the device plugin's log does not tell why: it may have been rotated, or the GPUs come back"
-        return Trouble(cause, _logs(context, node))
-    causes = [f"{sick.uuid or 'every GPU of the node'}: {sick.reason}" for sick in found.gpus]
+        cause = "the device plugin's log does not say why: it may have been rotated, or the GPUs come back"
+        return Explanation(cause, _logs(context, node))
+    causes = [f"{each.uuid or 'every GPU of the node'}: {each.reason}" for each in found.gpus]
     cause = f"the device plugin took {'a GPU' if len(causes) == 1 else 'GPUs'} out of service ({listed(causes)})"
-    return Trouble(f"{cause}; {_pods(found)}", _remedy(context, node, found))
+    return Explanation(f"{cause}; {_pods(found)}", _remedy(context, node, found))
 
 
-def reboot(context: Context, node: GpuNode) -> str:
+def restart(context: Context, node: DesiredNode) -> str:
+    """The command that makes the device plugin of a node read its configuration again."""
+    name = f"daemonset/{daemon_set_of(context, PLUGIN, node.name)}"
+    return context.kubectl("rollout", "restart", "-n", context.settings.namespace, name)
+
+
+def reboot(context: Context, node: DesiredNode) -> str:
     """The commands that reboot a node once its pods are elsewhere."""
     drain = context.kubectl("drain", node.name, "--ignore-daemonsets", "--delete-emptydir-data")
-    return f"{drain} && talosctl -n {node.address or node.name} reboot"
+    return f"{drain} && talosctl -n {node.declared.address or node.name} reboot"
 
 
-def _pods(found: Sickness) -> str:
+def _out_of_service(context: Context, node: str) -> OutOfService:
+    """By the plugin's log and the kubelet's report."""
+    resource = context.desired.resource
+    gpus = {each.uuid: each for each in unhealthy_gpus(plugin_log(context, node))}
+    users = context.users.get(node, []) if context.sees_pods else []
+    held = usage(users, resource)
+    known = context.sees_pods and held.is_complete
+    if "" in gpus:
+        return OutOfService((gpus[""],), tuple(users), known)
+    for device in (device for pod in users for device in devices(pod, resource) if not device.is_healthy):
+        gpus.setdefault(device.gpu, UnhealthyGpu(device.gpu, "the kubelet calls it unhealthy", needs_reset=False))
+    on_them = {pod.metadata.uid for gpu in gpus for pod in held.pods.get(gpu, ())}
+    return OutOfService(tuple(gpus.values()), tuple(pod for pod in users if pod.metadata.uid in on_them), known)
+
+
+def _pods(found: OutOfService) -> str:
     named = listed([f"{pod.namespace}/{pod.name}" for pod in found.pods])
     if found.pods:
         return f"{counted(len(found.pods), 'pod')} on {'it' if len(found.gpus) == 1 else 'them'}: {named}"
@@ -82,18 +98,13 @@ def _pods(found: Sickness) -> str:
     return "which pods are on it is not reported by the kubelet (feature gate ResourceHealthStatus)"
 
 
-def _remedy(context: Context, node: GpuNode, found: Sickness) -> str:
+def _remedy(context: Context, node: DesiredNode, found: OutOfService) -> str:
     """A restart of the plugin brings even a GPU back that is still bad."""
-    if any(sick.needs_reset for sick in found.gpus):
+    if any(each.needs_reset for each in found.gpus):
         return reboot(context, node)
     which = ("-l", f"app.kubernetes.io/name={PLUGIN}", "--field-selector", f"spec.nodeName={node.name}")
     return context.kubectl("delete", "pod", "-n", context.settings.namespace, *which)
 
 
-def _logs(context: Context, node: GpuNode) -> str:
+def _logs(context: Context, node: DesiredNode) -> str:
     return context.kubectl("logs", "-n", context.settings.namespace, name_on(context, PLUGIN, node.name))
-
-
-def _gpu(device: str) -> str:
-    """The UUID in a device's id, `GPU-UUID::SLICE` of a shared GPU."""
-    return device.partition("::")[0]

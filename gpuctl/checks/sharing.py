@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 from gpuctl.checks.context import Context
-from gpuctl.checks.model import Category, Guide, Result, check, failed, passed, skipped
-from gpuctl.checks.wording import counted, listed
+from gpuctl.checks.model import Category, Guide, Result, check, counted, failed, listed, passed, skipped
+from gpuctl.checks.own_pods import name_on
+from gpuctl.desired.device_plugin import NAME as PLUGIN
 from gpuctl.sharing.record import NodeRun, PodRun, Record
 
 SHARING = Category("sharing", "the coexistence proof")
@@ -41,7 +42,7 @@ def every_free_slice_runs_a_pod(context: Context) -> Iterator[Result]:
         elif node.busy and not node.free:
             yield skipped(f"all slices of {node.name} are taken by other pods", node.name)
         elif not node.free:
-            yield failed(f"{node.name} offers no slice; the stack says {node.gpus * node.slices}", describe, node.name)
+            yield failed(f"{node.name} offers no slice; the stack says {_offered(context, node)}", describe, node.name)
         elif len(run) < len(pods):
             broken = next(pod for pod in pods if pod not in run)
             yield failed(
@@ -85,9 +86,17 @@ def each_gpu_serves_its_slices(context: Context) -> Iterator[Result]:
             yield failed(
                 f"{node.name}: {counted(len(tally), 'GPU')} {served} pods; "
                 f"the stack says {counted(node.gpus, 'GPU')} with {node.slices} each",
-                context.kubectl("logs", "-n", context.settings.namespace, "ds/nvidia-device-plugin"),
+                _plugin_log(context, node),
                 node.name,
             )
+
+
+def _offered(context: Context, node: NodeRun) -> int:
+    return context.desired.nodes[node.name].offered(context.desired.resource)
+
+
+def _plugin_log(context: Context, node: NodeRun) -> str:
+    return context.kubectl("logs", "-n", context.settings.namespace, name_on(context, PLUGIN, node.name))
 
 
 def _counts(tally: dict[str, int]) -> list[int]:
@@ -139,10 +148,10 @@ def pods_run_at_the_same_time(context: Context) -> Iterator[Result]:
 @check(
     "SHR004",
     SHARING,
-    "one pod more than there are slices waits for one",
+    "an extra pod stays Pending while all slices are taken",
     Guide(
         cause="There are more slices than the proof knows of, or the pod waits for something else",
-        example="one pod more runs on gpu-1, although all of its slices are taken",
+        example="an extra pod runs on gpu-1, although all of its slices are taken",
         confirm=("kubectl --context admin@lab describe nodes -l nvidia.com/gpu.present=true",),
         fix=("Compare what the nodes offer with `gpuctl capacity --stack lab`.",),
     ),
@@ -153,15 +162,15 @@ def one_more_pod_waits(context: Context) -> Iterator[Result]:
     record, extra = context.sharing, context.sharing.extra
     nodes = context.kubectl("describe", "nodes", "-l", "nvidia.com/gpu.present=true")
     if extra is None:
-        yield skipped("not every slice was taken, so a pod more shows nothing")
+        yield skipped("not every slice was taken, so an extra pod shows nothing")
     elif extra.node and _disturbed(record):
-        yield skipped("other pods went while the proof ran, so a pod more found room")
+        yield skipped("other pods went while the proof ran, so an extra pod found room")
     elif extra.node:
-        yield failed(f"one pod more runs on {extra.node}, although all of its slices are taken", nodes)
+        yield failed(f"an extra pod runs on {extra.node}, although all of its slices are taken", nodes)
     elif f"Insufficient {record.resource}" in extra.message:
-        yield passed(f"one pod more is Pending for {extra.seconds:g} s: {extra.message}")
+        yield passed(f"an extra pod is Pending for {extra.seconds:g} s: {extra.message}")
     else:
-        yield failed(f"one pod more is {extra.phase}, but not for {record.resource}: {extra.message}", nodes)
+        yield failed(f"an extra pod is {extra.phase}, but not for {record.resource}: {extra.message}", nodes)
 
 
 def _disturbed(record: Record) -> bool:
@@ -189,7 +198,7 @@ def a_pod_without_request_sees_no_gpu(context: Context) -> Iterator[Result]:
     for pod in context.sharing.without:
         seen = [*(gpu.uuid for gpu in pod.sees), *pod.device_files]
         if not pod.finished or pod.problem:
-            yield skipped(f"{pod.node}: the pod that was to look did not run: {pod.problem}", pod.node)
+            yield skipped(f"{pod.node}: the pod that was to find out did not run: {pod.problem}", pod.node)
         elif seen:
             yield failed(
                 f"{pod.node}: a pod that asks for no GPU sees {listed(seen)}",
@@ -222,7 +231,7 @@ def each_pod_sees_its_own_gpu(context: Context) -> Iterator[Result]:
             seen = listed([gpu.uuid for gpu in wrong[0].sees]) or f"none: {wrong[0].answer}"
             yield failed(
                 f"{node.name}: {wrong[0].name} was given {wrong[0].uuid or 'a GPU'} and sees {seen}",
-                context.kubectl("logs", "-n", context.settings.namespace, "ds/nvidia-device-plugin"),
+                _plugin_log(context, node),
                 node.name,
             )
         elif pods:

@@ -1,7 +1,7 @@
 """Whether the GPU nodes run the stack's Talos, with the image that brings the driver.
 
 Talos itself says what a node runs: as `osImage`, and as labels and annotations `extensions.talos.dev/NAME` of the node;
-annotations where a value is no valid label, such as the schematic's ID of 64 digits. Where it has none, talosctl tells.
+annotations where a value is no valid label, such as the schematic's ID of 64 digits. Without them, talosctl is asked.
 """
 
 import json
@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from gpuctl.checks.context import Context
-from gpuctl.checks.model import Category, Guide, Result, check, failed, passed, skipped
+from gpuctl.checks.model import Category, Guide, Result, check, failed, listed, passed, skipped
 from gpuctl.checks.nodes import present_nodes
 from gpuctl.checks.pulumi_program import said
-from gpuctl.checks.wording import listed
 from gpuctl.cluster import Node
+from gpuctl.desired.desired import DesiredNode
 from gpuctl.desired.schematic import extension_versions, installer_image, schematic_id
 from gpuctl.desired.talos import MODULES
-from gpuctl.settings import GpuNode
+from gpuctl.observed.nodes import talos_release
 
 TALOS = Category("talos-node", "Talos on the GPU nodes")
 
@@ -47,15 +47,15 @@ _UPGRADE = (
 def talos_is_the_stacks(context: Context) -> Iterator[Result]:
     """Driver versions, patches and the installer image all follow from the release."""
     wanted = context.settings.talos_version
-    for declared, node in present_nodes(context):
-        runs = _release(node)
+    for desired, node in present_nodes(context):
+        runs = talos_release(node)
         if runs is None:
             yield _not_talos(node)
         elif runs == wanted:
             yield passed(f"node {node.name} runs Talos {runs}", node.name)
         else:
             fact = f"node {node.name} runs Talos {runs} and the stack file says {wanted}"
-            yield failed(fact, _upgrade(context, declared), node.name)
+            yield failed(fact, _upgrade(context, desired), node.name)
 
 
 @check(
@@ -75,18 +75,18 @@ def talos_is_the_stacks(context: Context) -> Iterator[Result]:
 def extensions_are_there(context: Context) -> Iterator[Result]:
     """Driver and container toolkit reach a node only inside its image."""
     wanted = list(_expected(context))
-    for declared, node in present_nodes(context):
-        if _release(node) is None:
+    for desired, node in present_nodes(context):
+        if talos_release(node) is None:
             yield _not_talos(node)
             continue
-        found = _told(node) or _asked(context, declared)
+        found = _labelled(node) or _asked(context, desired)
         if isinstance(found, Result):
             yield found
         elif missing := [name for name in wanted if name not in found]:
             others = [name for name in found if "nvidia" in name and name not in wanted]
             cause = f"its image has {listed(others)} instead" if others else "its image was made without it"
             fact = f"node {node.name} lacks the extension {listed(missing)}"
-            yield failed(fact, _upgrade(context, declared), node.name, cause)
+            yield failed(fact, _upgrade(context, desired), node.name, cause)
         else:
             yield passed(f"node {node.name} has {listed(wanted)}", node.name)
 
@@ -106,17 +106,17 @@ def extensions_are_there(context: Context) -> Iterator[Result]:
 def extension_versions_fit(context: Context) -> Iterator[Result]:
     """A kernel module loads only in the kernel it was built for; driver and toolkit must be of one version."""
     wanted = {name: version for name, version in _expected(context).items() if version}
-    for declared, node in present_nodes(context):
-        found = _told(node)
+    for desired, node in present_nodes(context):
+        found = _labelled(node)
         known = [name for name in wanted if name in found]
-        if _release(node) is None:
+        if talos_release(node) is None:
             yield _not_talos(node)
         elif not known:
             yield skipped(f"node {node.name} has no label of an extension whose version is known here", node.name)
         elif other := [
             f"{name} is {found[name]} and not {wanted[name]}" for name in known if found[name] != wanted[name]
         ]:
-            yield failed(f"node {node.name}: {'; '.join(other)}", _upgrade(context, declared), node.name)
+            yield failed(f"node {node.name}: {'; '.join(other)}", _upgrade(context, desired), node.name)
         else:
             yield passed(f"node {node.name} has {', '.join(f'{name} {wanted[name]}' for name in known)}", node.name)
 
@@ -139,9 +139,9 @@ def extension_versions_fit(context: Context) -> Iterator[Result]:
 def schematic_is_the_stacks(context: Context) -> Iterator[Result]:
     """One schematic, with the NVIDIA extensions and nothing else, serves every Talos release."""
     wanted = schematic_id(context.settings)
-    for declared, node in present_nodes(context):
-        runs = _told(node).get(_SCHEMATIC)
-        if _release(node) is None:
+    for desired, node in present_nodes(context):
+        runs = _labelled(node).get(_SCHEMATIC)
+        if talos_release(node) is None:
             yield _not_talos(node)
         elif wanted is None:
             yield skipped("gpu:installerImage names no schematic", node.name)
@@ -151,7 +151,7 @@ def schematic_is_the_stacks(context: Context) -> Iterator[Result]:
             yield passed(f"node {node.name}'s image is of schematic {wanted[:10]}...", node.name)
         else:
             fact = f"node {node.name}'s image is of schematic {runs[:10]}... and the stack's is {wanted[:10]}..."
-            yield failed(fact, _upgrade(context, declared), node.name)
+            yield failed(fact, _upgrade(context, desired), node.name)
 
 
 @check(
@@ -172,11 +172,11 @@ def schematic_is_the_stacks(context: Context) -> Iterator[Result]:
 )
 def modules_are_loaded(context: Context) -> Iterator[Result]:
     """Through the Talos API, which Kubernetes does not replace here; one call for each node."""
-    for declared, node in present_nodes(context):
-        if _release(node) is None:
+    for desired, node in present_nodes(context):
+        if talos_release(node) is None:
             yield _not_talos(node)
             continue
-        address = declared.address or node.name
+        address = desired.declared.address or node.name
         read = ("talosctl", "-n", address, "read", "/proc/modules")
         ran = context.programs.run(*read, seconds=20)
         if ran is None:
@@ -194,26 +194,20 @@ def modules_are_loaded(context: Context) -> Iterator[Result]:
             yield passed(f"node {node.name} has loaded {', '.join(MODULES)}", node.name)
 
 
-def _release(node: Node) -> str | None:
-    """The Talos release, such as `v1.13.9`, from `Talos (v1.13.9)`; None of another system."""
-    image = node.status.node_info.os_image
-    return image.removeprefix("Talos (").removesuffix(")") if image.startswith("Talos (") else None
-
-
 def _not_talos(node: Node) -> Result:
-    system = node.status.node_info.os_image or "a system that it does not name"
-    return skipped(f"node {node.name} runs {system} and not Talos", node.name)
+    system = node.status.node_info.os_image or "OS unknown"
+    return skipped(f"node {node.name}: {system}, not Talos", node.name)
 
 
-def _told(node: Node) -> dict[str, str]:
-    """Extension -> version, and `schematic` -> its ID, as the node's labels and annotations tell them."""
-    told = node.metadata.annotations | node.labels
-    return {key.removeprefix(_EXTENSIONS): told[key] for key in told if key.startswith(_EXTENSIONS)}
+def _labelled(node: Node) -> dict[str, str]:
+    """Extension -> version, and `schematic` -> its ID, by the node's labels and annotations."""
+    found = node.metadata.annotations | node.labels
+    return {key.removeprefix(_EXTENSIONS): found[key] for key in found if key.startswith(_EXTENSIONS)}
 
 
-def _asked(context: Context, node: GpuNode) -> dict[str, str] | Result:
+def _asked(context: Context, node: DesiredNode) -> dict[str, str] | Result:
     """The same from Talos itself; or why it cannot be asked."""
-    get = ("talosctl", "-n", node.address or node.name, "get", "extensions", "-o", "json")
+    get = ("talosctl", "-n", node.declared.address or node.name, "get", "extensions", "-o", "json")
     ran = context.programs.run(*get, seconds=20)
     if ran is None or ran.exit_code:
         reason = said(ran) if ran else "talosctl is not installed here"
@@ -237,8 +231,8 @@ def _expected(context: Context) -> dict[str, str | None]:
     return {name.removeprefix(_OWNER): version for name, version in extension_versions(context.settings).items()}
 
 
-def _upgrade(context: Context, node: GpuNode) -> str:
-    return f"talosctl upgrade -n {node.address or node.name} --image {installer_image(context.settings)}"
+def _upgrade(context: Context, node: DesiredNode) -> str:
+    return f"talosctl upgrade -n {node.declared.address or node.name} --image {installer_image(context.settings)}"
 
 
 CHECKS = (

@@ -4,11 +4,12 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from gpuctl.checks.context import Context
-from gpuctl.checks.model import Category, Guide, Result, check, failed, passed
-from gpuctl.checks.wording import counted, listed
+from gpuctl.checks.model import Category, Guide, Result, check, counted, failed, listed, passed
 from gpuctl.cluster import Pod
-from gpuctl.desired.capacity import RENAMED_RESOURCE, RESOURCE, resource_name
+from gpuctl.desired.capacity import RENAMED_RESOURCE, RESOURCE
 from gpuctl.desired.names import PART_OF, RUNTIME_CLASS
+from gpuctl.observed.devices import held
+from gpuctl.observed.pods import unschedulable
 
 PODS = Category("pods", "pods that use GPUs")
 
@@ -73,9 +74,9 @@ def no_pod_was_refused(context: Context) -> Iterator[Result]:
 def no_pod_takes_several_slices(context: Context) -> Iterator[Result]:
     """On nodes that share their GPUs."""
     takers: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for node in context.settings.nodes:
-        for pod in context.users.get(node.name, []) if context.settings.slices_of(node) > 1 else []:
-            if pod.asks_for(resource_name(context.settings)) > 1:
+    for node in context.desired.nodes.values():
+        for pod in context.users.get(node.name, []) if node.slices > 1 else []:
+            if pod.asks_for(context.desired.resource) > 1:
                 takers[node.name, pod.namespace].append(pod.name)
     for (node, namespace), names in takers.items():
         take = "takes" if len(names) == 1 else "take"
@@ -103,7 +104,7 @@ def no_pod_takes_several_slices(context: Context) -> Iterator[Result]:
 )
 def no_pod_sees_gpus_unasked(context: Context) -> Iterator[Result]:
     """They use GPUs behind the scheduler's back. What a node's administrator runs in DaemonSets may do so."""
-    nodes = {node.name for node in context.settings.nodes}
+    nodes = context.desired.nodes
     seeing: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for pod in context.pods:
         if pod.node in nodes and pod.active and (way := _way_to_gpus(pod)):
@@ -132,8 +133,8 @@ def no_pod_sees_gpus_unasked(context: Context) -> Iterator[Result]:
 )
 def no_pod_waits_for_nothing(context: Context) -> Iterator[Result]:
     """Pods that wait because all slices are taken are as they should be."""
-    resource = resource_name(context.settings)
-    waiting = [pod for pod in context.pods if pod.asks_for(resource) and _unschedulable(pod)]
+    resource = context.desired.resource
+    waiting = [pod for pod in context.pods if pod.asks_for(resource) and unschedulable(pod)]
     free = _free(context)
     least = min((pod.asks_for(resource) for pod in waiting), default=1)
     roomy = [f"{node} has {slices} slices free" for node, slices in free.items() if slices >= least]
@@ -142,7 +143,7 @@ def no_pod_waits_for_nothing(context: Context) -> Iterator[Result]:
         names = [f"{pod.namespace}/{pod.name}" for pod in waiting]
         fact = f"{counted(len(waiting), 'pod')} {wait} for {resource} although {listed(roomy)}: {listed(names)}"
         describe = context.kubectl("describe", "pod", "-n", waiting[0].namespace, waiting[0].name)
-        yield failed(fact, describe, "", f"the scheduler says: {_unschedulable(waiting[0])}")
+        yield failed(fact, describe, "", f"the scheduler says: {unschedulable(waiting[0])}")
     elif waiting:
         yield passed(f"{counted(len(waiting), 'pod')} {wait} for {resource}, and every slice is taken")
     else:
@@ -163,9 +164,9 @@ def no_pod_waits_for_nothing(context: Context) -> Iterator[Result]:
 )
 def no_pod_asks_by_another_name(context: Context) -> Iterator[Result]:
     """Both names are the device plugin's."""
-    resource = resource_name(context.settings)
+    resource = context.desired.resource
     other = RENAMED_RESOURCE if resource == RESOURCE else RESOURCE
-    waiting = [pod for pod in context.pods if pod.asks_for(other) and _unschedulable(pod)]
+    waiting = [pod for pod in context.pods if pod.asks_for(other) and unschedulable(pod)]
     if waiting:
         wait, names = "waits" if len(waiting) == 1 else "wait", [f"{pod.namespace}/{pod.name}" for pod in waiting]
         fact = f"{counted(len(waiting), 'pod')} {wait} for {other}, and the stack offers {resource}: {listed(names)}"
@@ -191,17 +192,11 @@ def _way_to_gpus(pod: Pod) -> str:
     return f"runs under RuntimeClass {RUNTIME_CLASS}" if runs else ""
 
 
-def _unschedulable(pod: Pod) -> str:
-    """Why the scheduler finds no node for a pod; empty when it has one, or was not looked at yet."""
-    conditions = (condition for condition in pod.status.conditions if condition.type == "PodScheduled")
-    return next((each.message for each in conditions if each.status == "False" and not pod.node), "")
-
-
 def _free(context: Context) -> dict[str, int]:
     """Slices that nobody has, by node that takes pods."""
-    resource = resource_name(context.settings)
+    resource = context.desired.resource
     return {
-        name: max(0, node.allocatable(resource) - sum(pod.asks_for(resource) for pod in context.users.get(name, [])))
+        name: max(0, node.allocatable(resource) - held(context.users.get(name, []), resource))
         for name, node in context.nodes.items()
         if node.ready and not node.spec.unschedulable
     }

@@ -1,15 +1,15 @@
 """What must be in place before the first `pulumi up`: programs on this machine, Pulumi's stack, nothing in the way."""
 
 import os
+import platform
 import re
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 from gpuctl.checks.context import Context
-from gpuctl.checks.model import Category, Guide, Result, check, failed, passed, skipped
+from gpuctl.checks.model import Category, Guide, Result, Subject, check, failed, passed, skipped
 from gpuctl.checks.pulumi_program import NOT_INSTALLED, pulumi, said
-from gpuctl.desired.desired import desired_state
 from gpuctl.preflight.ownership import foreign
 from gpuctl.settings import config_folder
 from gpuctl.settings.minor_version import format_minor, minor_of
@@ -21,6 +21,8 @@ _DISTRIBUTION = "talos-gpu-sharing"
 _MAKE_VENV = "make venv && . .venv/bin/activate"
 _STACK_FILE = "PULUMI_OPTION_CONFIG_FILE"
 """Names the stack file that Pulumi reads when it is not the one in config/."""
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+"""This machine's word for its architecture -> Kubernetes'; others have the same."""
 _PASSPHRASE = ("PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE")
 
 
@@ -43,7 +45,7 @@ def pulumi_is_installed(context: Context) -> Iterator[Result]:
     if ran is None:
         yield failed(NOT_INSTALLED, remedy)
     elif (found := _version(ran.stdout)) is None:
-        yield failed(f"the Pulumi CLI does not tell its version: {said(ran)}", remedy)
+        yield failed(f"the Pulumi CLI does not say its version: {said(ran)}", remedy)
     elif sdk is None:
         yield skipped(f"whether Pulumi CLI {found} fits is not known: gpuctl runs without the project's environment")
     else:
@@ -71,12 +73,12 @@ def packages_are_installed(_: Context) -> Iterator[Result]:
         try:
             found = version(name)
         except PackageNotFoundError:
-            yield failed(f"{name} is not installed; the project takes {wanted}", _MAKE_VENV, name)
+            yield failed(f"{name} is not installed; the project takes {wanted}", _MAKE_VENV, Subject(name=name))
             continue
         if found == wanted:
-            yield passed(f"{name} is {found}", name)
+            yield passed(f"{name} is {found}", Subject(name=name))
         else:
-            yield failed(f"{name} is {found}; the project takes {wanted}", _MAKE_VENV, name)
+            yield failed(f"{name} is {found}; the project takes {wanted}", _MAKE_VENV, Subject(name=name))
 
 
 @check(
@@ -94,7 +96,7 @@ def packages_are_installed(_: Context) -> Iterator[Result]:
 def kubectl_is_installed(context: Context) -> Iterator[Result]:
     """By Kubernetes' version skew policy: one minor version either way. Only the remedies need kubectl."""
     talos, (first, last) = context.settings.talos_version, KUBERNETES_MINORS[context.settings.talos_minor]
-    remedy = f"curl -LO https://dl.k8s.io/release/{format_minor(last)}.0/bin/linux/amd64/kubectl"
+    remedy = _kubectl_for(format_minor(last))
     ran = context.programs.run("kubectl", "version", "--client", "-o", "json")
     if ran is None:
         yield failed("kubectl is not installed here; pulumi and gpuctl do without, their hints do not", remedy)
@@ -102,7 +104,7 @@ def kubectl_is_installed(context: Context) -> Iterator[Result]:
     found = _version(ran.stdout)
     span = f"Talos {talos}, which runs Kubernetes {format_minor(first)} to {format_minor(last)}"
     if found is None:
-        yield failed(f"kubectl does not tell its version: {said(ran)}", remedy)
+        yield failed(f"kubectl does not say its version: {said(ran)}", remedy)
     elif (first[0], first[1] - 1) <= minor_of(found) <= (last[0], last[1] + 1):
         yield passed(f"kubectl {found} fits {span}")
     else:
@@ -112,10 +114,10 @@ def kubectl_is_installed(context: Context) -> Iterator[Result]:
 @check(
     "PRE004",
     WORKSTATION,
-    "talosctl is installed and of the nodes' Talos line",
+    "talosctl is installed and of the nodes' Talos minor version",
     Guide(
-        cause="talosctl is not installed, or of another line than the nodes",
-        example="talosctl v1.9.5 is not of the line of Talos v1.13.9",
+        cause="talosctl is not installed, or of another minor version than the nodes",
+        example="talosctl v1.9.5 is not of the minor version of Talos v1.13.9",
         confirm=("talosctl version --client",),
         fix=(
             "Install the newest: `curl -sL https://talos.dev/install | sh`.",
@@ -132,11 +134,11 @@ def talosctl_is_installed(context: Context) -> Iterator[Result]:
     if ran is None:
         yield failed("talosctl is not installed here; drivers come to the nodes through it", remedy)
     elif (found := _version(ran.stdout + ran.stderr)) is None:
-        yield failed(f"talosctl does not tell its version: {said(ran)}", remedy)
+        yield failed(f"talosctl does not say its version: {said(ran)}", remedy)
     elif minor_of(found) == minor_of(talos):
-        yield passed(f"talosctl {found} is of the line of Talos {talos}")
+        yield passed(f"talosctl {found} is of the minor version of Talos {talos}")
     else:
-        yield failed(f"talosctl {found} is not of the line of Talos {talos}", remedy)
+        yield failed(f"talosctl {found} is not of the minor version of Talos {talos}", remedy)
 
 
 @check(
@@ -201,7 +203,7 @@ def stack_exists(context: Context) -> Iterator[Result]:
     severity="warning",
 )
 def passphrase_is_set(context: Context) -> Iterator[Result]:
-    """Whether it is the right one only Pulumi can tell. On a terminal it asks."""
+    """Whether it is the right one only Pulumi finds out. On a terminal it asks."""
     path = Path(os.environ.get(_STACK_FILE) or config_folder() / f"Pulumi.{context.stack}.yaml")
     if not path.exists() or "\nencryptionsalt:" not in f"\n{path.read_text()}":
         yield skipped(f"stack {context.stack} has no secrets that a passphrase encrypts")
@@ -215,7 +217,7 @@ def passphrase_is_set(context: Context) -> Iterator[Result]:
 @check(
     "PRE008",
     WORKSTATION,
-    "nothing of others stands in the stack's way",
+    "no foreign object has a name the stack needs",
     Guide(
         cause="The namespace or the RuntimeClass exists already, made by hand or by another tool",
         example="RuntimeClass nvidia exists already and was not made by this project: it would be taken over, [...]",
@@ -229,9 +231,9 @@ def passphrase_is_set(context: Context) -> Iterator[Result]:
 )
 def nothing_is_in_the_way(context: Context) -> Iterator[Result]:
     """`pulumi up` refuses for the same reason."""
-    found = foreign(desired_state(context.settings), context.get)
+    found = foreign(context.desired, context.get)
     for each in found:
-        yield failed(each.fact, each.hand_over, f"{each.kind} {each.name}")
+        yield failed(each.fact, each.hand_over, Subject(name=f"{each.kind} {each.name}"))
     if not found:
         yield passed("no object of others has a name that the stack needs")
 
@@ -245,6 +247,13 @@ def _pinned() -> dict[str, str]:
     return dict(each.split("==") for each in required if "==" in each)
 
 
+def _kubectl_for(minor: str) -> str:
+    """The command that fetches the newest kubectl of a minor version for this machine."""
+    system, machine = platform.system().lower(), platform.machine()
+    release = f"$(curl -Ls https://dl.k8s.io/release/stable-{minor.removeprefix('v')}.txt)"
+    return f"curl -LO https://dl.k8s.io/release/{release}/bin/{system}/{_ARCHITECTURES.get(machine, machine)}/kubectl"
+
+
 def _version(text: str) -> str | None:
     found = re.search(r"v\d+\.\d+\.\d+[-\w.]*", text)
     return found[0] if found else None
@@ -255,8 +264,8 @@ def _numbers(text: str) -> list[int]:
 
 
 PROGRAMS = (pulumi_is_installed, packages_are_installed)
-"""What can be told without a stack file."""
+"""What needs no stack file."""
 STACK = (kubectl_is_installed, talosctl_is_installed, pulumi_is_logged_in, stack_exists, passphrase_is_set)
-"""What can be told without the cluster."""
+"""What needs no cluster."""
 CLUSTER = (nothing_is_in_the_way,)
 CHECKS = (*PROGRAMS, *STACK, *CLUSTER)

@@ -35,7 +35,7 @@ def history(
     It reads the logs of the agent's pods: they reach back to the start of a pod or to where the kubelet rotated them,
     and the time that is really covered is part of the answer.
     """
-    from gpuctl.checks.side_by_side import side_by_side
+    from gpuctl.checks.context import side_by_side
     from gpuctl.cluster import ClusterError
     from gpuctl.desired.power_limit import NAME as AGENT
 

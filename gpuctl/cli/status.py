@@ -62,7 +62,7 @@ def _look(context: "Context") -> "Status":
     from gpuctl.status.rows import status
 
     reports = agent_reports(context) if context.settings.power_management else {}
-    return status(context.settings, context.users, reports)
+    return status(context.desired, context.users, reports)
 
 
 def _text(context: "Context", found: "Status") -> str:

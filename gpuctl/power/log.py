@@ -10,6 +10,7 @@ from datetime import datetime
 
 _PAIR = r'([a-z_]+)=("[^"]*"|[^\s"]+)'
 _LINE = re.compile(rf"time=\S+ level=(info|warn|error) msg=[a-z_]+( {_PAIR})*")
+_FAULT = re.compile(rf"(?:^|(?<=; ))([a-z_]+)((?: {_PAIR})+)(?=; |$)")
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ class Sample:
 class Event:
     """Anything else that the agent says: what it changed, and what is wrong."""
 
-    time: datetime
+    time: datetime | None
+    """None of a fault in the agent's status, which holds at this moment."""
     level: str
     """`info`, `warn` or `error`; an error is a reason for the pod not to be ready."""
     name: str
@@ -73,7 +75,7 @@ def parse(line: str) -> Sample | Event | None:
     """What a line says; None for a line that is not the agent's, such as one that was cut off."""
     if not _LINE.fullmatch(line.rstrip("\n")):
         return None
-    fields = {key: value.strip('"') for key, value in re.findall(_PAIR, line)}
+    fields = _fields(line)
     try:
         time = datetime.fromisoformat(fields.pop("time"))
         level, name = fields.pop("level"), fields.pop("msg")
@@ -87,6 +89,19 @@ def parse(line: str) -> Sample | Event | None:
 def parse_all(lines: Iterable[str]) -> Iterator[Sample | Event]:
     """What the lines that are the agent's say, in their order."""
     return (said for line in lines if (said := parse(line)) is not None)
+
+
+def faults(status: str) -> list[Event]:
+    """What the agent says of why it is not ready, one by one: its status joins them with `; `."""
+    return [
+        Event(None, "error", match[1], fields.pop("gpu", None), fields)
+        for match in _FAULT.finditer(status)
+        for fields in [_fields(match[2])]
+    ]
+
+
+def _fields(text: str) -> dict[str, str]:
+    return {key: value.strip('"') for key, value in re.findall(_PAIR, text)}
 
 
 def _look(time: datetime, fields: Mapping[str, str]) -> Sample:

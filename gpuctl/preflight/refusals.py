@@ -47,9 +47,9 @@ def _no_prometheus_operator(desired: Desired, stack: str, cluster: Cluster) -> I
     if desired.settings.monitoring and not cluster.get("CustomResourceDefinition", definition):
         yield (
             f"gpu:monitoring needs the Prometheus operator, and context {desired.settings.context} has no "
-            f"CustomResourceDefinition {definition}. Install the operator, or take the alerts to your Prometheus as a "
-            f"file (gpuctl render --rules --stack {stack}) and fix it: "
-            f"pulumi config set --stack {stack} gpu:monitoring false"
+            f"CustomResourceDefinition {definition}. Install the operator and run `pulumi up` again. Or do without it: "
+            f"pulumi config set --stack {stack} gpu:monitoring false; the alerts are then a file for your Prometheus: "
+            f"gpuctl render --rules --stack {stack}"
         )
 
 

@@ -1,21 +1,22 @@
 """What pods and nodes of the API become in the record."""
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from gpuctl.cluster import Node, Pod
+from gpuctl.desired.desired import DesiredNode
 from gpuctl.desired.device_plugin.config import config_hash
-from gpuctl.desired.profiles import profile_of
-from gpuctl.settings import GpuNode, Settings
+from gpuctl.observed.devices import devices, held, usage
+from gpuctl.observed.pods import pod_problem
+from gpuctl.settings import Settings
 from gpuctl.sharing.record import CudaRun, Gpu, NodeRun, PodRun
 
-PULL_FAILURES = ("ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
-"""Reasons of a container that waits for an image it will not get; ErrImagePull alone may be a passing one."""
 _SUCCESS = "Test PASSED"
 """What NVIDIA's CUDA samples end with."""
 
 
-def node_run(settings: Settings, wanted: GpuNode, node: Node | None, users: Sequence[Pod], resource: str) -> NodeRun:
+def node_run(
+    settings: Settings, wanted: DesiredNode, node: Node | None, users: Sequence[Pod], resource: str
+) -> NodeRun:
     """A node of the stack as it is before the proof.
 
     Args:
@@ -25,20 +26,19 @@ def node_run(settings: Settings, wanted: GpuNode, node: Node | None, users: Sequ
         users: the node's active pods that hold the resource.
         resource: that a pod asks for.
     """
-    hash_ = config_hash(settings, profile_of(settings, wanted))
-    slices = settings.slices_of(wanted)
+    hash_ = config_hash(settings, wanted.profile)
     if node is None:
-        return NodeRun(wanted.name, wanted.count, slices, hash_, problem="is not in the cluster")
-    info = node.status.node_info
+        return NodeRun(wanted.name, wanted.gpus, wanted.slices, hash_, problem="is not in the cluster")
+    info, on = node.status.node_info, usage(users, resource)
     return NodeRun(
         name=wanted.name,
-        gpus=wanted.count,
-        slices=slices,
+        gpus=wanted.gpus,
+        slices=wanted.slices,
         config_hash=hash_,
         allocatable=node.allocatable(resource),
-        busy=busy(users, resource),
-        others=_others(users, resource),
-        busy_after=busy(users, resource),
+        busy=held(users, resource),
+        others={gpu: len(pods) for gpu, pods in on.pods.items()} if on.is_complete else None,
+        busy_after=held(users, resource),
         kubelet=info.kubelet_version,
         operating_system=info.os_image,
         kernel=info.kernel_version,
@@ -47,23 +47,18 @@ def node_run(settings: Settings, wanted: GpuNode, node: Node | None, users: Sequ
     )
 
 
-def busy(users: Iterable[Pod], resource: str) -> int:
-    """How many slices pods hold."""
-    return sum(pod.asks_for(resource) for pod in users)
-
-
 def pod_run(pod: Pod, resource: str) -> PodRun:
-    """A pod that looks at its GPUs; what it said is known when it has ended."""
+    """A pod that lists its GPUs; what it said is known when it has ended."""
     status = next(iter(pod.status.container_statuses), None)
     state = status.state if status else None
     ended = state.terminated if state else None
     said = _said(ended.message if ended else "")
     rows = [row.split(", ") for row in said.get("smi", [])]
-    devices = pod.devices(resource)
+    has = devices(pod, resource)
     return PodRun(
         name=pod.name,
         node=pod.node,
-        device=devices[0].resource_id if devices else "",
+        device=has[0].id if has else "",
         visible=next(iter(said.get("visible", [])), ""),
         sees=tuple(Gpu(*row) for row in rows if len(row) == 3 and row[0].startswith("GPU-")),
         device_files=tuple(said.get("file", [])),
@@ -91,37 +86,8 @@ def cuda_run(pod: Pod, lines: Sequence[str]) -> CudaRun:
 
 def problem(pod: Pod) -> str:
     """Why a pod does not run, or ended badly; empty when neither is so."""
-    if pod.status.phase in ("Running", "Succeeded"):
-        return ""
-    for status in pod.status.container_statuses:
-        if status.state.terminated:
-            ended = status.state.terminated
-            return _sentence(ended.reason, ended.message) or f"exit code {ended.exit_code}"
-        if status.state.waiting:
-            return _sentence(status.state.waiting.reason, status.state.waiting.message)
-    if pod.status.reason:
-        return _sentence(pod.status.reason, pod.status.message)
-    said = next((condition for condition in pod.status.conditions if condition.status == "False"), None)
-    return _sentence(said.reason, said.message) if said else "it has not been scheduled yet"
-
-
-def cannot_be_pulled(pod: Pod) -> bool:
-    """Whether it waits for an image that it will not get."""
-    waiting = (status.state.waiting for status in pod.status.container_statuses)
-    return any(each.reason in PULL_FAILURES for each in waiting if each)
-
-
-def unschedulable(pod: Pod) -> str:
-    """The scheduler's reason for leaving a pod without a node; empty when there is none."""
-    found = (condition for condition in pod.status.conditions if condition.type == "PodScheduled")
-    return next((condition.message for condition in found if condition.status == "False"), "")
-
-
-def _others(users: Sequence[Pod], resource: str) -> dict[str, int] | None:
-    devices = [device.resource_id for pod in users for device in pod.devices(resource)]
-    if len(devices) < busy(users, resource):
-        return None
-    return dict(Counter(device.partition("::")[0] for device in devices))
+    found = None if pod.status.phase == "Running" else pod_problem(pod)
+    return found.why if found else ""
 
 
 def _said(message: str) -> dict[str, list[str]]:
@@ -130,7 +96,3 @@ def _said(message: str) -> dict[str, list[str]]:
         key, _, value = line.partition("=")
         found.setdefault(key, []).append(value)
     return found
-
-
-def _sentence(reason: str, message: str) -> str:
-    return ": ".join(part for part in (reason, " ".join(message.split())) if part)

@@ -11,12 +11,12 @@ from threading import Event
 from msgspec.structs import replace
 
 from gpuctl.cluster import Cluster, Pod, RejectedError
-from gpuctl.desired import manifests as desired
-from gpuctl.desired.capacity import resource_name
+from gpuctl.desired.desired import Desired
 from gpuctl.desired.text import yaml_text
-from gpuctl.settings import Settings
+from gpuctl.observed.devices import held, users
+from gpuctl.observed.pods import cannot_be_pulled, unschedulable
 from gpuctl.sharing import manifests
-from gpuctl.sharing.observing import busy, cannot_be_pulled, cuda_run, node_run, pod_run, problem, unschedulable
+from gpuctl.sharing.observing import cuda_run, node_run, pod_run, problem
 from gpuctl.sharing.proof_namespace import ProofNamespace, StoppedError
 from gpuctl.sharing.proof_pods import ProofPods
 from gpuctl.sharing.record import CudaRun, ExtraPod, NodeRun, PodRun, Record
@@ -46,7 +46,7 @@ class Request:
 
 @dataclass
 class Proof:
-    """Called with a cluster and its settings, it runs once.
+    """Called with a cluster and what its stack asks for, it runs once.
 
     It makes what it needs in a namespace of its own and removes it in every case; `stop` ends it early.
     """
@@ -59,7 +59,7 @@ class Proof:
     left: tuple[str, ...] = ()
     """What it made and could not remove."""
 
-    def __call__(self, cluster: Cluster, settings: Settings) -> Record:
+    def __call__(self, cluster: Cluster, desired: Desired) -> Record:
         """Runs the proof.
 
         Raises:
@@ -69,7 +69,7 @@ class Proof:
         """
         if self.stop.is_set():
             raise StoppedError
-        run = _Run(cluster, settings, self.request, self.say, self.stop)
+        run = _Run(cluster, desired, self.request, self.say, self.stop)
         try:
             self.record = run.record()
         finally:
@@ -79,10 +79,10 @@ class Proof:
 
 class _Run:
     def __init__(
-        self, cluster: Cluster, settings: Settings, request: Request, say: Callable[[str], None], stop: Event
+        self, cluster: Cluster, desired: Desired, request: Request, say: Callable[[str], None], stop: Event
     ) -> None:
-        self._cluster, self._settings, self._request = cluster, settings, request
-        self._resource = resource_name(settings)
+        self._cluster, self._desired, self._request = cluster, desired, request
+        self._settings, self._resource = desired.settings, desired.resource
         id_ = secrets.token_hex(3)
         self._namespace = f"{manifests.NAME}-{id_}"
         self.place = ProofNamespace(cluster, self._namespace, say, stop)
@@ -90,10 +90,10 @@ class _Run:
         self._seen = Record(
             id=id_,
             namespace=self._namespace,
-            context=settings.context,
+            context=desired.settings.context,
             kubernetes=cluster.version(),
             resource=self._resource,
-            objects_hash=hashlib.sha256(yaml_text(*desired.manifests(settings)).encode()).hexdigest(),
+            objects_hash=hashlib.sha256(yaml_text(*desired.manifests).encode()).hexdigest(),
             started=_now(),
             cuda_image=request.cuda_image,
         )
@@ -114,22 +114,18 @@ class _Run:
 
     def _nodes(self) -> Iterator[NodeRun]:
         nodes = {node.name: node for node in self._cluster.nodes()}
-        users = self._users()
-        for wanted in self._settings.nodes:
-            if wanted.name in self._request.nodes or not self._request.nodes:
-                node, on_it = nodes.get(wanted.name), users.get(wanted.name, [])
+        others = self._users()
+        for name, wanted in self._desired.nodes.items():
+            if name in self._request.nodes or not self._request.nodes:
+                node, on_it = nodes.get(name), others.get(name, [])
                 yield node_run(self._settings, wanted, node, on_it, self._resource)
 
     def _users(self) -> dict[str, list[Pod]]:
         """Node -> active pods of others that hold slices."""
-        found: dict[str, list[Pod]] = {}
-        for pod in self._cluster.pods():
-            if pod.active and pod.namespace != self._namespace and pod.asks_for(self._resource):
-                found.setdefault(pod.node, []).append(pod)
-        return found
+        return users((pod for pod in self._cluster.pods() if pod.namespace != self._namespace), self._resource)
 
     def _share(self) -> None:
-        """Fills the slices, lets one pod more and pods without a request try, and lets all of them go."""
+        """Fills the slices, lets an extra pod and pods without a request try, and lets all of them go."""
         places = [node.name for node in self._seen.nodes for _ in range(node.free)]
         where = {f"share-{number}": node for number, node in enumerate(places, 1)}
         self._pods.make([self._holding(name, node) for name, node in where.items()])
@@ -144,8 +140,8 @@ class _Run:
         pods = self._pods.pods()
         if whole and where and _all_run(where, pods):
             self._saw(together=_now())
-        users = self._users()
-        nodes = (replace(node, busy_after=busy(users.get(node.name, []), self._resource)) for node in self._seen.nodes)
+        others = self._users()
+        nodes = (replace(node, busy_after=held(others.get(node.name, []), self._resource)) for node in self._seen.nodes)
         self._saw(nodes=tuple(nodes))
         running = [name for name in where if name in pods and pods[name].status.phase == "Running"]
         for name in running:

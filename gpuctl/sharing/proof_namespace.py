@@ -119,7 +119,9 @@ class ProofNamespace:
                 seen, since = beat, time.monotonic()
             if "deletionTimestamp" in found["metadata"] or time.monotonic() - since >= _SILENCE_SECONDS:
                 return False
-            self._say(f"waiting for another run of the proof, or for it to be {_SILENCE_SECONDS} s silent: {name}")
+            self._say(
+                f"waiting for another run of the proof, or until it has been silent for {_SILENCE_SECONDS} s: {name}"
+            )
             if self._stop.wait(_POLL_SECONDS):
                 raise StoppedError
         return True

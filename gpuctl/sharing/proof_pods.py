@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 
 from gpuctl.cluster import Cluster, Manifest, Pod
+from gpuctl.observed.pods import warnings
 from gpuctl.sharing.observing import problem
 from gpuctl.sharing.proof_namespace import ProofNamespace
 
@@ -55,11 +56,5 @@ class ProofPods:
 
     def warnings(self) -> Mapping[str, list[str]]:
         """Pod -> the messages of its warnings, in their order and each once."""
-        found: dict[str, list[str]] = {}
-        for event in self._cluster.list("Event", self._namespace):
-            if event.get("type") == "Warning":
-                messages = found.setdefault(event["involvedObject"].get("name", ""), [])
-                message = f"{event.get('reason')}: {event.get('message')}"
-                if message not in messages:
-                    messages.append(message)
-        return found
+        found = warnings(self._cluster.list("Event", self._namespace))
+        return {name: [f"{each.reason}: {each.message}" for each in said] for (_, name), said in found.items()}

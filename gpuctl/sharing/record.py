@@ -8,6 +8,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+from gpuctl.observed.devices import gpu_of
+
 
 class Gpu(msgspec.Struct, frozen=True, rename="camel"):
     """A GPU as a pod sees it through nvidia-smi."""
@@ -41,7 +43,7 @@ class PodRun(msgspec.Struct, frozen=True, rename="camel"):
     def uuid(self) -> str:
         """The GPU it has: as the kubelet says, else as the device plugin wrote it, else the only one it sees."""
         if self.device:
-            return self.device.partition("::")[0]
+            return gpu_of(self.device)
         if self.visible.startswith("GPU-"):
             return self.visible
         return self.sees[0].uuid if len(self.sees) == 1 else ""

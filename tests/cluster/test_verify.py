@@ -140,7 +140,7 @@ class TestNodes:
         verdict = verify(deployed)
         assert verdict.failed == {"NOD003", "STK005"}
         assert verdict.hint("NOD003")["fact"] == f"node gpu-1: label {PROFILE_LABEL} is theirs and not default"
-        assert verdict.hint("STK005")["fact"] == f"DaemonSet {PLUGIN} is to run on 1 node, and the stack has 2 for it"
+        assert verdict.hint("STK005")["fact"] == f"DaemonSet {PLUGIN} wants 1 node, and the stack has 2 for it"
         fix(deployed, verdict.hint("NOD003"))
         assert verify(deployed, "--wait", "60s").failed == set()
 
@@ -242,7 +242,7 @@ class TestIdentity:
         assert verdict.hint("API003")["fact"].startswith(
             f"context {cluster.context} is another cluster than the one that stack verify was deployed to: its UID is "
         )
-        assert verdict.checks["NOD001"]["results"][0]["fact"] == "cannot be told while API003 fails"
+        assert verdict.checks["NOD001"]["results"][0]["fact"] == "unknown until API003 passes"
 
     def test_without_pulumi_the_cluster_is_judged_all_the_same(
         self, deployed: Stack, misled: dict[str, str], tmp_path: Path

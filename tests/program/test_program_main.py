@@ -204,8 +204,9 @@ def test_alerts_without_the_prometheus_operator_are_refused(monkeypatch: pytest.
     deployment = _run(HOMELAB | {"gpu:monitoring": "true"}, preview=preview)
     assert deployment.refusal == (
         "gpu:monitoring needs the Prometheus operator, and context admin@homelab has no CustomResourceDefinition "
-        "prometheusrules.monitoring.coreos.com. Install the operator, or take the alerts to your Prometheus as a file "
-        "(gpuctl render --rules --stack fixture) and fix it: pulumi config set --stack fixture gpu:monitoring false"
+        "prometheusrules.monitoring.coreos.com. Install the operator and run `pulumi up` again. "
+        "Or do without it: pulumi config set --stack fixture gpu:monitoring false; the alerts are then a file for your "
+        "Prometheus: gpuctl render --rules --stack fixture"
     )
     assert deployment.resources == []
 

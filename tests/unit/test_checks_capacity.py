@@ -1,5 +1,6 @@
 """What nodes have and offer, and what is said of a node that falls short."""
 
+import json
 from typing import Any
 
 import pytest
@@ -171,7 +172,7 @@ def test_a_plugin_that_waits_without_a_gpu_is_ready_and_useless() -> None:
     status(fake, has=0, offers=0)
     fake.logs[PLUGIN] = [STARTED, "I1125 03:00:01 1 main.go:394] No devices found. Waiting indefinitely."]
     found = result_of(capacity.capacity_is_complete, fake)
-    assert found.cause == "the device plugin on gpu-1 found no GPU when it started, and will not look again"
+    assert found.cause == "the device plugin on gpu-1 found no GPU when it started, and will not try again"
 
 
 def test_a_plugin_that_the_kubelet_does_not_know_is_told() -> None:
@@ -185,7 +186,7 @@ def test_what_is_wrong_with_a_node_is_told_without_the_right_to_read_pods() -> N
     fake = cluster()
     status(fake, has=8, offers=7)
     fake.failures["pods"] = AccessDeniedError("pods is forbidden")
-    for check in (capacity.capacity_is_allocatable, capacity.sick_gpus_are_not_handed_out):
+    for check in (capacity.capacity_is_allocatable, capacity.unhealthy_gpus_are_not_handed_out):
         found = result_of(check, fake)
         assert (found.outcome, "no pod" in found.cause) == (Outcome.FAIL, False)
 
@@ -202,8 +203,8 @@ def test_a_gpu_out_of_service_in_part_is_sick_as_a_whole_and_named_with_xid_and_
     fake.logs[PLUGIN] = [STARTED, XID.format(31, SECOND), STARTED, XID.format(79, FIRST), XID.format(46, FIRST)]
     user(fake, "mine", f"{FIRST}::0")
     user(fake, "other", f"{SECOND}::3")
-    found = result_of(capacity.sick_gpus_are_not_handed_out, fake)
-    assert found.fact == "gpu-1 offers 7 of its 8 nvidia.com/gpu: new pods still get slices of a sick GPU"
+    found = result_of(capacity.unhealthy_gpus_are_not_handed_out, fake)
+    assert found.fact == "gpu-1 offers 7 of its 8 nvidia.com/gpu: new pods still get slices of an unhealthy GPU"
     assert found.cause == (
         f"the device plugin took a GPU out of service ({FIRST}: Xid 79 (the GPU has fallen off the bus)); "
         "1 pod on it: default/mine"
@@ -230,7 +231,7 @@ def test_the_kubelet_names_a_sick_gpu_whose_xid_is_no_longer_in_the_log() -> Non
     status(fake, offers=7)
     user(fake, "mine", f"{FIRST}::3", "Unhealthy")
     user(fake, "beside", f"{FIRST}::0")
-    found = result_of(capacity.sick_gpus_are_not_handed_out, fake)
+    found = result_of(capacity.unhealthy_gpus_are_not_handed_out, fake)
     assert f"({FIRST}: the kubelet calls it unhealthy); 2 pods on it: default/mine, default/beside" in found.cause
 
 
@@ -239,7 +240,7 @@ def test_a_kubelet_that_reports_no_devices_is_said_to_be_one() -> None:
     status(fake, offers=7)
     fake.logs[PLUGIN] = [STARTED, XID.format(46, FIRST)]
     user(fake, "mine")
-    found = result_of(capacity.sick_gpus_are_not_handed_out, fake)
+    found = result_of(capacity.unhealthy_gpus_are_not_handed_out, fake)
     assert found.cause.endswith(
         "which pods are on it is not reported by the kubelet (feature gate ResourceHealthStatus)"
     )
@@ -256,13 +257,13 @@ def test_a_lost_gpu_takes_all_of_its_node_out_of_service() -> None:
         "the device plugin took a GPU out of service "
         "(every GPU of the node: Error waiting for event: GPU is lost); 1 pod on it: default/mine"
     )
-    assert result_of(capacity.sick_gpus_are_not_handed_out, fake).outcome is Outcome.PASS
+    assert result_of(capacity.unhealthy_gpus_are_not_handed_out, fake).outcome is Outcome.PASS
 
 
 def test_a_whole_gpu_out_of_service_is_not_handed_out() -> None:
     fake = cluster()
     status(fake, offers=4)
-    assert result_of(capacity.sick_gpus_are_not_handed_out, fake).outcome is Outcome.PASS
+    assert result_of(capacity.unhealthy_gpus_are_not_handed_out, fake).outcome is Outcome.PASS
     assert result_of(capacity.capacity_is_allocatable, fake).outcome is Outcome.FAIL
 
 
@@ -281,7 +282,7 @@ def test_a_name_that_nobody_serves_any_more_is_pointed_out() -> None:
     fake = healthy(settings_of(renameByDefault=True))
     status(fake, 0, 0, GPU)
     found = result_of(capacity.no_name_is_left_over, fake, renameByDefault=True)
-    assert (found.outcome, found.fact) == (Outcome.FAIL, "gpu-1 still shows nvidia.com/gpu, which nobody serves")
+    assert (found.outcome, found.fact) == (Outcome.FAIL, "gpu-1 still lists nvidia.com/gpu, which nobody serves")
     assert result_of(capacity.gpus_have_one_name, fake, renameByDefault=True).outcome is Outcome.PASS
 
 
@@ -296,3 +297,81 @@ def test_slices_that_are_too_small_for_a_cuda_program_are_pointed_out() -> None:
 def test_the_memory_of_a_model_that_nobody_knows_is_not_guessed() -> None:
     nodes = [{"name": "gpu-1", "gpu": "a-model-of-tomorrow", "count": 1}]
     assert result_of(capacity.slices_have_memory, cluster(), nodes=nodes).outcome is Outcome.SKIP
+
+
+def test_the_plugin_of_a_node_with_a_profile_of_its_own_is_named_by_it_where_it_has_no_pod() -> None:
+    nodes = [
+        {"name": "gpu-1", "gpu": "rtx-3090", "count": 2, "slices": 8},
+        {"name": "gpu-2", "gpu": "rtx-4090", "count": 1},
+    ]
+    fake = healthy(settings_of(nodes=nodes))
+    status(fake, has=17)
+    fake.failures["pods"] = AccessDeniedError("pods is forbidden")
+    found = result_of(capacity.capacity_is_allocatable, fake, nodes=nodes)
+    assert found.remedy == (
+        "kubectl --context admin@lab logs -n gpu-device-plugin daemonset/nvidia-device-plugin-gpu-1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("node", "config", "offered"),
+    [
+        ("gpu-1", {}, 8),
+        ("gpu-2", {}, 4),
+        ("gpu-1", {"slices": 1}, 2),
+        ("gpu-1", {"slices": 6}, 12),
+        ("gpu-2", {"nodes": [{"name": "gpu-2", "gpu": "rtx-4090", "count": 3, "slices": 5}]}, 15),
+        (
+            "gpu-1",
+            {"nodes": [{"name": "gpu-1", "gpus": {"rtx-3090": 1, "rtx-4090": 2}}]},
+            12,
+        ),
+    ],
+)
+def test_a_node_must_have_what_its_gpus_and_slices_make(node: str, config: dict[str, Any], offered: int) -> None:
+    fake = FakeCluster()
+    fake.add_node(node, None, **{GPU: offered})
+    assert result_of(capacity.capacity_is_complete, fake, node, **config).outcome is Outcome.PASS
+    fake.add_node(node, None, **{GPU: offered + 1})
+    assert result_of(capacity.capacity_is_complete, fake, node, **config).outcome is Outcome.FAIL
+
+
+def test_a_resource_of_a_gpu_in_parts_beside_the_stacks_is_a_second_name() -> None:
+    """Left over from MIG: pods land there, and fail."""
+    fake = cluster()
+    status(fake, 6, 6, "nvidia.com/mig-1g.10gb")
+    found = result_of(capacity.gpus_have_one_name, fake)
+    assert (found.outcome, found.fact) == (
+        Outcome.FAIL,
+        "gpu-1 offers 6 nvidia.com/mig-1g.10gb beside nvidia.com/gpu: its GPUs count twice",
+    )
+    assert result_of(capacity.no_resource_is_unknown, fake).outcome is Outcome.PASS
+
+
+@pytest.mark.parametrize("resource", ["amd.com/gpu", "gpu.intel.com/i915", "nvidia.com/hostdev"])
+def test_a_resource_of_a_gpu_vendor_that_the_stack_does_not_know_is_pointed_out(resource: str) -> None:
+    fake = cluster()
+    status(fake, 1, 1, resource)
+    found = result_of(capacity.no_resource_is_unknown, fake)
+    assert (found.outcome, found.fact) == (Outcome.FAIL, f"gpu-1 offers 1 {resource}, which the stack does not know")
+    assert result_of(capacity.gpus_have_one_name, fake).outcome is Outcome.PASS
+
+
+def test_a_plugin_that_has_loaded_other_slices_is_the_reason_for_another_capacity() -> None:
+    """As if 4 GPUs were there, were it not for what the plugin says of itself."""
+    fake = cluster()
+    status(fake, has=16, offers=16)
+    loaded = {"sharing": {"timeSlicing": {"resources": [{"name": GPU, "replicas": 8}]}}}
+    fake.logs[PLUGIN] = ["Running with config:", *json.dumps(loaded, indent=2).splitlines(), STARTED]
+    found = result_of(capacity.capacity_is_complete, fake)
+    assert found.fact == "gpu-1 has 16 nvidia.com/gpu instead of 8 (2 GPUs with 4 slices each)"
+    assert found.cause == "the device plugin on gpu-1 runs with 8 slices per GPU"
+    assert found.remedy == (
+        "kubectl --context admin@lab rollout restart -n gpu-device-plugin daemonset/nvidia-device-plugin"
+    )
+
+
+def test_no_slices_of_an_unhealthy_gpu_are_handed_out_by_a_node_that_offers_none() -> None:
+    fake = cluster()
+    status(fake, has=7, offers=0)
+    assert result_of(capacity.unhealthy_gpus_are_not_handed_out, fake).outcome is Outcome.PASS

@@ -1,13 +1,16 @@
 """What else sets up GPUs, and what forbids the stack's own pods."""
 
+import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from gpuctl.checks import competitors
-from gpuctl.checks.model import Check, Outcome, Result
+from gpuctl.checks.model import Check, Outcome, Result, Subject
 from tests.fixtures.checks import context_of, results_of, settings_of
 from tests.fixtures.fake_cluster import FakeCluster, healthy
+from tests.fixtures.knowledge import unnoticed
 
 PLUGIN_IMAGE = "nvcr.io/nvidia/k8s-device-plugin:v0.17.4"
 FORBIDDEN = 'pods "nvidia-device-plugin-" is forbidden: violates PodSecurity "baseline:latest": hostPath volumes'
@@ -47,22 +50,60 @@ def test_a_healthy_cluster_passes(check: Check) -> None:
     assert only(check, cluster()).outcome is Outcome.PASS
 
 
-@pytest.mark.parametrize(
-    ("image", "what"),
-    [
-        (PLUGIN_IMAGE, "another NVIDIA device plugin"),
-        ("registry.local:5000/k8s-device-plugin@sha256:1234", "another NVIDIA device plugin"),
-        ("gke.gcr.io/nvidia-gpu-device-plugin@sha256:1234", "Google's device plugin"),
-        ("projecthami/hami:v2.10.0", "the device plugin of HAMi"),
-        ("registry.k8s.io/dra-driver-nvidia/dra-driver-nvidia-gpu:v0.4.1", "NVIDIA's DRA driver"),
-    ],
-)
-def test_another_device_plugin_is_known_by_its_image(image: str, what: str) -> None:
+PLUGINS = {
+    PLUGIN_IMAGE: "another NVIDIA device plugin",
+    "registry.local:5000/k8s-device-plugin@sha256:1234": "another NVIDIA device plugin",
+    "gke.gcr.io/nvidia-gpu-device-plugin@sha256:1234": "Google's device plugin",
+    "projecthami/hami:v2.10.0": "the device plugin of HAMi",
+    "4pdosc/vgpu-device-plugin:1.4": "the device plugin of HAMi",
+    "registry.k8s.io/dra-driver-nvidia/dra-driver-nvidia-gpu:v0.4.1": "NVIDIA's DRA driver",
+    "nvcr.io/nvidia/k8s-dra-driver-gpu:v25.8.0": "NVIDIA's DRA driver",
+}
+SETUPS = {
+    "nvcr.io/nvidia/gpu-operator:v26.7.0": "NVIDIA's GPU Operator",
+    "nvcr.io/nvidia/gpu-feature-discovery:v0.17.0": "GPU Feature Discovery",
+    "nvcr.io/nvidia/k8s/container-toolkit:v1.19.1": "the GPU Operator's container toolkit",
+    "nvcr.io/nvidia/cloud-native/k8s-mig-manager:v0.12.0": "NVIDIA's MIG manager",
+    "nvcr.io/nvidia/driver:580.95.05-ubuntu24.04": "the GPU Operator's driver",
+}
+
+
+def _is_a_plugin(image: str) -> None:
     fake = cluster()
     foreign(fake, "any-name", image)
     found = only(competitors.no_other_device_plugin, fake)
-    assert (found.outcome, found.fact) == (Outcome.FAIL, f"{what} runs on gpu-1: elsewhere/any-name")
+    assert (found.outcome, found.fact) == (Outcome.FAIL, f"{PLUGINS[image]} runs on gpu-1: elsewhere/any-name")
     assert found.subject == "namespace/elsewhere"
+
+
+def _is_a_setup(image: str) -> None:
+    fake = cluster()
+    foreign(fake, "any-name", image, "cp-1")
+    found = only(competitors.no_other_setup, fake)
+    assert (found.outcome, found.fact) == (
+        Outcome.FAIL,
+        f"{SETUPS[image]} is in the cluster: elsewhere/any-name",
+    )
+
+
+@pytest.mark.parametrize("image", PLUGINS)
+def test_another_device_plugin_is_known_by_its_image(image: str) -> None:
+    _is_a_plugin(image)
+
+
+@pytest.mark.parametrize("image", SETUPS)
+def test_what_else_sets_up_gpus_is_known_by_its_image(image: str) -> None:
+    _is_a_setup(image)
+
+
+@pytest.mark.parametrize(
+    ("name", "images", "judge"), [("_PLUGINS", PLUGINS, _is_a_plugin), ("_SETUPS", SETUPS, _is_a_setup)]
+)
+def test_no_image_can_be_forgotten(name: str, images: dict[str, str], judge: Callable[[str], None]) -> None:
+    table: dict[str, str] = getattr(competitors, name)
+    image_of = {pattern: next(each for each in images if re.search(pattern, f"/{each}")) for pattern in table}
+    cases = {pattern: lambda image=image: judge(image) for pattern, image in image_of.items()}
+    assert unnoticed(table, cases) == []
 
 
 def test_a_device_plugin_on_nodes_of_others_is_none_of_ours() -> None:
@@ -132,7 +173,7 @@ def test_pods_that_pod_security_forbids_are_told_by_the_last_event() -> None:
     assert found == Result(
         Outcome.FAIL,
         f"daemonset/nvidia-device-plugin gets no pods: {FORBIDDEN}",
-        "daemonset/nvidia-device-plugin",
+        Subject(kind="daemonset", name="nvidia-device-plugin", component="nvidia-device-plugin"),
         "pulumi up --refresh --stack lab",
         "namespace gpu-device-plugin does not allow privileged pods",
     )

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gpuctl.checks.diagnosis import KNOWLEDGE, Finding, diagnose
-from gpuctl.checks.model import Outcome, Result, failed, passed
+from gpuctl.checks.model import Outcome, Result, Subject, failed, passed
 from gpuctl.checks.registry import CHECKS, selected
 from gpuctl.checks.report import CapacityRow, Entry, Report
 from gpuctl.checks.runner import run
@@ -35,8 +35,9 @@ def told(findings: list[Finding]) -> list[tuple[str, list[str]]]:
     return [(found.check.id, [each.check.id for each in found.consequences]) for found in findings]
 
 
-def bad(subject: str = "", cause: str = "") -> Result:
-    return failed(f"{subject} is not as it should be", "fix it", subject, cause)
+def bad(node: str = "", cause: str = "", reason: str = "", **about: str) -> Result:
+    subject = Subject(node, **about)
+    return failed(f"{subject} is not as it should be", "fix it", subject, cause, reason)
 
 
 def test_a_healthy_cluster_has_no_finding() -> None:
@@ -44,7 +45,7 @@ def test_a_healthy_cluster_has_no_finding() -> None:
 
 
 def test_what_has_nothing_to_do_with_each_other_stands_in_the_registrys_order() -> None:
-    assert told(diagnose(report(POD001=bad("gpu-1"), STK003=bad("a"), TAL001=bad("gpu-2")))) == [
+    assert told(diagnose(report(POD001=bad("gpu-1"), STK003=bad(name="a"), TAL001=bad("gpu-2")))) == [
         ("TAL001", []),
         ("STK003", []),
         ("POD001", []),
@@ -52,7 +53,7 @@ def test_what_has_nothing_to_do_with_each_other_stands_in_the_registrys_order() 
 
 
 def test_advice_comes_after_failures() -> None:
-    advice = Result(Outcome.WARN, "it could be better", "gpu-2", "fix it")
+    advice = Result(Outcome.WARN, "it could be better", Subject("gpu-2"), "fix it")
     assert told(diagnose(report(CFG002=advice, CAP006=advice, POD020=bad()))) == [
         ("POD020", []),
         ("CFG002", []),
@@ -64,9 +65,9 @@ def test_a_node_that_is_down_explains_all_that_is_missing_there_and_nothing_else
     found = diagnose(
         report(
             NOD002=bad("gpu-1"),
-            STK005=bad(PLUGIN),
-            CAP001=[bad("gpu-1", f"{PLUGIN} on gpu-1 does not run"), bad("gpu-2", "a GPU is lost")],
-            PWR003=bad("gpu-1/GPU-1"),
+            STK005=bad(component=PLUGIN),
+            CAP001=[bad("gpu-1", "it does not run", component=PLUGIN), bad("gpu-2", "a GPU is lost")],
+            PWR003=bad("gpu-1", gpu="GPU-1"),
         )
     )
     assert told(found) == [("NOD002", ["STK005", "CAP001", "PWR003"]), ("CAP001", [])]
@@ -74,33 +75,44 @@ def test_a_node_that_is_down_explains_all_that_is_missing_there_and_nothing_else
 
 
 def test_a_device_plugin_that_does_not_start_explains_the_capacity_of_its_nodes() -> None:
-    why = f"{PLUGIN} on {{}} does not start: ImagePullBackOff"
+    why = "it does not start: ImagePullBackOff"
     found = diagnose(
         report(
-            STK005=bad(PLUGIN, why.format("gpu-1")),
+            STK005=bad(component=PLUGIN, cause=why),
             CAP001=[
-                bad("gpu-1", why.format("gpu-1")),
-                bad("gpu-2", why.format("gpu-2")),
+                bad("gpu-1", why, component=PLUGIN),
+                bad("gpu-2", why, component=PLUGIN),
                 bad("gpu-3", "a GPU is lost"),
             ],
         )
     )
     assert told(found) == [("STK005", ["CAP001", "CAP001"]), ("CAP001", [])]
-    assert found[0].cause == why.format("gpu-1")
+    assert found[0].cause == why
 
 
 def test_an_agent_that_is_not_ready_because_of_its_gpus_is_no_finding_of_its_own() -> None:
-    found = diagnose(report(STK005=bad("nvidia-power-limit"), PWR001=bad("gpu-1"), PWR003=bad("gpu-1/GPU-1")))
+    found = diagnose(
+        report(STK005=bad(component="nvidia-power-limit"), PWR001=bad("gpu-1"), PWR003=bad("gpu-1", gpu="GPU-1"))
+    )
     assert told(found) == [("PWR003", ["STK005", "PWR001"])]
 
 
 def test_a_device_plugin_that_does_not_start_is_not_explained_by_a_limit() -> None:
-    assert told(diagnose(report(STK005=bad(PLUGIN), PWR003=bad("gpu-1/GPU-1")))) == [("STK005", []), ("PWR003", [])]
+    assert told(diagnose(report(STK005=bad(component=PLUGIN), PWR003=bad("gpu-1", gpu="GPU-1")))) == [
+        ("STK005", []),
+        ("PWR003", []),
+    ]
 
 
 def test_what_explains_something_is_traced_to_where_it_begins() -> None:
     """Forbidden pods explain a DaemonSet without pods, and that explains a node without GPUs."""
-    found = diagnose(report(STK005=bad(PLUGIN), CAP002=bad("gpu-1", f"no pod of {PLUGIN} is on gpu-1"), POD020=bad()))
+    found = diagnose(
+        report(
+            STK005=bad(component=PLUGIN),
+            CAP002=bad("gpu-1", component=PLUGIN),
+            POD020=bad(component=PLUGIN),
+        )
+    )
     assert told(found) == [("POD020", ["STK005", "CAP002"])]
 
 
@@ -111,14 +123,20 @@ def test_a_sick_gpu_is_told_once() -> None:
 
 def test_one_cause_on_several_nodes_is_one_finding() -> None:
     found = diagnose(
-        report(NOD002=[bad("gpu-1", "gpu-1 is down"), bad("gpu-2", "gpu-2 is down"), bad("gpu-3", "other")])
+        report(
+            NOD002=[
+                bad("gpu-1", "gpu-1 is down", "is down"),
+                bad("gpu-2", "gpu-2 is down", "is down"),
+                bad("gpu-3", "other"),
+            ]
+        )
     )
     assert [[result.subject for result in each.results] for each in found] == [["gpu-1", "gpu-2"], ["gpu-3"]]
     assert found[0].remedies == ("fix it",)
 
 
 def test_without_a_cause_of_its_own_a_finding_has_the_checks_usual_one() -> None:
-    (found,) = diagnose(report(STK002=bad("nvidia")))
+    (found,) = diagnose(report(STK002=bad(name="nvidia")))
     assert found.cause == BY_ID["STK002"].guide.cause
 
 
@@ -128,7 +146,7 @@ def test_a_check_that_broke_has_no_cause() -> None:
 
 
 def test_a_check_that_broke_is_not_explained_by_the_cluster() -> None:
-    broken = Result(Outcome.ERROR, "the check broke", "gpu-1")
+    broken = Result(Outcome.ERROR, "the check broke", Subject("gpu-1"))
     assert told(diagnose(report(NOD002=bad("gpu-1"), CAP001=broken))) == [("NOD002", []), ("CAP001", [])]
 
 

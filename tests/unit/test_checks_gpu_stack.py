@@ -209,7 +209,7 @@ class TestDaemonSets:
         self._status(cluster, desiredNumberScheduled=count, numberReady=count, updatedNumberScheduled=count)
         found = _bad(gpu_stack.daemon_sets_are_ready, cluster)
         nodes = "1 node" if count == 1 else f"{count} nodes"
-        assert found.fact == f"DaemonSet {PLUGIN} is to run on {nodes}, and the stack has 2 for it"
+        assert found.fact == f"DaemonSet {PLUGIN} wants {nodes}, and the stack has 2 for it"
 
     def test_each_profile_has_its_own_number(self) -> None:
         settings = settings_of(

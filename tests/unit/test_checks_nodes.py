@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gpuctl.checks.identity import cluster_is_the_stacks
+from gpuctl.checks.kubernetes_api import cluster_is_the_stacks
 from gpuctl.checks.model import Check, Outcome, Result
 from gpuctl.checks.nodes import CHECKS, no_other_node_has_gpus, nodes_are_labelled, nodes_exist, nodes_take_pods
 from gpuctl.cluster.programs import Ran

@@ -7,7 +7,7 @@ import pytest
 
 from gpuctl.checks import power_limit
 from gpuctl.checks.context import Context
-from gpuctl.checks.model import Check, Outcome, Result
+from gpuctl.checks.model import Check, Outcome, Result, Subject
 from gpuctl.cluster import AccessDeniedError, RejectedError
 from tests.fixtures import agent_lines
 from tests.fixtures.agent_lines import NOW, error
@@ -80,9 +80,9 @@ def test_a_limit_that_was_moved_is_told_with_both_figures() -> None:
     assert moved == Result(
         Outcome.FAIL,
         f"GPU 0 of gpu-1 ({RTX_3090}) is limited to 350 W instead of 300 W",
-        f"gpu-1/{FIRST}",
+        Subject("gpu-1", FIRST),
         f"{KUBECTL} logs -n gpu-device-plugin {AGENT}",
-        "something else moved it; the agent looks every 60 s and puts it back",
+        "something else moved it; the agent checks every 60 s and puts it back",
     )
     assert other.outcome is Outcome.PASS
 
@@ -125,7 +125,7 @@ def test_an_agent_that_was_told_another_limit_is_not_that_of_this_stack_file() -
     found = first(power_limit.limits_are_in_force, cluster({"gpu-1": report}))
     assert (found.outcome, found.cause) == (
         Outcome.FAIL,
-        "the agent was told 280 W, by another stack file than this one",
+        "the agent was given 280 W, by another stack file than this one",
     )
     assert found.remedy == "pulumi up --refresh --stack lab"
 
@@ -271,7 +271,7 @@ def test_an_agent_that_logs_nothing_tells_nothing() -> None:
     found = first(power_limit.limits_are_in_force, fake)
     assert (found.outcome, found.fact) == (
         Outcome.SKIP,
-        "the power-limit agent on gpu-1 has logged no look for 180 s",
+        "the power-limit agent on gpu-1 has logged no sample for 180 s",
     )
 
 

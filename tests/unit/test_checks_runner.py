@@ -10,9 +10,10 @@ from gpuctl.checks import runner
 from gpuctl.checks.context import Context
 from gpuctl.checks.model import Category, Check, Guide, Outcome, Result, failed, passed
 from gpuctl.checks.registry import CHECKS
-from gpuctl.checks.report import Report
+from gpuctl.checks.report import Entry, Report
 from gpuctl.checks.runner import Wait, run
 from gpuctl.cluster import AccessDeniedError, UnreachableError
+from gpuctl.settings import Settings
 from gpuctl.sharing.record import Record
 from tests.fixtures.checks import FakePrograms, context_of, settings_of
 from tests.fixtures.fake_cluster import FakeCluster
@@ -74,7 +75,7 @@ def test_a_failure_does_not_keep_others_from_being_told() -> None:
 def test_nothing_can_be_told_after_a_fatal_failure() -> None:
     report, _ = _run(_check("A", BAD, fatal=True), _check("B", GOOD))
     assert _outcomes(report) == ["fail", "skip"]
-    assert report.entries[1].results[0].fact == "cannot be told while A fails"
+    assert report.entries[1].results[0].fact == "unknown until A passes"
 
 
 def test_advice_is_a_warning_and_fails_only_a_strict_run() -> None:
@@ -171,3 +172,64 @@ def test_the_proof_is_run_once_whether_it_could_be_run_or_not() -> None:
         with pytest.raises(AccessDeniedError):
             _ = context.sharing
     assert calls == [1]
+
+
+def _settled(*checks: Check, wait: Wait | None = None) -> tuple[list[str], Report]:
+    """Each entry handed on, with what was asked for by then."""
+    log: list[str] = []
+
+    def settled(entry: Entry) -> None:
+        log.append(f"{entry.check.id} {entry.outcome.value}")
+
+    report = run(
+        checks, context_of(FakeCluster()), lambda line: log.append(line.removeprefix("tests: ")), wait, settled
+    )
+    return log, report
+
+
+def test_each_check_is_handed_on_as_soon_as_it_is_settled() -> None:
+    log, _ = _settled(_check("A", GOOD), _check("B", BAD), _check("C", GOOD))
+    assert log == ["A", "A pass", "B", "B fail", "C", "C pass"]
+
+
+def test_while_waiting_nothing_that_may_change_is_handed_on_and_nothing_after_it() -> None:
+    log, _ = _settled(_check("A", GOOD), _check("B", BAD, GOOD, retry=True), _check("C", GOOD), wait=Wait(60, 5))
+    assert log == ["A", "A pass", "B", "C", "waiting: it is not so", "B", "B pass", "C pass"]
+
+
+def test_what_was_skipped_may_still_be_found_out_while_waiting() -> None:
+    log, _ = _settled(_check("A", BAD, GOOD, fatal=True, retry=True), _check("B", GOOD), wait=Wait(60, 5))
+    assert log == ["A", "waiting: it is not so", "A", "A pass", "B", "B pass"]
+
+
+@pytest.mark.parametrize("wait", [None, Wait(20, 5)])
+def test_everything_is_handed_on_once_and_in_the_reports_order(wait: Wait | None) -> None:
+    proof = replace(_check("P", GOOD), makes_pods=True)
+    log, report = _settled(_check("A", BAD, retry=True), proof, _check("B", GOOD), wait=wait)
+    handed_on = [line for line in log if " " in line and not line.startswith("waiting")]
+    assert handed_on == ["A fail", "B pass", "P pass"]
+    assert [entry.check.id for entry in report.entries] == ["A", "B", "P"]
+
+
+def test_another_look_keeps_the_stack_and_the_connection() -> None:
+    reads, connections = list[int](), list[int]()
+
+    def read() -> Settings:
+        reads.append(1)
+        return settings_of()
+
+    def connect(_: Settings) -> FakeCluster:
+        connections.append(1)
+        return FakeCluster()
+
+    context = Context("lab", read, connect, FakePrograms())
+    _ = context.cluster
+    following = context.again().again()
+    assert following.cluster is context.cluster
+    assert following.desired is context.desired
+    assert (len(reads), len(connections)) == (1, 1)
+
+
+def test_a_connection_that_was_not_made_is_tried_again() -> None:
+    context = Context("lab", settings_of, lambda _: FakeCluster(), FakePrograms())
+    assert context.again().cluster.version() == "v1.34.2"

@@ -3,10 +3,11 @@
 import pytest
 
 from gpuctl.checks import runtime
-from gpuctl.checks.model import Check, Outcome, Result
+from gpuctl.checks.model import Check, Outcome, Result, Subject
 from gpuctl.cluster import AccessDeniedError, Executed, UnreachableError
 from tests.fixtures.checks import context_of, results_of, settings_of
 from tests.fixtures.fake_cluster import FakeCluster, healthy
+from tests.fixtures.knowledge import unnoticed
 
 LISTING = "GPU 0: NVIDIA GeForce RTX 3090 (UUID: GPU-dc0c82b9-9f8d-5ade-9c8d-46216b68816b)\n"
 FINE = Executed(LISTING, "", 0)
@@ -41,21 +42,33 @@ def test_two_versions_of_a_driver_are_told_apart_from_other_failures() -> None:
     assert first(runtime.driver_answers, fake) == Result(
         Outcome.FAIL,
         "nvidia-smi on gpu-1 ends with 18: Failed to initialize NVML: Driver/library version mismatch",
-        "gpu-1",
+        Subject("gpu-1"),
         "talosctl -n gpu-1 get extensions",
         "kernel modules and libraries of the driver are of two versions",
     )
 
 
-@pytest.mark.parametrize(
-    ("code", "words"),
-    [(9, "driver is not loaded"), (127, "mounted no nvidia-smi"), (3, "")],
-)
-def test_the_exit_code_of_nvidia_smi_tells_the_cause(code: int, words: str) -> None:
+CAUSES = {
+    9: "the NVIDIA driver is not loaded on the node",
+    12: "the driver's library is not in the pod: driver and toolkit of the node do not fit together",
+    127: "the NVIDIA runtime mounted no nvidia-smi: its handler is not that of the RuntimeClass, or not installed",
+    3: "",
+}
+
+
+def _has_cause(code: int) -> None:
     found = first(runtime.driver_answers, cluster(own=Executed("", "no luck\n", code)))
-    assert found.fact == f"nvidia-smi on gpu-1 ends with {code}: no luck"
-    assert words in found.cause
-    assert bool(found.cause) == bool(words)
+    assert (found.fact, found.cause) == (f"nvidia-smi on gpu-1 ends with {code}: no luck", CAUSES[code])
+
+
+@pytest.mark.parametrize("code", CAUSES)
+def test_the_exit_code_of_nvidia_smi_says_the_cause(code: int) -> None:
+    _has_cause(code)
+
+
+def test_no_exit_code_can_be_forgotten() -> None:
+    table = runtime._CAUSES  # pyright: ignore[reportPrivateUsage]
+    assert unnoticed(table, {code: lambda code=code: _has_cause(code) for code in table}) == []
 
 
 def test_a_driver_that_has_lost_a_gpu_works() -> None:
@@ -76,7 +89,7 @@ def test_a_pod_that_has_lost_its_gpu_is_named_with_the_way_out() -> None:
     assert first(runtime.users_see_their_gpu, fake) == Result(
         Outcome.FAIL,
         "nvidia-smi in default/trainer ends with 255: Failed to initialize NVML: Unknown Error",
-        "pod/default/trainer",
+        Subject("gpu-1", kind="pod", name="default/trainer"),
         "kubectl --context admin@lab delete pod -n default trainer",
     )
 

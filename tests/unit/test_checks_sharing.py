@@ -13,6 +13,7 @@ from gpuctl.checks.model import Outcome
 from gpuctl.checks.report import Report
 from gpuctl.checks.runner import run
 from gpuctl.checks.sharing import CHECKS
+from gpuctl.desired.desired import desired_state
 from gpuctl.report.evidence import evidence, evidence_markdown
 from gpuctl.settings import Settings
 from gpuctl.sharing import proof, proof_namespace, proof_pods
@@ -53,7 +54,7 @@ def _report(
 ) -> tuple[Report, Record]:
     """What the checks say, of a record that `see` may change first."""
     prove = Proof(Request(cuda_image=cuda_image), lambda _: None, Stop(cluster.clock))
-    record = see(prove(cluster, settings))
+    record = see(prove(cluster, desired_state(settings)))
     context = Context("lab", lambda: settings, lambda _: cluster, FakePrograms(), lambda _, __: record)
     return run((*stack_file.CHECKS, *CHECKS), context, lambda _: None), record
 
@@ -160,7 +161,7 @@ def test_a_slice_that_no_pod_can_use_is_found(cluster: SharingCluster, settings:
         "fail: gpu-1: 7 of 8 pods run; share-3: UnexpectedAdmissionError: no healthy devices"
     ]
     assert _told(report)["SHR003"] == ["fail: not all 12 pods were running at once"]
-    assert _told(report)["SHR004"] == ["skip: not every slice was taken, so a pod more shows nothing"]
+    assert _told(report)["SHR004"] == ["skip: not every slice was taken, so an extra pod shows nothing"]
 
 
 def test_a_cluster_that_refuses_the_pods_is_quoted(cluster: SharingCluster, settings: Settings) -> None:
@@ -177,7 +178,7 @@ def test_others_that_come_and_go_spoil_the_count(cluster: SharingCluster, settin
     report, _ = _report(cluster, settings, disturbed)
     assert _told(report) == {
         "SHR002": ["skip: gpu-1: other pods came or went while the proof ran"],
-        "SHR004": ["skip: other pods went while the proof ran, so a pod more found room"],
+        "SHR004": ["skip: other pods went while the proof ran, so an extra pod found room"],
     }
 
 
@@ -202,8 +203,8 @@ def test_pods_that_did_not_run_at_the_same_time_are_found(cluster: SharingCluste
 @pytest.mark.parametrize(
     ("change", "fact"),
     [
-        ({"node": "gpu-1"}, "fail: one pod more runs on gpu-1, although all of its slices are taken"),
-        ({"message": "0/3 nodes: 3 Insufficient cpu"}, "fail: one pod more is Pending, but not for nvidia.com/gpu"),
+        ({"node": "gpu-1"}, "fail: an extra pod runs on gpu-1, although all of its slices are taken"),
+        ({"message": "0/3 nodes: 3 Insufficient cpu"}, "fail: an extra pod is Pending, but not for nvidia.com/gpu"),
     ],
 )
 def test_one_pod_more_must_wait_for_a_gpu_and_for_nothing_else(
@@ -243,7 +244,7 @@ def test_a_pod_that_did_not_look_says_nothing(cluster: SharingCluster, settings:
     cluster.refuses = {"without-1"}
     report, _ = _report(cluster, settings)
     assert _told(report)["SHR005"] == [
-        "skip: gpu-1: the pod that was to look did not run: UnexpectedAdmissionError: no healthy devices"
+        "skip: gpu-1: the pod that was to find out did not run: UnexpectedAdmissionError: no healthy devices"
     ]
 
 

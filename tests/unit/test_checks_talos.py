@@ -64,7 +64,7 @@ def test_of_a_node_without_talos_nothing_is_told(check: Check, cluster: FakeClus
     found = _found(check, cluster, talosctl=Ran("", "", 0))
     assert (found.outcome, found.fact) == (
         Outcome.SKIP,
-        "node gpu-1 runs Debian GNU/Linux 12 (bookworm) and not Talos",
+        "node gpu-1: Debian GNU/Linux 12 (bookworm), not Talos",
     )
 
 

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from gpuctl.checks import workloads
-from gpuctl.checks.model import Check, Outcome, Result
+from gpuctl.checks.model import Check, Outcome, Result, Subject
 from tests.fixtures.checks import context_of, results_of, settings_of
 from tests.fixtures.fake_cluster import FakeCluster, healthy
+from tests.fixtures.knowledge import unnoticed
 
 GPU = "nvidia.com/gpu"
 KUBECTL = "kubectl --context admin@lab"
@@ -58,48 +59,56 @@ def test_a_healthy_cluster_with_a_pod_on_a_slice_passes(check: Check) -> None:
     assert only(check, fake).outcome is Outcome.PASS
 
 
-@pytest.mark.parametrize(
-    ("message", "said", "cause"),
-    [
-        (
-            "cannot allocate unregistered device nvidia.com/gpu",
-            "cannot allocate unregistered device",
-            "the pod came before the device plugin had registered, as after a reboot",
-        ),
-        (
-            "no healthy devices present; cannot allocate unhealthy devices nvidia.com/gpu",
-            "no healthy devices present",
-            "every GPU of the node was out of service",
-        ),
-        (
-            "previously allocated devices are no longer healthy; cannot allocate unhealthy devices nvidia.com/gpu",
-            "previously allocated devices are no longer healthy",
-            "the GPU that the pod had was out of service",
-        ),
-        (
-            "requested number of devices unavailable for nvidia.com/gpu. Requested: 1, Available: 0",
-            "requested number of devices unavailable",
-            "the scheduler did not know yet that the slice was gone",
-        ),
-        (
-            "rpc error: code = Unknown desc = request for 'nvidia.com/gpu: 2' too large: "
-            "maximum request size for shared resources is 1",
-            "maximum request size for shared resources",
-            "the pod asks for several slices, and the device plugin refuses that",
-        ),
-    ],
-)
-def test_what_the_kubelet_says_of_a_pod_it_refuses_is_explained(message: str, said: str, cause: str) -> None:
+REFUSALS = [
+    (
+        "cannot allocate unregistered device nvidia.com/gpu",
+        "cannot allocate unregistered device",
+        "the pod came before the device plugin had registered, as after a reboot",
+    ),
+    (
+        "no healthy devices present; cannot allocate unhealthy devices nvidia.com/gpu",
+        "no healthy devices present",
+        "every GPU of the node was out of service",
+    ),
+    (
+        "previously allocated devices are no longer healthy; cannot allocate unhealthy devices nvidia.com/gpu",
+        "previously allocated devices are no longer healthy",
+        "the GPU that the pod had was out of service",
+    ),
+    (
+        "requested number of devices unavailable for nvidia.com/gpu. Requested: 1, Available: 0",
+        "requested number of devices unavailable",
+        "the scheduler did not know yet that the slice was gone",
+    ),
+    (
+        "rpc error: code = Unknown desc = request for 'nvidia.com/gpu: 2' too large: "
+        "maximum request size for shared resources is 1",
+        "maximum request size for shared resources",
+        "the pod asks for several slices, and the device plugin refuses that",
+    ),
+]
+
+
+def _is_explained(message: str, said: str, cause: str) -> None:
     fake = cluster()
     refused(fake, "share-1", message)
-    found = only(workloads.no_pod_was_refused, fake)
-    assert found == Result(
+    assert only(workloads.no_pod_was_refused, fake) == Result(
         Outcome.FAIL,
         f"1 pod in default was refused on gpu-1: share-1 ({said})",
-        "gpu-1",
+        Subject("gpu-1"),
         f"{KUBECTL} delete pod -n default share-1",
         cause,
     )
+
+
+@pytest.mark.parametrize(("message", "said", "cause"), REFUSALS)
+def test_what_the_kubelet_says_of_a_pod_it_refuses_is_explained(message: str, said: str, cause: str) -> None:
+    _is_explained(message, said, cause)
+
+
+def test_no_phrase_of_the_kubelet_can_be_forgotten() -> None:
+    table = workloads._REFUSALS  # pyright: ignore[reportPrivateUsage]
+    assert unnoticed(table, {row[1]: lambda row=row: _is_explained(*row) for row in REFUSALS}) == []
 
 
 def test_words_of_the_kubelet_that_are_new_are_told_as_they_are() -> None:

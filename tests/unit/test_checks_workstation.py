@@ -91,7 +91,7 @@ def test_no_usual_run_looks_at_the_workstation() -> None:
             workstation.pulumi_is_installed,
             "pulumi version",
             Ran("", "error: it is broken", 1),
-            "the Pulumi CLI does not tell its version: it is broken",
+            "the Pulumi CLI does not say its version: it is broken",
         ),
         (
             workstation.kubectl_is_installed,
@@ -115,7 +115,7 @@ def test_no_usual_run_looks_at_the_workstation() -> None:
             workstation.talosctl_is_installed,
             "talosctl version",
             Ran("Client v1.9.5\n", "", 0),
-            "talosctl v1.9.5 is not of the line of Talos v1.13.9",
+            "talosctl v1.9.5 is not of the minor version of Talos v1.13.9",
         ),
         (
             workstation.pulumi_is_logged_in,

@@ -70,8 +70,10 @@ def test_a_gap_without_looks_is_not_guessed_at() -> None:
     assert found.energy == pytest.approx(2 * 200 / 60)
 
 
-def test_a_look_that_came_late_is_no_gap() -> None:
-    assert _history(_look(0), _look(2.5)).covered == 2.5 * MINUTE
+@pytest.mark.parametrize(("later", "covered"), [(2.5, 2.5), (3, 3), (3.1, 0), (30, 0)])
+def test_a_sample_that_came_late_is_no_gap_until_three_are_missing(later: float, covered: float) -> None:
+    """A half-hour without samples must not be billed as draw."""
+    assert _history(_look(0), _look(later)).covered == covered * MINUTE
 
 
 def test_what_the_card_does_not_tell_counts_as_nothing_known_and_not_as_zero() -> None:

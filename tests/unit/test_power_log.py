@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from gpuctl.power.log import Event, Sample, parse, parse_all
+from gpuctl.power.log import Event, Sample, faults, parse, parse_all
 
 UUID = "GPU-8eb0778b-d464-b2c2-c1ff-53da4ffb64cd"
 LOOK = (
@@ -91,3 +91,37 @@ def test_a_line_that_is_not_whole_is_left_out(line: str) -> None:
 def test_of_many_lines_those_of_the_agent_are_read_in_their_order() -> None:
     lines = ["noise\n", f"{LOOK}\n", "time=2026-11-25T02:42:54Z level=info msg=stop owner=nobody\n"]
     assert [type(said) for said in parse_all(lines)] == [Sample, Event]
+
+
+def test_the_faults_of_a_status_are_told_apart_even_where_a_message_has_a_semicolon() -> None:
+    status = f'refused gpu={UUID} desired_w=300 message="no; not now; lost gpu=GPU-1"; missing expected=2 found=1'
+    assert faults(status) == [
+        Event(None, "error", "refused", UUID, {"desired_w": "300", "message": "no; not now; lost gpu=GPU-1"}),
+        Event(None, "error", "missing", None, {"expected": "2", "found": "1"}),
+    ]
+
+
+@pytest.mark.parametrize("status", ["ready", "the last look is 300 s old", ""])
+def test_words_that_are_no_fault_have_none(status: str) -> None:
+    assert faults(status) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "attribute", "value"),
+    [
+        ("desired_w", "desired", 600),
+        ("limit_w", "limit", 600),
+        ("enforced_w", "enforced", 550),
+        ("draw_w", "draw", 81.46),
+        ("default_w", "default", 700),
+        ("min_w", "minimum", 200),
+        ("max_w", "maximum", 700),
+        ("util_pct", "utilization", 12),
+        ("temp_c", "temperature", 37),
+        ("mem_used_mib", "memory_used", 1024),
+        ("mem_total_mib", "memory_total", 143771),
+    ],
+)
+def test_each_figure_is_that_of_its_field(field: str, attribute: str, value: float) -> None:
+    assert getattr(_look(), attribute) == value
+    assert getattr(_look(LOOK.replace(f"{field}={value:g}", f"{field}=1")), attribute) == 1

@@ -7,6 +7,7 @@ import pytest
 
 from gpuctl.cluster import AccessDeniedError, ClusterError, Manifest, UnreachableError
 from gpuctl.desired.capacity import RESOURCE
+from gpuctl.desired.desired import desired_state
 from gpuctl.settings import Settings
 from gpuctl.sharing import proof, proof_namespace, proof_pods
 from gpuctl.sharing.manifests import BEAT, NAME, namespace, priority_class
@@ -37,7 +38,7 @@ def _prove(
     say: Callable[[str], None] = lambda _: None,
     **request: Any,
 ) -> Record:
-    return Proof(Request(**request), say, Stop(cluster.clock))(cluster, settings)
+    return Proof(Request(**request), say, Stop(cluster.clock))(cluster, desired_state(settings))
 
 
 def _left(cluster: SharingCluster) -> list[str]:
@@ -268,7 +269,7 @@ def test_an_interrupted_run_leaves_nothing(cluster: SharingCluster, settings: Se
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Proof(Request(), say, stop)(cluster, settings)
+        Proof(Request(), say, stop)(cluster, desired_state(settings))
     assert _left(cluster) == []
 
 
@@ -280,7 +281,7 @@ def test_a_run_that_is_told_to_stop_leaves_nothing(cluster: SharingCluster, sett
             stop.set()
 
     with pytest.raises(StoppedError):
-        Proof(Request(), say, stop)(cluster, settings)
+        Proof(Request(), say, stop)(cluster, desired_state(settings))
     assert _left(cluster) == []
 
 

@@ -80,7 +80,7 @@ def test_a_kubelet_that_does_not_tell_is_named_with_the_feature_gate() -> None:
     found = _status(fake)
     assert [row.used for row in found.rows] == [None, None, 0]
     (note,) = found.notes
-    assert "the kubelet of gpu-1 does not tell which GPU a pod has" in note
+    assert "the kubelet of gpu-1 does not report which GPU a pod has" in note
     assert "ResourceHealthStatus" in note
 
 

@@ -1,0 +1,50 @@
+"""What a node of the cluster offers and says of itself."""
+
+import re
+from typing import NamedTuple
+
+from gpuctl.cluster import Node
+
+_VENDORS = ("nvidia.com/", "amd.com/", "gpu.intel.com/")
+"""What the names of resources of GPU vendors begin with."""
+_NVIDIA_GPU = re.compile(r"nvidia\.com/(gpu|mig-|.*\.shared$)")
+_TALOS = "Talos ("
+
+
+class Amount(NamedTuple):
+    """How many of a resource a node has."""
+
+    capacity: int
+    """Healthy or not."""
+    allocatable: int
+    """Offered to the scheduler."""
+
+
+def gpu_resources(node: Node) -> dict[str, Amount]:
+    """Resource of a GPU vendor -> what the node has of it; 0 of what nobody serves any more."""
+    names = (name for name in node.status.capacity if name.startswith(_VENDORS))
+    return {name: Amount(node.capacity(name), node.allocatable(name)) for name in names}
+
+
+def is_nvidia_gpu(resource: str) -> bool:
+    """Whether it is an NVIDIA GPU or a part of one: by the names that device plugins of NVIDIA give to them."""
+    return bool(_NVIDIA_GPU.match(resource))
+
+
+def is_phantom(node: Node) -> bool:
+    """Whether no kubelet has ever reported it: an object that was made without a machine."""
+    return not node.status.node_info.kubelet_version
+
+
+def why_not_ready(node: Node) -> str:
+    """What its Ready condition says; empty when it is Ready."""
+    if node.ready:
+        return ""
+    said = next((each for each in node.status.conditions if each.type == "Ready"), None)
+    return (said.message or said.reason) if said else "its kubelet has reported nothing"
+
+
+def talos_release(node: Node) -> str | None:
+    """The Talos release, such as `v1.13.9`, from `Talos (v1.13.9)`; None of another system."""
+    image = node.status.node_info.os_image
+    return image.removeprefix(_TALOS).removesuffix(")") if image.startswith(_TALOS) else None
