@@ -1,5 +1,15 @@
 """`python -m gpuctl`, the same as the command gpuctl."""
 
-from gpuctl.cli.app import main
+from gpuctl.cli.signals import end_at_once
 
-main()
+
+def main() -> None:
+    """Runs the command line."""
+    end_at_once()
+    from gpuctl.cli.app import main as run  # only now: loading takes a while
+
+    run()
+
+
+if __name__ == "__main__":
+    main()

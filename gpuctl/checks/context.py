@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from gpuctl.cluster import AccessDeniedError, Cluster, ClusterError, Manifest, Node, Pod
 from gpuctl.cluster.programs import Programs
 from gpuctl.desired.capacity import resource_name
+from gpuctl.forms.command import command
 from gpuctl.settings import Settings
 from gpuctl.sharing.record import Record
 
@@ -145,4 +146,4 @@ class Context:
 
     def kubectl(self, *words: str) -> str:
         """A kubectl command for a person to type, on the stack's cluster."""
-        return " ".join(["kubectl", "--context", self.settings.context, *words])
+        return command("kubectl", "--context", self.settings.context, *words)

@@ -14,8 +14,12 @@ from gpuctl.settings import SettingsError
 
 Say = Callable[[str], None]
 """Takes one line of progress."""
+Settled = Callable[[Entry], None]
+"""Takes a check about which nothing changes any more."""
 WAITING = "waiting: "
 """What a line about a wait begins with."""
+_KEPT = (Outcome.PASS, Outcome.WARN)
+"""What is not asked again while waiting."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,13 @@ class Wait:
     interval: float
 
 
-def run(checks: Sequence[Check], context: Context, say: Say, wait: Wait | None = None) -> Report:
+def run(
+    checks: Sequence[Check],
+    context: Context,
+    say: Say,
+    wait: Wait | None = None,
+    settled: Settled = lambda _: None,
+) -> Report:
     """Runs checks in their order; with `wait`, those that may become true again and again.
 
     A check that passed is not asked again. A failure that waiting cannot fix ends the wait at once. Checks that make
@@ -37,32 +47,52 @@ def run(checks: Sequence[Check], context: Context, say: Say, wait: Wait | None =
         context: the stack and its cluster.
         say: is told what is being looked at, and while waiting what is still missing, when that changes.
         wait: None asks once.
+        settled: is given each check once, in their order, as soon as nothing about it can change any more.
     """
     last = [check for check in checks if check.makes_pods]
     checks = [check for check in checks if not check.makes_pods]
     started, begin = datetime.now(UTC), time.monotonic()
-    attempt, settled, told = context, dict[str, Entry](), ""
+    attempt, kept, told, final = context, dict[str, Entry](), "", _Final(settled)
     while True:
         round_ = _Round(attempt, say)
-        entries = [settled.get(check.id) or round_.judge(check) for check in checks]
+        entries = list[Entry]()
+        for check in checks:
+            entries.append(kept.get(check.id) or round_.judge(check))
+            final.pass_on(entries, only_kept=wait is not None)
         failing = [entry for entry in entries if entry.is_bad]
         hopeless = [entry for entry in failing if not entry.check.retry and not round_.unreachable]
         over = wait is not None and time.monotonic() - begin >= wait.deadline
         if not failing or wait is None or hopeless or over:
-            entries += [round_.judge(check) for check in last]
+            final.pass_on(entries)
+            for check in last:
+                entries.append(round_.judge(check))
+                final.pass_on(entries)
             seconds = time.monotonic() - begin
             rows = () if round_.stopped_by else _capacity(attempt)
             timed_out = bool(failing) and over and not hopeless
-            return Report(
-                context.stack, _name(attempt), started, seconds, tuple(entries), rows, timed_out, round_.unreachable
-            )
+            name, found = context_name(attempt), tuple(entries)
+            return Report(context.stack, name, started, seconds, found, rows, timed_out, round_.unreachable)
         reason = "; ".join(_first_fact(entry) for entry in failing)
         if reason != told:
             say(f"{WAITING}{reason}")
             told = reason
-        settled = {entry.check.id: entry for entry in entries if entry.outcome in (Outcome.PASS, Outcome.WARN)}
+        kept = {entry.check.id: entry for entry in entries if entry.outcome in _KEPT}
         time.sleep(wait.interval)
         attempt = attempt.again()
+
+
+class _Final:
+    """Passes on entries about which nothing changes any more, each once and in their order."""
+
+    def __init__(self, settled: Settled) -> None:
+        self._settled, self._count = settled, 0
+
+    def pass_on(self, entries: Sequence[Entry], *, only_kept: bool = False) -> None:
+        for entry in entries[self._count :]:
+            if only_kept and entry.outcome not in _KEPT:
+                return
+            self._settled(entry)
+            self._count += 1
 
 
 class _Round:
@@ -110,7 +140,8 @@ def _first_fact(entry: Entry) -> str:
     return next(result.fact for result in entry.results if result.outcome in (Outcome.FAIL, Outcome.ERROR))
 
 
-def _name(context: Context) -> str:
+def context_name(context: Context) -> str:
+    """The context that a stack names; empty when its file cannot be read."""
     try:
         return context.settings.context
     except SettingsError:

@@ -77,13 +77,12 @@ def test_a_change_that_is_not_committed_is_planned_against_the_last_commit(repos
     assert done.returncode == 10
     assert done.stdout == snapshot("""\
 GPU capacity: 8 → 12 schedulable nvidia.com/gpu on lab (+4)
-                                                                                             \n\
- STACK   NODE            GPUS   SLICES   OFFERED    MEMORY PER SLICE   LIMIT PER GPU   WATTS \n\
- ─────────────────────────────────────────────────────────────────────────────────────────── \n\
- lab     gpu-1   2 x rtx-3090    4 → 6    8 → 12   6.0 GiB → 4.0 GiB           300 W   600 W \n\
-                                                                                             \n\
-lab: warning: The device plugin restarts on gpu-1, one node after the other. Running pods keep their GPU; \
-new GPU pods wait until it has registered again.
+
+STACK  NODE           GPUS  SLICES  OFFERED   MEMORY PER SLICE  LIMIT PER GPU  WATTS
+lab    gpu-1  2 x rtx-3090   4 → 6   8 → 12  6.0 GiB → 4.0 GiB          300 W  600 W
+
+lab: warning: The device plugin restarts on gpu-1, one node after the other. \
+Running pods keep their GPU; new GPU pods wait until it has registered again.
 lab: objects: ~ConfigMap nvidia-device-plugin-config, ~DaemonSet nvidia-device-plugin
 """)
 
