@@ -19,9 +19,11 @@ _FORMS = (Output.table, Output.markdown, Output.json)
 
 def plan(
     stack: Stacks = None,
-    base: Annotated[str, typer.Option(metavar="REF", help="Revision to compare with.")] = "HEAD",
+    base: Annotated[
+        str, typer.Option(metavar="REF", help="Revision to compare with, as it was when the head left it.")
+    ] = "HEAD",
     head: Annotated[
-        str | None, typer.Option(metavar="REF", help="Revision to look at.", show_default=_HEAD_DEFAULT)
+        str | None, typer.Option(metavar="REF", help="Revision that changes something.", show_default=_HEAD_DEFAULT)
     ] = None,
     output: Annotated[
         Output, output_option("For people, for a pull request's comment, or for machines.", *_FORMS)
@@ -51,11 +53,11 @@ def plan(
 
 
 def _plans(stacks: list[str] | None, base: str, head: str) -> "list[StackPlan]":
-    from gpuctl.plan.revisions import stack_texts
+    from gpuctl.plan.revisions import merge_base, stack_texts
     from gpuctl.plan.side import side
     from gpuctl.plan.stack_plan import plan as plan_of
 
-    before, after = stack_texts(base), stack_texts(head)
+    before, after = stack_texts(merge_base(base, head)), stack_texts(head)
     known = sorted(before.keys() | after.keys())
     unknown = sorted(set(stacks or ()) - set(known))
     if unknown:
