@@ -21,12 +21,19 @@ VERIFIED = "<!-- gpuctl verify -->"
 
 def plan(folder: Path) -> None:
     """Posts the plan in a folder; one that changes nothing only replaces an earlier one."""
-    body = _body(folder / "comment.md")
-    number = _pull_request()
+    run = json.loads(Path(os.environ["GITHUB_EVENT_PATH"]).read_text())["workflow_run"]
+    number = _pull_request(run)
     if number is None:
         print("no open pull request has this commit as its head, or more than one has: nothing is posted")
         return
-    _post(number, body, only_update=(folder / "unchanged").exists())
+    text = (folder / "comment.md").read_text(encoding="utf-8", errors="replace")
+    if not text.startswith(f"{MARKER}\n"):
+        _post(number, _instead(run, "there is no plan"), only_update=True)
+        sys.exit(f"comment.md does not begin with {MARKER}: it is no plan, and is not posted")
+    if len(text) > github.LONGEST:
+        _post(number, _instead(run, f"the plan has {len(text)} characters, more than a comment takes"))
+        return
+    _post(number, text, only_update=(folder / "unchanged").exists())
 
 
 def verified(folder: Path) -> None:
@@ -40,22 +47,21 @@ def verified(folder: Path) -> None:
     kept = before["body"].partition(VERIFIED)[0].rstrip() if before else MARKER
     heading = f"{kept}\n\n{VERIFIED}\n## [Deployed and verified]({github.run_url()})\n"
     body = "\n".join([heading, *reports])
+    verdicts = [report.partition("\n")[0] for report in reports]
     if len(body) > github.LONGEST:
-        body = "\n".join([heading, *(report.partition("\n")[0] for report in reports)])
+        body = "\n".join([heading, *verdicts])
+    if len(body) > github.LONGEST:  # the plan was posted before, and stands in its run
+        body = "\n".join([MARKER, heading.removeprefix(kept), *verdicts])[: github.LONGEST]
     _post(number, body)
 
 
-def _body(file: Path) -> str:
-    text = file.read_text(encoding="utf-8")
-    if not text.startswith(f"{MARKER}\n"):
-        sys.exit(f"{file.name} does not begin with {MARKER}: it is no plan, and is not posted")
-    if len(text) > github.LONGEST:
-        sys.exit(f"{file.name} has {len(text)} characters, and GitHub takes {github.LONGEST}: it is not posted")
-    return text
+def _instead(run: github.Record, reason: str) -> str:
+    """What takes the place of a comment on an earlier commit, which would hide what this one does."""
+    commit, page = run["head_sha"][:12], run["html_url"]
+    return f"{MARKER}\n\n### GPU capacity: not known of {commit}\n\nFor this commit {reason}: see [its run]({page}).\n"
 
 
-def _pull_request() -> int | None:
-    run = json.loads(Path(os.environ["GITHUB_EVENT_PATH"]).read_text())["workflow_run"]
+def _pull_request(run: github.Record) -> int | None:
     head = quote(f"{run['head_repository']['owner']['login']}:{run['head_branch']}", safe="")
     found = [
         pull["number"]

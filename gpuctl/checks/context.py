@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from gpuctl.cluster import AccessDeniedError, Cluster, ClusterError, Manifest, Node, Pod
 from gpuctl.cluster.programs import Programs
 from gpuctl.desired.desired import Desired, desired_state
+from gpuctl.forms.command import command
 from gpuctl.observed import devices
 from gpuctl.settings import Settings
 from gpuctl.sharing.record import Record
@@ -178,4 +179,4 @@ class Context:
 
     def kubectl(self, *words: str) -> str:
         """A kubectl command for a person to type, on the stack's cluster."""
-        return " ".join(["kubectl", "--context", self.settings.context, *words])
+        return command("kubectl", "--context", self.settings.context, *words)

@@ -5,11 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gpuctl.checks.model import Check, Outcome, Result
-
-_TIMED_OUT = 124
-_UNREACHABLE = 3
-_PRECEDENCE = (2, 3, 1, _TIMED_OUT, 0)
-"""Of exit codes, when there are several: 124 means that nothing but time was missing."""
+from gpuctl.forms.exits import Exit, worst
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,22 +72,17 @@ class Report:
         """Whether nothing failed."""
         return not self.bad
 
-    def exit_code(self, *, strict: bool = False) -> int:
+    def exit_code(self, *, strict: bool = False) -> Exit:
         """0 ready, 1 not ready, 2 wrong settings, 3 unreachable, 124 still not ready when the wait was over.
 
         Args:
             strict: a warning counts as a failure.
         """
-        codes = {entry.check.category.exit_code for entry in self.bad}
+        codes = {Exit(entry.check.category.exit_code) for entry in self.bad}
         if self.unreachable:
-            codes.add(_UNREACHABLE)
+            codes.add(Exit.UNREACHABLE)
         if strict and self.counts[Outcome.WARN]:
-            codes.add(1)
-        if self.timed_out and codes == {1}:
-            return _TIMED_OUT
+            codes.add(Exit.FOUND)
+        if self.timed_out and codes == {Exit.FOUND}:
+            return Exit.TIMED_OUT
         return worst(codes)
-
-
-def worst(codes: set[int]) -> int:
-    """The exit code of several runs."""
-    return next((code for code in _PRECEDENCE if code in codes), 0)

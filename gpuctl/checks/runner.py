@@ -51,7 +51,7 @@ def run(
     entries = [*rounds.entries, *(stream.take(final.judge(check)) for check in last)]
     return Report(
         stack=context.stack,
-        context=_name(final.context),
+        context=context_name(final.context),
         started=started,
         seconds=time.monotonic() - begin,
         entries=tuple(entries),
@@ -172,7 +172,8 @@ def _first_fact(entry: Entry) -> str:
     return next(result.fact for result in entry.results if result.outcome in (Outcome.FAIL, Outcome.ERROR))
 
 
-def _name(context: Context) -> str:
+def context_name(context: Context) -> str:
+    """The context that a stack names; empty where the stack file has mistakes."""
     try:
         return context.settings.context
     except SettingsError:

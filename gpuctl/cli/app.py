@@ -1,16 +1,17 @@
 """gpuctl: what a stack file asks of a cluster's GPUs. `gpuctl --help` starts it."""
 
+import os
 import sys
 from io import TextIOWrapper
-from typing import Annotated, cast
+from pathlib import Path
+from typing import Annotated, TextIO, cast
 
 import typer
 
 from gpuctl import __version__
 from gpuctl.cli.verbs import group_of
-
-MISTAKE = 2
-"""Exit code of a usage or configuration error."""
+from gpuctl.forms.exits import Exit
+from gpuctl.forms.output import complain
 
 _HELP = """\
 Shares the NVIDIA GPUs of a Talos cluster, at a power limit, and proves it.
@@ -30,7 +31,13 @@ _VERBS = group_of(
     {_BEFORE: ("capacity", "stacks", "plan", "render", "talos"), _AFTER: ("verify", "status", "power", "doctor")}
 )
 
-app = typer.Typer(cls=_VERBS, help=_HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    cls=_VERBS,
+    help=_HELP,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 
 def _print_version(wanted: bool) -> None:
@@ -48,14 +55,37 @@ def _common(  # pyright: ignore[reportUnusedFunction] (typer calls it)
 
 
 def main() -> None:
-    """Runs the command line; what a user can fix is told without a traceback."""
-    cast("TextIOWrapper", sys.stdout).reconfigure(errors="replace")  # a log line it cannot print is no reason to fail
+    """Runs the command line; what a user can fix is said without a traceback."""
+    sys.stdout, sys.stderr = _usable(sys.stdout), _usable(sys.stderr)
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except Exception as error:
         from gpuctl.settings import SettingsError
 
-        if not isinstance(error, SettingsError):
+        if not isinstance(error, SettingsError | OSError):
             raise
-        print(f"gpuctl: error: {error}", file=sys.stderr)
-        sys.exit(MISTAKE)
+        complain(f"gpuctl: error: {_reason(error)}")
+        if isinstance(error, OSError):
+            sys.stdout = _nowhere()  # what it could not take it is not asked to take once more
+        sys.exit(Exit.MISTAKE)
+
+
+def _reason(error: Exception) -> str:
+    if not isinstance(error, OSError):
+        return str(error)
+    return f"{error.filename or 'the output'}: {error.strerror or error}"
+
+
+def _usable(stream: TextIO | None) -> TextIO:
+    """A stream that is open, and to which a name that it cannot print is no reason to fail."""
+    if stream is None:  # closed by the shell
+        return _nowhere()
+    cast("TextIOWrapper", stream).reconfigure(errors="replace")
+    return stream
+
+
+def _nowhere() -> TextIO:
+    return Path(os.devnull).open("w")

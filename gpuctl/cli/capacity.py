@@ -1,9 +1,12 @@
 """gpuctl capacity: the figures a stack's cluster must show."""
 
-import json
+from collections.abc import Iterator
 
-from gpuctl.cli.options import Output, OutputOption, Stack, settings_of
+from gpuctl.cli.options import OutputOption, Stack, settings_of
 from gpuctl.desired import capacity as desired
+from gpuctl.forms.line import Line, line
+from gpuctl.forms.output import Output, show
+from gpuctl.forms.table import table
 from gpuctl.settings import Settings
 
 
@@ -13,10 +16,7 @@ def capacity(
 ) -> None:
     """Print the slices, watts and memory per slice that a stack's cluster must show, by node."""
     settings = settings_of(stack)
-    if output is Output.json:
-        print(json.dumps(_document(stack, settings), indent=2))
-    else:
-        _print_table(stack, settings)
+    show(output, table=lambda: _lines(stack, settings), document=lambda: _document(stack, settings))
 
 
 def _document(stack: str, settings: Settings) -> dict[str, object]:
@@ -35,18 +35,26 @@ def _document(stack: str, settings: Settings) -> dict[str, object]:
     }
 
 
-def _print_table(stack: str, settings: Settings) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
+def _lines(stack: str, settings: Settings) -> Iterator[Line]:
+    resource, total = desired.capacity(settings).resource, desired.capacity(settings).total
+    figures = ("SLICES", resource, "LIMIT W", "NODE W", "GiB/SLICE")
+    yield from table(("NODE", "GPUS", *figures), _nodes(settings), right=figures)
+    if settings.circuits:
+        watts = ("GPUS W", "BASE W", "USED W", "ALLOWED W")
+        yield line()
+        yield from table(("CIRCUIT OF", *watts), _circuits(settings), right=watts)
+    yield line()
+    yield line(
+        f"stack {stack}, context {settings.context}: {total} {resource}. "
+        "GiB per slice is an average: time slicing does not isolate memory."
+    )
 
+
+def _nodes(settings: Settings) -> list[tuple[str, ...]]:
     offered, budget = desired.capacity(settings), desired.power_budget(settings)
     memory = desired.memory_per_slice(settings)
-    rows = Table("NODE", "GPUS", box=SIMPLE_HEAD, pad_edge=False)
-    for heading in ("SLICES", offered.resource, "LIMIT W", "NODE W", "GiB/SLICE"):
-        rows.add_column(heading, justify="right")
-    for node in settings.nodes:
-        rows.add_row(
+    rows = [
+        (
             node.name,
             "\n".join(f"{cards.count} x {cards.gpu}" for cards in node.cards),
             str(settings.slices_of(node)),
@@ -57,23 +65,22 @@ def _print_table(stack: str, settings: Settings) -> None:
             _or_unknown(budget.by_node[node.name]),
             _gib(memory[node.name]),
         )
-    rows.add_section()
-    rows.add_row("all", "", "", str(offered.total), "", _or_unknown(budget.total), "")
-    console = Console()
-    console.print(rows)
-    if settings.circuits:
-        circuits = Table("CIRCUIT OF", box=SIMPLE_HEAD, pad_edge=False)
-        for heading in ("GPUS W", "BASE W", "USED W", "ALLOWED W"):
-            circuits.add_column(heading, justify="right")
-        for circuit in settings.circuits:
-            watts = (_or_unknown(circuit.gpu_watts), str(circuit.base_watts), _or_unknown(circuit.used_watts))
-            circuits.add_row(circuit.name, *watts, str(circuit.allowed_watts))
-        console.print(circuits)
-    console.print(
-        f"stack {stack}, context {settings.context}: {offered.total} {offered.resource}. "
-        "GiB per slice is an average: time slicing does not isolate memory.",
-        highlight=False,
-    )
+        for node in settings.nodes
+    ]
+    return [*rows, ("all", "", "", str(offered.total), "", _or_unknown(budget.total), "")]
+
+
+def _circuits(settings: Settings) -> list[tuple[str, ...]]:
+    return [
+        (
+            circuit.name,
+            _or_unknown(circuit.gpu_watts),
+            str(circuit.base_watts),
+            _or_unknown(circuit.used_watts),
+            str(circuit.allowed_watts),
+        )
+        for circuit in settings.circuits
+    ]
 
 
 def _or_unknown(watts: int | None) -> str:

@@ -4,7 +4,9 @@ from typing import Annotated
 
 import typer
 
-from gpuctl.cli.options import Output, OutputOption, SomeStacks
+from gpuctl.cli.options import OutputOption, SomeStacks
+from gpuctl.forms.exits import worst
+from gpuctl.forms.output import Output, json_text
 
 
 def doctor(
@@ -21,14 +23,15 @@ def doctor(
     Exit codes are those of `gpuctl verify`.
     """
     from gpuctl.checks.registry import PREREQUISITES, selected
-    from gpuctl.checks.report import worst
-    from gpuctl.cli.printing import print_diagnoses, print_json
+    from gpuctl.cli.printing import Screen
     from gpuctl.cli.running import runs
-    from gpuctl.report.doctor import doctor_document
+    from gpuctl.report.doctor import Doctor, doctor_document
 
-    found = [run.report for run in runs(stack, PREREQUISITES if pre else selected(deep=True))]
-    if output is Output.json:
-        print_json(doctor_document(found))
+    screen = Screen(Doctor) if output is Output.table else None
+    checks = PREREQUISITES if pre else selected(deep=True)
+    found = [run.report for run in runs(stack, checks, watch=screen)]
+    if screen:
+        screen.close()
     else:
-        print_diagnoses(found)
+        print(json_text(doctor_document(found)))
     raise typer.Exit(worst({report.exit_code() for report in found}))

@@ -2,14 +2,13 @@
 
 import os
 import re
-import sys
 from datetime import timedelta
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gpuctl.forms.output import Output, complain
 from gpuctl.settings import ProjectError, Settings, read_stack, read_stack_file, stack_names
 
 if TYPE_CHECKING:
@@ -39,14 +38,23 @@ SomeStacks = Annotated[list[str], _STACKS]
 """Stacks, of which one must be named."""
 
 
-class Output(StrEnum):
-    """Forms of an answer, where there are no others."""
+def output_option(help_: str, *offered: Output) -> Any:
+    """The option by which the form of an answer is chosen, of those that a verb offers."""
 
-    table = "table"
-    json = "json"
+    def chosen(text: str) -> Output:
+        if text not in offered:
+            raise typer.BadParameter(f"{text!r} is not one of {', '.join(offered)}")
+        return Output(text)
+
+    def completed(incomplete: str) -> list[str]:
+        return [each.value for each in offered if each.startswith(incomplete)]
+
+    return typer.Option(
+        "--output", "-o", parser=chosen, metavar=f"[{'|'.join(offered)}]", help=help_, autocompletion=completed
+    )
 
 
-OutputOption = Annotated[Output, typer.Option("--output", "-o", help="For people or for machines.")]
+OutputOption = Annotated[Output, output_option("For people or for machines.", Output.table, Output.json)]
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -72,7 +80,7 @@ def settings_of(stack: str) -> Settings:
     """
     settings = silent_settings_of(stack)
     for warning in settings.warnings:
-        print(f"gpuctl: warning: {warning}", file=sys.stderr)
+        complain(f"gpuctl: warning: {warning}")
     return settings
 
 

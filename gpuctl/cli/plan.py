@@ -1,38 +1,32 @@
 """gpuctl plan: what a change of the stack files does to the GPUs."""
 
-import json
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gpuctl.cli.options import Stacks, by_kubeconfig
+from gpuctl.cli.options import Stacks, by_kubeconfig, output_option
+from gpuctl.forms.exits import Exit
+from gpuctl.forms.output import Output, show
 
 if TYPE_CHECKING:
     from gpuctl.plan.stack_plan import StackPlan
 
-CHANGED, INVALID = 10, 2
-"""Exit codes."""
-
 _HEAD_DEFAULT = "the files as they lie here"
 
 
-class Output(StrEnum):
-    """Forms of the answer."""
-
-    table = "table"
-    markdown = "markdown"
-    json = "json"
+_FORMS = (Output.table, Output.markdown, Output.json)
 
 
 def plan(
     stack: Stacks = None,
-    base: Annotated[str, typer.Option(metavar="REF", help="Revision to compare with.")] = "HEAD",
+    base: Annotated[
+        str, typer.Option(metavar="REF", help="Revision to compare with, as it was when the head left it.")
+    ] = "HEAD",
     head: Annotated[
-        str | None, typer.Option(metavar="REF", help="Revision to look at.", show_default=_HEAD_DEFAULT)
+        str | None, typer.Option(metavar="REF", help="Revision that changes something.", show_default=_HEAD_DEFAULT)
     ] = None,
     output: Annotated[
-        Output, typer.Option("--output", "-o", help="For people, for a pull request's comment, or for machines.")
+        Output, output_option("For people, for a pull request's comment, or for machines.", *_FORMS)
     ] = Output.table,
     diff: Annotated[bool, typer.Option("--diff", help="In the table, also print how each object differs.")] = False,
     exit_zero: Annotated[bool, typer.Option("--exit-zero", help="Exit with 0 when something changes.")] = False,
@@ -53,17 +47,17 @@ def plan(
         raise typer.BadParameter(str(error), param_hint="--base or --head") from error
     _print(plans, base, newer, output, diff=diff)
     if any(each.is_invalid for each in plans):
-        raise typer.Exit(INVALID)
+        raise typer.Exit(Exit.MISTAKE)
     if any(each.is_changed for each in plans) and not exit_zero:
-        raise typer.Exit(CHANGED)
+        raise typer.Exit(Exit.CHANGED)
 
 
 def _plans(stacks: list[str] | None, base: str, head: str) -> "list[StackPlan]":
-    from gpuctl.plan.revisions import stack_texts
+    from gpuctl.plan.revisions import merge_base, stack_texts
     from gpuctl.plan.side import side
     from gpuctl.plan.stack_plan import plan as plan_of
 
-    before, after = stack_texts(base), stack_texts(head)
+    before, after = stack_texts(merge_base(base, head)), stack_texts(head)
     known = sorted(before.keys() | after.keys())
     unknown = sorted(set(stacks or ()) - set(known))
     if unknown:
@@ -75,16 +69,13 @@ def _plans(stacks: list[str] | None, base: str, head: str) -> "list[StackPlan]":
 
 
 def _print(plans: "list[StackPlan]", base: str, head: str, output: Output, *, diff: bool) -> None:
-    if output is Output.json:
-        from gpuctl.plan.document import document
+    from gpuctl.plan.document import document
+    from gpuctl.plan.markdown import markdown
+    from gpuctl.plan.screen import screen
 
-        print(json.dumps(document(plans, base, head), indent=2))
-    elif output is Output.markdown:
-        from gpuctl.plan.markdown import markdown
-
-        print(markdown(plans, base, head), end="")
-    else:
-        from gpuctl.cli.wide import console
-        from gpuctl.plan.screen import show
-
-        show(console(), plans, diff=diff)
+    show(
+        output,
+        table=lambda: screen(plans, diff=diff),
+        markdown=lambda: markdown(plans, base, head),
+        document=lambda: document(plans, base, head),
+    )

@@ -1,6 +1,5 @@
 """gpuctl power history: what each GPU drew over a time."""
 
-import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -8,7 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gpuctl.cli.options import Output, OutputOption, Stack, by_kubeconfig, duration, settings_of
+from gpuctl.cli.options import OutputOption, Stack, by_kubeconfig, duration, settings_of
+from gpuctl.forms.exits import Exit
+from gpuctl.forms.line import Line, line
+from gpuctl.forms.output import Output, complain, show
+from gpuctl.forms.table import table
+from gpuctl.forms.text import can_print
 
 if TYPE_CHECKING:
     from gpuctl.cluster import Cluster, Pod
@@ -18,8 +22,6 @@ if TYPE_CHECKING:
 _PARTS = 24
 """Characters of a sparkline."""
 _BLOCKS, _ASCII = "▁▂▃▄▅▆▇█", "_.-=+*#@"
-_NOTHING, _UNREACHABLE = 1, 3
-"""Exit codes: no agent said anything; the cluster does not answer."""
 
 
 def history(
@@ -34,6 +36,8 @@ def history(
 
     It reads the logs of the agent's pods: they reach back to the start of a pod or to where the kubelet rotated them,
     and the time that is really covered is part of the answer.
+
+    Exit codes: 0, 1 no agent has said anything, 3 the cluster does not answer.
     """
     from gpuctl.checks.context import side_by_side
     from gpuctl.cluster import ClusterError
@@ -51,15 +55,16 @@ def history(
         )
         found = [each for histories in seen for each in histories]
     except ClusterError as error:
-        print(f"gpuctl: error: {error}", file=sys.stderr)
-        raise typer.Exit(_UNREACHABLE) from None
+        complain(f"gpuctl: error: {error}")
+        raise typer.Exit(Exit.UNREACHABLE) from None
     notes = list(_notes(settings, found, pods, now - since))
-    if output is Output.json:
-        print(json.dumps(_document(stack, since, now, found, notes), indent=2))
-    else:
-        _print_table(stack, settings, since, now, found, notes)
+    show(
+        output,
+        table=lambda: _lines(stack, settings, since, now, found, notes),
+        document=lambda: _document(stack, since, now, found, notes),
+    )
     if not found:
-        raise typer.Exit(_NOTHING)
+        raise typer.Exit(Exit.FOUND)
 
 
 def _by_node(pods: "Sequence[Pod]") -> "dict[str, list[Pod]]":
@@ -135,25 +140,17 @@ def _document(
     }
 
 
-def _print_table(
+def _lines(
     stack: str,
     settings: "Settings",
     since: timedelta,
     now: datetime,
     found: "Sequence[History]",
     notes: Sequence[str],
-) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    from gpuctl.cli.wide import console as wide_console
-
-    rows = Table("NODE", "GPU", box=SIMPLE_HEAD, pad_edge=False)
-    for heading in ("LIMIT W", "MEAN W", "PEAK W", "WH", "AT CAP", "UTIL", "COVERED"):
-        rows.add_column(heading, justify="right")
-    rows.add_column("DRAW", no_wrap=True)
-    for each in found:
-        rows.add_row(
+) -> Iterator[Line]:
+    figures = ("LIMIT W", "MEAN W", "PEAK W", "WH", "AT CAP", "UTIL", "COVERED")
+    rows = [
+        (
             each.node,
             f"{'?' if each.index is None else each.index} {each.name.removeprefix('NVIDIA ')}",
             f"{each.limit:.0f}",
@@ -165,23 +162,21 @@ def _print_table(
             str(timedelta(seconds=round(each.covered.total_seconds()))),
             sparkline(each.draws(now - since, now, _PARTS), each.limit, sys.stdout.encoding),
         )
-    console = wide_console()
-    if found:
-        console.print(rows)
+        for each in found
+    ]
+    if rows:
+        yield from table(("NODE", "GPU", *figures, "DRAW"), rows, right=figures)
         known = [each.energy for each in found if each.energy is not None]
-        console.print(
+        yield line()
+        yield line(
             f"stack {stack}, context {settings.context}: {sum(known):.1f} Wh in the time covered, "
-            f"of {_clock(now - since)} to {_clock(now)}. A full bar is the limit.",
-            soft_wrap=True,
+            f"of {_clock(now - since)} to {_clock(now)}. A full bar is the limit."
         )
-    for note in notes:
-        console.print(note, soft_wrap=True)
+    yield from map(line, notes)
 
 
 def sparkline(values: Sequence[float | None], full: float, encoding: str | None) -> str:
     """One character per value, the highest at `full` and above, a blank for None; ASCII where nothing else shows."""
-    from gpuctl.report.symbols import can_print
-
     blocks = _BLOCKS if can_print(_BLOCKS, encoding) else _ASCII
     levels = (None if value is None else min(len(blocks) - 1, int(value / full * len(blocks))) for value in values)
     return "".join(" " if level is None else blocks[level] for level in levels)

@@ -1,50 +1,43 @@
-"""Prints reports on standard output, in the form that was asked for; loaded only by verbs that run checks."""
+"""Prints reports on standard output while their runs go on; loaded only by verbs that run checks."""
 
-import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 
-from rich.console import Console
-from rich.text import Text
-
-from gpuctl.checks.report import Report
-from gpuctl.report.doctor import doctor
-from gpuctl.report.document import document
+from gpuctl.checks.report import Entry, Report
+from gpuctl.forms.line import line
+from gpuctl.forms.output import print_lines
+from gpuctl.report.people import ForPeople
 from gpuctl.report.symbols import can_print_symbols
-from gpuctl.report.table import short, summary, table
+from gpuctl.report.table import summary
 
 
-def print_lines(lines: Iterable[Text]) -> None:
-    """Lines that stay whole however narrow the screen is, in colour where that shows."""
-    console = Console(highlight=False, soft_wrap=True)
-    for line in lines:
-        console.print(line)
+class Screen:
+    """For people: each category of checks as it is settled, one stack after the other, and a summary of several."""
 
+    def __init__(self, form: Callable[..., ForPeople]) -> None:
+        self._form = form
+        self._in_ascii = not can_print_symbols(sys.stdout.encoding)
+        self._reports = list[Report]()
+        self._growing: ForPeople | None = None
 
-def print_for_people(reports: Sequence[Report], *, only_bad: bool) -> None:
-    """Each report, and a summary of several."""
-    _print_each(reports, short if only_bad else table)
+    def settled(self, stack: str, context: str, entry: Entry) -> None:
+        """Prints what one more check of a stack makes whole."""
+        print_lines(self._of(stack, context).settled(entry))
 
+    def end(self, report: Report) -> None:
+        """Prints what is left of a stack."""
+        print_lines(self._of(report.stack, report.context).end(report))
+        self._reports.append(report)
+        self._growing = None
 
-def print_diagnoses(reports: Sequence[Report]) -> None:
-    """What is wrong with each, why, and what fixes it; and a summary of several."""
-    _print_each(reports, doctor)
+    def close(self) -> None:
+        """Prints the summary."""
+        if len(self._reports) > 1:
+            print_lines([line(), *summary(self._reports, in_ascii=self._in_ascii)])
 
-
-def _print_each(reports: Sequence[Report], form: Callable[..., Iterable[Text]]) -> None:
-    in_ascii = not can_print_symbols(sys.stdout.encoding)
-    for index, report in enumerate(reports):
-        print_lines([Text()] if index else [])
-        print_lines(form(report, in_ascii=in_ascii))
-    if len(reports) > 1:
-        print_lines([Text(), *summary(reports, in_ascii=in_ascii)])
-
-
-def print_json(document_: object) -> None:
-    """One document."""
-    print(json.dumps(document_, indent=2))
-
-
-def print_for_machines(reports: Sequence[Report]) -> None:
-    """One document with all reports."""
-    print_json(document(reports))
+    def _of(self, stack: str, context: str) -> ForPeople:
+        if self._growing is None:
+            self._growing = self._form(in_ascii=self._in_ascii)
+            print_lines([line()] if self._reports else [])
+            print_lines(self._growing.head(stack, context))
+        return self._growing

@@ -1,12 +1,11 @@
 """Leaves the verdict of a run in the cluster it is about; loaded only when that is asked for."""
 
-import sys
-
 from gpuctl.checks.report import Report
 from gpuctl.cli.options import silent_settings_of
 from gpuctl.cli.running import Reach
 from gpuctl.cluster import ClusterError
 from gpuctl.desired.verify_cronjob import NAME
+from gpuctl.forms.output import complain
 from gpuctl.report.verdict import verdict_config_map, verdict_event
 from gpuctl.settings import SettingsError
 
@@ -20,6 +19,6 @@ def publish(report: Report, reach: Reach) -> bool:
         if live := cluster.get("ConfigMap", NAME, namespace):
             cluster.apply(verdict_event(report, live))
     except (ClusterError, SettingsError) as error:
-        print(f"gpuctl: error: the verdict about stack {report.stack} is not published: {error}", file=sys.stderr)
+        complain(f"gpuctl: error: the verdict about stack {report.stack} is not published: {error}")
         return False
     return True

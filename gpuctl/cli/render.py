@@ -9,6 +9,7 @@ from gpuctl.desired import monitoring, operator_stack
 from gpuctl.desired import verify_cronjob as cronjob
 from gpuctl.desired.desired import Desired, desired_state
 from gpuctl.desired.text import yaml_text
+from gpuctl.forms.command import command
 
 
 def render(
@@ -64,8 +65,9 @@ def render(
 
 
 def _label_commands(desired: Desired) -> str:
+    kubectl = ("kubectl", "--context", desired.settings.context)
     return "".join(
-        f"# kubectl --context {desired.settings.context} label node {node.name} {label}={value}\n"
+        f"# {command(*kubectl, 'label', 'node', node.name, f'{label}={value}')}\n"
         for node in desired.nodes.values()
         for label, value in node.labels.items()
     )

@@ -1,33 +1,33 @@
 """Runs of checks against the clusters of stacks, side by side; loaded only by verbs that run checks."""
 
 import os
-import signal
-import sys
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
+from queue import SimpleQueue
 from threading import Event, Thread
+from typing import Protocol
 
 import typer
 
 from gpuctl.checks.context import Context, Prove
 from gpuctl.checks.model import Check
 from gpuctl.checks.registry import CHECKS, selected
-from gpuctl.checks.report import Report
-from gpuctl.checks.runner import Say, Wait, run
+from gpuctl.checks.report import Entry, Report
+from gpuctl.checks.runner import Say, Wait, context_name, run
 from gpuctl.cli.options import STACK_FILE, by_kubeconfig, silent_settings_of
-from gpuctl.cli.progress import progress
+from gpuctl.cli.progress import Progress, progress
+from gpuctl.cli.signals import interruptible
 from gpuctl.cluster import Cluster, connect_in_cluster
 from gpuctl.cluster.programs import InstalledPrograms
+from gpuctl.forms.exits import Exit
+from gpuctl.forms.output import complain
 from gpuctl.settings import Settings, SettingsError
 from gpuctl.sharing.proof import Proof, Request
 from gpuctl.sharing.record import Record
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as of a program that the signal ended."""
 
 Reach = Callable[[Settings], Cluster]
 """How a stack's cluster is reached."""
@@ -89,12 +89,33 @@ def context_of(stack: str, prove: Prove | None = None, reach: Reach = by_kubecon
     return Context(stack, lambda: silent_settings_of(stack), reach, InstalledPrograms(), prove)
 
 
+class Watch(Protocol):
+    """Follows the runs, one stack after the other, in the order in which they were asked for."""
+
+    def settled(self, stack: str, context: str, entry: Entry) -> None:
+        """Takes a check of which nothing changes any more."""
+        ...
+
+    def end(self, report: Report) -> None:
+        """Takes all that was found about a stack."""
+        ...
+
+
+class _Ignores:
+    """A watch for forms that are printed whole."""
+
+    def settled(self, stack: str, context: str, entry: Entry) -> None: ...
+
+    def end(self, report: Report) -> None: ...
+
+
 def runs(
     stacks: Sequence[str],
     checks: Sequence[Check],
     wait: Wait | None = None,
     request: Request | None = None,
     reach: Reach = by_kubeconfig,
+    watch: Watch | None = None,
 ) -> list[Run]:
     """Runs checks against each stack's cluster at the same time, in the order given.
 
@@ -104,6 +125,7 @@ def runs(
         wait: None asks once.
         request: what the coexistence proof is to prove; None when no check needs it.
         reach: how the clusters are reached.
+        watch: is given what is settled while the runs go on.
 
     Raises:
         typer.BadParameter: one stack file is to be several stacks.
@@ -111,42 +133,54 @@ def runs(
     """
     if len(stacks) > 1 and os.environ.get(STACK_FILE):
         raise typer.BadParameter(f"{STACK_FILE} names the file of one stack, not of several", param_hint="--stack")
-    stop, proofs, futures = Event(), list[Proof](), list[Future[Run]]()
-    if request:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # what the proof makes it also removes
-    try:
-        with progress() as tell:
-            for stack in stacks:
-                proof = Proof(request, partial(tell, stack), stop) if request else None
-                proofs += [proof] if proof else []
-                context = context_of(stack, proof, reach)
-                futures.append(_started(partial(_run, context, checks, partial(tell, stack), wait, proof)))
-            return [future.result() for future in futures]
-    except KeyboardInterrupt:
-        stop.set()
-        left = "removing what the proof made" if request else "nothing was changed"
-        print(f"gpuctl: interrupted; {left}", file=sys.stderr)
-        if request:
-            wait_for(futures)
-            for left in (left for proof in proofs for left in proof.left):
-                print(f"gpuctl: still there, and removed by the next run: {left}", file=sys.stderr)
-        raise typer.Exit(INTERRUPTED) from None
-
-
-def _run(context: Context, checks: Sequence[Check], say: Say, wait: Wait | None, proof: Proof | None) -> Run:
-    report = run(checks, context, say, wait)
-    return Run(report, proof.record if proof else None)
-
-
-def _started(job: Callable[[], Run]) -> Future[Run]:
-    """Runs a job in a thread that does not keep the program from ending."""
-    future = Future[Run]()
-
-    def work() -> None:
+    stop, proofs, started = Event(), list[Proof](), list[_Started]()
+    with interruptible(also_terminated=request is not None):
         try:
-            future.set_result(job())
-        except Exception as error:  # whoever asks for the result gets it
-            future.set_exception(error)
+            with progress() as at:
+                for stack in stacks:
+                    say = partial(at.tell, stack)
+                    proof = Proof(request, say, stop) if request else None
+                    proofs += [proof] if proof else []
+                    started.append(_Started(context_of(stack, proof, reach), checks, say, wait, proof))
+                return [_followed(each, at, watch or _Ignores()) for each in started]
+        except KeyboardInterrupt:
+            stop.set()
+            left = "removing what the proof made" if request else "nothing was changed"
+            complain(f"gpuctl: interrupted; {left}")
+            if request:
+                wait_for([each.future for each in started])
+                for left in (left for proof in proofs for left in proof.left):
+                    complain(f"gpuctl: still there, and removed by the next run: {left}")
+            raise typer.Exit(Exit.INTERRUPTED) from None
 
-    Thread(target=work, daemon=True).start()
-    return future
+
+class _Started:
+    """The run of one stack, in a thread that does not keep the program from ending."""
+
+    def __init__(
+        self, context: Context, checks: Sequence[Check], say: Say, wait: Wait | None, proof: Proof | None
+    ) -> None:
+        self.context, self.future = context, Future[Run]()
+        self.settled = SimpleQueue[Entry | None]()
+        """What is settled, in order; None is the end."""
+        self._checks, self._say, self._wait, self._proof = checks, say, wait, proof
+        Thread(target=self._work, daemon=True).start()
+
+    def _work(self) -> None:
+        try:
+            report = run(self._checks, self.context, self._say, self._wait, self.settled.put)
+            self.future.set_result(Run(report, self._proof.record if self._proof else None))
+        except BaseException as error:  # whoever asks for the result gets it, even the end of a program
+            self.future.set_exception(error)
+        finally:
+            self.settled.put(None)
+
+
+def _followed(started: _Started, at: Progress, watch: Watch) -> Run:
+    while entry := started.settled.get():
+        with at.aside():
+            watch.settled(started.context.stack, context_name(started.context), entry)
+    done = started.future.result()
+    with at.aside():
+        watch.end(done.report)
+    return done

@@ -1,16 +1,18 @@
 """gpuctl stacks: every cluster that has a stack file here."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import typer
 
-from gpuctl.cli.options import Output, OutputOption
+from gpuctl.cli.options import OutputOption
 from gpuctl.desired.capacity import capacity, power_budget
+from gpuctl.forms.exits import Exit
+from gpuctl.forms.line import Line, line
+from gpuctl.forms.output import Output, show
+from gpuctl.forms.table import table
 from gpuctl.settings import Settings, SettingsError, project_folder, read_stack, stack_names
-
-_INVALID = 2
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,9 @@ def stacks(
     """
     updates = _last_updates()
     rows = [_row(name, updates) for name in stack_names()]
-    if output is Output.json:
-        print(json.dumps([_document(row) for row in rows], indent=2))
-    else:
-        _print_table(rows)
+    show(output, table=lambda: _lines(rows), document=lambda: [_document(row) for row in rows])
     if any(row.mistakes for row in rows):
-        raise typer.Exit(_INVALID)
+        raise typer.Exit(Exit.MISTAKE)
 
 
 def _row(stack: str, updates: Mapping[str, str]) -> _Row:
@@ -75,24 +74,12 @@ def _document(row: _Row) -> dict[str, object]:
     }
 
 
-def _print_table(rows: list[_Row]) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    from gpuctl.cli.wide import console as wide_console
-
-    table = Table("STACK", "CONTEXT", box=SIMPLE_HEAD, pad_edge=False)
-    for heading in ("NODES", "GPUS", "SLICES", "WATTS"):
-        table.add_column(heading, justify="right")
-    table.add_column("TALOS")
-    table.add_column("LAST UPDATE")
+def _lines(rows: list[_Row]) -> Iterator[Line]:
+    figures = ("NODES", "GPUS", "SLICES", "WATTS")
+    cells = [(row.stack, *_cells(row), row.last_update or "not known") for row in rows]
+    yield from table(("STACK", "CONTEXT", *figures, "TALOS", "LAST UPDATE"), cells, right=figures)
     for row in rows:
-        table.add_row(row.stack, *_cells(row), row.last_update or "not known")
-    console = wide_console()
-    console.print(table)
-    for row in rows:
-        if row.mistakes:
-            console.print(row.mistakes, highlight=False, markup=False, soft_wrap=True)
+        yield from (line(each) for each in row.mistakes.splitlines())
 
 
 def _cells(row: _Row) -> list[str]:

@@ -1,17 +1,18 @@
 """gpuctl verify: whether a stack's cluster is what the stack says."""
 
 import json
-import sys
+import os
 from collections.abc import Sequence
 from datetime import timedelta
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gpuctl import __version__
-from gpuctl.cli.options import Stacks, by_kubeconfig, duration
+from gpuctl.cli.options import Stacks, by_kubeconfig, duration, output_option
+from gpuctl.forms.exits import Exit, worst
+from gpuctl.forms.output import Output, complain, json_text, show
 
 if TYPE_CHECKING:
     from gpuctl.checks.model import Check
@@ -20,19 +21,12 @@ if TYPE_CHECKING:
     from gpuctl.sharing.proof import Request
 
 
-class Output(StrEnum):
-    """Forms of a report."""
-
-    table = "table"
-    short = "short"
-    json = "json"
-    markdown = "markdown"
-
-
+_FORMS = (Output.table, Output.short, Output.json, Output.markdown)
 _WAIT_HELP = "Go on until everything holds, for at most this long, such as 90s, 5m or 1h."
 _SHARING_HELP = "Also make pods in all free slices at once, and see whether they share the GPUs; all is removed again."
 _PROOF = "The coexistence proof"
 _WITHIN = "In the cluster itself; see docs/in-cluster.md"
+_EVIDENCE = (".json", ".md")
 _Names = list[str]
 
 
@@ -44,7 +38,7 @@ def verify(
         typer.Option(parser=duration, metavar="DURATION", show_default="5s", help="Between two looks of --wait."),
     ] = timedelta(seconds=5),
     output: Annotated[
-        Output, typer.Option("--output", "-o", help="All, only what is wrong, for machines, for a CI job's summary.")
+        Output, output_option("All, only what is wrong, for machines, for a CI job's summary.", *_FORMS)
     ] = Output.table,
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write a JUnit report for CI.")] = None,
     check: Annotated[_Names | None, typer.Option(metavar="NAME", help="Only this check or category.")] = None,
@@ -96,9 +90,10 @@ def verify(
 
     The checks, and what fixes what they find: docs/checks.md
     """
-    from gpuctl.checks.report import worst
     from gpuctl.checks.runner import Wait
+    from gpuctl.cli.printing import Screen
     from gpuctl.cli.running import chosen, from_within, refuse_strangers, runs
+    from gpuctl.report.table import Short, Table
 
     checks = chosen(check or (), skip or (), deep=list_, sharing=sharing or list_)
     if list_:
@@ -109,17 +104,38 @@ def verify(
     if node:
         refuse_strangers(stack, node)
     request = _request(node, cuda_image, evidence, sharing=sharing)
+    _refuse_unwritable(junit, evidence)
     patience = Wait(wait.total_seconds(), interval.total_seconds()) if wait else None
     reach = from_within if in_cluster else by_kubeconfig
-    done = runs(stack, checks, patience, request, reach)
+    form = {Output.table: Table, Output.short: Short}.get(output)
+    screen = Screen(form) if form else None
+    done = runs(stack, checks, patience, request, reach, screen)
     found = [run.report for run in done]
-    print_reports(found, output)
-    if evidence:
-        _write_evidence(evidence, done)
-    if junit:
-        _write_junit(junit, found)
-    codes = {report.exit_code(strict=strict) for report in found}
-    raise typer.Exit(worst(codes if not publish or _published(found, reach) else {*codes, 1}))
+    if screen:
+        screen.close()
+    else:
+        _print_whole(found, output)
+    written = _write_evidence(evidence, done) and _write_junit(junit, found)
+    code = worst({report.exit_code(strict=strict) for report in found})
+    if publish and not _published(found, reach):
+        code = worst({code, Exit.FOUND})
+    raise typer.Exit(code if written else code or Exit.MISTAKE)
+
+
+def _refuse_unwritable(junit: Path | None, evidence: Path | None) -> None:
+    """Before the run, which may take long.
+
+    Raises:
+        typer.BadParameter: a file that the run is to leave cannot be written.
+    """
+    for option, file in (("--junit", junit), *(("--evidence", each) for each in _evidence_files(evidence))):
+        if file is None:
+            continue
+        if file.is_dir():
+            raise typer.BadParameter(f"{file} is a folder, not a file", param_hint=option)
+        if not os.access(file if file.exists() else file.parent, os.W_OK):
+            problem = f"{file} cannot be written: create folder {file.parent}, or name another file"
+            raise typer.BadParameter(problem, param_hint=option)
 
 
 def _published(reports: "Sequence[Report]", reach: "Reach") -> bool:
@@ -139,57 +155,60 @@ def _request(nodes: _Names | None, cuda_image: str | None, evidence: Path | None
     return None
 
 
-def print_reports(reports: "Sequence[Report]", output: Output) -> None:
-    """Prints reports in one of the forms."""
-    from gpuctl.cli.printing import print_for_machines, print_for_people
-    from gpuctl.report.markdown import markdown
+def _print_whole(reports: "Sequence[Report]", output: Output) -> None:
+    if output is Output.markdown:
+        from gpuctl.report.markdown import markdown
 
-    if output is Output.json:
-        print_for_machines(reports)
-    elif output is Output.markdown:
         print(markdown(reports), end="")
     else:
-        print_for_people(reports, only_bad=output is Output.short)
+        from gpuctl.report.document import document
+
+        print(json_text(document(reports)))
 
 
 def _print_list(checks: "Sequence[Check]", output: Output) -> None:
-    from gpuctl.cli.printing import print_json, print_lines
     from gpuctl.report.catalogue import catalogue, catalogue_table
 
-    if output is Output.json:
-        print_json(catalogue(checks))
-    else:
-        print_lines(catalogue_table(checks))
+    show(output, table=lambda: catalogue_table(checks), document=lambda: catalogue(checks))
 
 
-def _write_evidence(file: Path, runs: "Sequence[Run]") -> None:
+def _evidence_files(file: Path | None) -> list[Path]:
+    """Both forms, unless the name ends as one of them does."""
+    if file is None or file.suffix in _EVIDENCE:
+        return [file] if file else []
+    return [file.with_name(file.name + suffix) for suffix in _EVIDENCE]
+
+
+def _write_evidence(file: Path | None, runs: "Sequence[Run]") -> bool:
+    """Whether nothing stood in the way."""
     from gpuctl.report.evidence import evidence, evidence_markdown
 
+    if file is None:
+        return True
     for run in runs:
         if run.record is None:
-            print(
-                f"gpuctl: the proof of stack {run.report.stack} did not run, so {file} has none of it", file=sys.stderr
-            )
+            complain(f"gpuctl: the proof of stack {run.report.stack} did not run, so {file} has none of it")
     proven = [(run.report, run.record) for run in runs if run.record]
     if not proven:
-        return
+        return True
     forms = {
         ".json": lambda: json.dumps(evidence(proven, __version__), indent=2) + "\n",
         ".md": lambda: evidence_markdown(proven, __version__),
     }
-    both = file.suffix not in forms
-    try:
-        for suffix, text in forms.items():
-            if both or file.suffix == suffix:
-                (file.with_name(file.name + suffix) if both else file).write_text(text(), encoding="utf-8")
-    except OSError as error:
-        raise typer.BadParameter(f"cannot be written: {error}", param_hint="--evidence") from error
+    return all(_written("--evidence", path, forms[path.suffix]()) for path in _evidence_files(file))
 
 
-def _write_junit(file: Path, reports: "Sequence[Report]") -> None:
+def _write_junit(file: Path | None, reports: "Sequence[Report]") -> bool:
+    """Whether nothing stood in the way."""
     from gpuctl.report.junit import junit
 
+    return file is None or _written("--junit", file, junit(reports))
+
+
+def _written(option: str, file: Path, text: str) -> bool:
     try:
-        file.write_text(junit(reports), encoding="utf-8")
+        file.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise typer.BadParameter(f"cannot be written: {error}", param_hint="--junit") from error
+        complain(f"gpuctl: error: {option}: {file} cannot be written: {error.strerror}")
+        return False
+    return True

@@ -3,10 +3,11 @@
 Whatever comes from a stack file may come from a stranger's fork: nothing of it may become markup.
 """
 
-import html
-import re
 from collections.abc import Iterator, Sequence
 
+from gpuctl.forms.command import command
+from gpuctl.forms.markdown import code, escaped, fenced, fold, table, with_code
+from gpuctl.forms.text import shortened
 from gpuctl.plan.differences import Difference
 from gpuctl.plan.stack_plan import StackPlan
 from gpuctl.plan.words import COLUMNS, cells, headline, unchanged
@@ -18,10 +19,36 @@ _LONGEST = 60_000
 """Characters; GitHub refuses a comment of more than 65,536."""
 _ROWS = 100
 """Rows of the table, and sentences of one kind, before the others are only counted."""
+_FEW = 5
+"""Sentences of one kind where there is no room for more."""
+_TABLE, _NAME, _SENTENCE, _MISTAKES = 20_000, 100, 1000, 5000
+"""Characters of the table, a cell, a sentence, and the mistakes of a stack."""
 _ALERTS = {"removal": "CAUTION", "warning": "WARNING", "note": "NOTE"}
+_ALL = "`gpuctl plan -o json`"
 
 
-def markdown(plans: list[StackPlan], base: str, head: str) -> str:
+class _Comment:
+    """Parts that GitHub takes as one comment."""
+
+    def __init__(self) -> None:
+        self._parts, self._room, self._is_whole = list[str](), _LONGEST, True
+
+    def add(self, *forms: str) -> None:
+        """Adds the first of some forms of a part for which there is room."""
+        for form in forms:
+            if len(form) < self._room:
+                self._parts.append(form)
+                self._room -= len(form) + len("\n\n")
+                return
+        self._is_whole = False
+
+    def text(self, end: str) -> str:
+        """All of it, and what stands at its end."""
+        left = [] if self._is_whole else [f"There is more than a comment holds: {_ALL}"]
+        return "\n\n".join([*self._parts, *left, end]) + "\n"
+
+
+def markdown(plans: Sequence[StackPlan], base: str, head: str) -> str:
     """The comment for all stacks.
 
     Args:
@@ -29,65 +56,67 @@ def markdown(plans: list[StackPlan], base: str, head: str) -> str:
         base: how the older side is called.
         head: how the newer side is called.
     """
-    parts = [MARKER, f"### GPU capacity: {_text(headline(plans))}", *_tables(plans)]
+    comment = _Comment()
+    comment.add(f"{MARKER}\n\n### GPU capacity: {escaped(shortened(headline(plans), _SENTENCE))}")
+    for part in _tables(plans):
+        comment.add(part)
     if same := unchanged(plans):
-        parts.append(f"Unchanged: {_text(same)}.")
+        comment.add(f"Unchanged: {escaped(shortened(same, _SENTENCE))}.")
     for plan in plans:
-        parts += _mistakes(plan)
-        parts += _alerts(plan)
-    room = _LONGEST - sum(map(len, parts))
-    parts += _folds(plans, room)
-    parts.append(
-        f"<sub>{_text(base)} → {_text(head)}, computed from the stack files; memory per slice is an average.</sub>"
-    )
-    return "\n\n".join(parts) + "\n"
+        for part in _mistakes(plan):
+            comment.add(part)
+        for kind in _ALERTS:
+            _add_alert(comment, plan, kind)
+    for plan in plans:
+        for title, found in (("Kubernetes objects", plan.objects), ("Talos patches", plan.talos)):
+            if found:
+                summary = f"{plan.stack}: {title}, {_counted(found)}"
+                whole = "\n\n".join(map(_difference, found))
+                comment.add(fold(summary, whole), fold(summary, _too_long(plan, found)))
+    sides = " → ".join(escaped(shortened(side, _NAME)) for side in (base, head))
+    return comment.text(f"<sub>{sides}, computed from the stack files; memory per slice is an average.</sub>")
 
 
 def _tables(plans: Sequence[StackPlan]) -> Iterator[str]:
-    rows = [(plan.stack, change) for plan in plans for change in plan.nodes]
-    if rows:
-        headings = ["Stack", "Node", *(name for name, _ in COLUMNS)]
-        lines = [headings, ["---", "---", *("--:" for _ in COLUMNS)]]
-        lines += [[stack, change.name, *cells(change)] for stack, change in rows[:_ROWS]]
-        yield "\n".join("| " + " | ".join(map(_text, line)) + " |" for line in lines) + _more(rows, "\n\n")
+    rows = [(plan.stack, change.name, *cells(change)) for plan in plans for change in plan.nodes]
+    if not rows:
+        return
+    headings = ["Stack", "Node", *(name for name, _ in COLUMNS)]
+    shown = ([escaped(shortened(cell, _NAME)) for cell in row] for row in rows[:_ROWS])
+    lines, room = list[str](), _TABLE
+    for line in table(headings, shown, right=range(2, len(headings))):
+        room -= len(line)
+        if room > 0:
+            lines.append(line)
+    left = len(rows) - (len(lines) - 2)
+    yield "\n".join(lines) + (f"\n\nand {left} more: {_ALL}" if left else "")
 
 
 def _mistakes(plan: StackPlan) -> Iterator[str]:
     if plan.after.mistakes:
-        yield f"**{_text(plan.stack)} cannot be deployed:**\n\n{_fenced(plan.after.mistakes)}"
+        yield f"**{escaped(plan.stack)} cannot be deployed:**\n\n{fenced(shortened(plan.after.mistakes, _MISTAKES))}"
     elif plan.before.mistakes:
-        yield f"{_text(plan.stack)} had mistakes, so nothing is compared:\n\n{_fenced(plan.before.mistakes)}"
+        had = f"{escaped(plan.stack)} had mistakes, so nothing is compared:"
+        yield f"{had}\n\n{fenced(shortened(plan.before.mistakes, _MISTAKES))}"
 
 
-def _alerts(plan: StackPlan) -> Iterator[str]:
-    for kind, alert in _ALERTS.items():
-        texts = [found.text for found in plan.consequences if found.kind == kind]
-        if texts:
-            lines = [f"> - **{_text(plan.stack)}**: {_text(text)}" for text in texts[:_ROWS]]
-            yield "\n".join([f"> [!{alert}]", *lines]) + _more(texts, "\n> - ")
+def _add_alert(comment: _Comment, plan: StackPlan, kind: str) -> None:
+    texts = [found.text for found in plan.consequences if found.kind == kind]
+    if texts:
+        comment.add(*(_alert(plan.stack, _ALERTS[kind], texts, most) for most in (_ROWS, _FEW)))
 
 
-def _more(found: Sequence[object], before: str) -> str:
-    left = len(found) - _ROWS
-    return f"{before}and {left} more: `gpuctl plan -o json`" if left > 0 else ""
-
-
-def _folds(plans: Sequence[StackPlan], room: int) -> Iterator[str]:
-    """What the objects look like, as far as there is room."""
-    for plan in plans:
-        for title, found in (("Kubernetes objects", plan.objects), ("Talos patches", plan.talos)):
-            if not found:
-                continue
-            fold = _fold(f"{plan.stack}: {title}, {_counted(found)}", "\n\n".join(map(_difference, found)))
-            if len(fold) > room:
-                fold = _fold(f"{plan.stack}: {title}, {_counted(found)}", _too_long(plan, found))
-            room -= len(fold)
-            yield fold
+def _alert(stack: str, alert: str, texts: Sequence[str], most: int) -> str:
+    sentences = [f"**{escaped(stack)}**: {with_code(shortened(text, _SENTENCE))}" for text in texts[:most]]
+    if left := len(texts) - len(sentences):
+        sentences.append(f"and {left} more: {_ALL}")
+    return "\n".join([f"> [!{alert}]", *(f"> - {sentence}" for sentence in sentences)])
 
 
 def _too_long(plan: StackPlan, found: Sequence[Difference]) -> str:
-    names = "\n".join(f"- {each.action} {_text(each.name)}" for each in found)
-    return f"{names}\n\nToo long for a comment: `gpuctl plan --stack {plan.stack} -o markdown`"
+    names = "\n".join(f"- {each.action} {escaped(each.name)}" for each in found)
+    whole = command("gpuctl", "plan", "--stack", plan.stack, "-o", "markdown")
+    return f"{names}\n\nToo long for a comment: {code(whole)}"
 
 
 def _counted(found: Sequence[Difference]) -> str:
@@ -97,27 +126,4 @@ def _counted(found: Sequence[Difference]) -> str:
 
 
 def _difference(found: Difference) -> str:
-    return f"{found.action} {_text(found.name)}\n\n{_fenced(found.diff, 'diff')}"
-
-
-def _fold(summary: str, body: str) -> str:
-    return f"<details><summary>{_text(summary)}</summary>\n\n{body}\n\n</details>"
-
-
-def _fenced(text: str, language: str = "") -> str:
-    """A code block that nothing in it can end."""
-    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}{language}\n{text}\n{fence}"
-
-
-def _text(text: str) -> str:
-    """Text in which nothing is markup or calls a person, but for code between backquotes."""
-    parts = text.replace("\n", " ").split("`")
-    if len(parts) % 2 == 0:  # one backquote without its other half
-        return _inert(text.replace("\n", " "))
-    return "`".join(part.replace("|", "\\|") if index % 2 else _inert(part) for index, part in enumerate(parts))
-
-
-def _inert(text: str) -> str:
-    return re.sub(r"([\\`*_~|\[\]])", r"\\\1", html.escape(text, quote=False)).replace("@", "&#64;")
+    return f"{found.action} {escaped(found.name)}\n\n{fenced(found.diff, 'diff')}"

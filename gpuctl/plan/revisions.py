@@ -1,10 +1,15 @@
 """The stack files at a revision of the repository, without checking it out."""
 
+import posixpath
 import subprocess
 from pathlib import Path
 
 from gpuctl.settings import config_folder
 
+_LINK = "120000"
+"""Mode of a symbolic link in git."""
+_LINKS = 10
+"""Links in a row that are followed."""
 WORKING_TREE = "working tree"
 """How the files as they lie here are called beside revisions."""
 
@@ -26,10 +31,60 @@ def stack_texts(revision: str, folder: Path | None = None) -> dict[str, str]:
     folder = folder or config_folder()
     if revision == WORKING_TREE:
         return {_stack(path.name): path.read_text() for path in sorted(folder.glob("Pulumi.*.yaml"))}
-    commit = _git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}").strip()
-    names = _git(folder, "ls-tree", "--name-only", "-z", commit, ".").split("\0")
-    files = sorted(name for name in names if name.startswith("Pulumi.") and name.endswith(".yaml"))
-    return {_stack(name): _git(folder, "show", f"{commit}:./{name}") for name in files}
+    commit = _commit(folder, revision)
+    prefix = _git(folder, "rev-parse", "--show-prefix").strip()
+    entries = [_entry(line) for line in _git(folder, "ls-tree", "-z", commit, ".").split("\0") if line]
+    return {
+        _stack(name): _text(folder, commit, f"{prefix}{name}", is_link=mode == _LINK)
+        for mode, name in sorted(entries, key=lambda entry: entry[1])
+        if name.startswith("Pulumi.") and name.endswith(".yaml")
+    }
+
+
+def merge_base(base: str, head: str, folder: Path | None = None) -> str:
+    """The commit from which two revisions went apart: what came to the base since is no change of the head.
+
+    Args:
+        base: whatever git takes for a commit.
+        head: the same, or WORKING_TREE, which goes with HEAD.
+        folder: within the repository; None is where the project of the working folder has its stack files.
+
+    Returns:
+        The base itself where both have nothing in common.
+
+    Raises:
+        RevisionError: git is not installed, this is no repository, or it has no such revision.
+    """
+    folder = folder or config_folder()
+    commits = [_commit(folder, revision) for revision in (base, "HEAD" if head == WORKING_TREE else head)]
+    try:
+        return _git(folder, "merge-base", *commits).strip()
+    except RevisionError:
+        return commits[0]
+
+
+def _commit(folder: Path, revision: str) -> str:
+    return _git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}").strip()
+
+
+def _entry(line: str) -> tuple[str, str]:
+    """Mode and name."""
+    facts, _, name = line.partition("\t")
+    return facts.split()[0], name
+
+
+def _text(folder: Path, commit: str, path: str, *, is_link: bool) -> str:
+    """A file at a commit; a link is followed within the repository, as Pulumi follows it in the working tree."""
+    for _ in range(_LINKS):
+        if not is_link:
+            return _git(folder, "show", f"{commit}:{path}")
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(path), _git(folder, "show", f"{commit}:{path}")))
+        inside = not target.startswith(("/", ".."))
+        found = _git(folder, "ls-tree", "-z", "--full-tree", commit, "--", target).split("\0")[0] if inside else ""
+        if not found:
+            raise RevisionError(f"{path} is a link to {target}, which the repository does not have at {commit[:12]}")
+        path, is_link = target, _entry(found)[0] == _LINK
+    raise RevisionError(f"{path} is a link that leads nowhere")
 
 
 def _stack(name: str) -> str:

@@ -1,11 +1,9 @@
 """A plan for the terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
-
+from gpuctl.forms.line import Line, line
+from gpuctl.forms.table import table
 from gpuctl.plan.differences import Difference
 from gpuctl.plan.stack_plan import StackPlan
 from gpuctl.plan.words import COLUMNS, cells, headline, unchanged
@@ -14,45 +12,40 @@ _SIGNS = {"create": "+", "update": "~", "delete": "-"}
 _LABELS = {"removal": "removed:", "warning": "warning:", "note": "note:"}
 
 
-def show(console: Console, plans: list[StackPlan], *, diff: bool) -> None:
-    """Prints the sentence, the nodes that change, and what follows.
+def screen(plans: Sequence[StackPlan], *, diff: bool) -> Iterator[Line]:
+    """The sentence, the nodes that change, and what follows.
 
     Args:
-        console: to print on.
         plans: one for each stack.
-        diff: print how each object differs, and not only which.
+        diff: say how each object differs, and not only which.
     """
-    _line(console, f"GPU capacity: {headline(plans)}")
+    yield line(f"GPU capacity: {headline(plans)}")
     if any(plan.nodes for plan in plans):
-        console.print(_table(plans))
+        yield line()
+        yield from _table(plans)
+        yield line()
     for plan in plans:
         if mistakes := plan.after.mistakes or plan.before.mistakes:
-            _line(console, f"{plan.stack}: {mistakes}")
+            yield from (line(each) for each in f"{plan.stack}: {mistakes}".splitlines())
         for found in plan.consequences:
-            _line(console, f"{plan.stack}: {_LABELS[found.kind]} {found.text}")
-        _show_differences(console, plan.stack, "objects", plan.objects, diff=diff)
-        _show_differences(console, plan.stack, "Talos patches", plan.talos, diff=diff)
+            yield line(f"{plan.stack}: {_LABELS[found.kind]} {found.text}")
+        yield from _differences(plan.stack, "objects", plan.objects, diff=diff)
+        yield from _differences(plan.stack, "Talos patches", plan.talos, diff=diff)
     if same := unchanged(plans):
-        _line(console, f"unchanged: {same}")
+        yield line(f"unchanged: {same}")
 
 
-def _table(plans: Sequence[StackPlan]) -> Table:
-    table = Table("STACK", "NODE", box=SIMPLE_HEAD, pad_edge=False)
-    for name, _ in COLUMNS:
-        table.add_column(name.upper(), justify="right")
-    for plan in plans:
-        for change in plan.nodes:
-            table.add_row(plan.stack, change.name, *cells(change))
-    return table
+def _table(plans: Sequence[StackPlan]) -> Iterator[Line]:
+    figures = [name.upper() for name, _ in COLUMNS]
+    rows = [(plan.stack, change.name, *cells(change)) for plan in plans for change in plan.nodes]
+    return table(("STACK", "NODE", *figures), rows, right=figures)
 
 
-def _show_differences(console: Console, stack: str, title: str, found: Sequence[Difference], *, diff: bool) -> None:
+def _differences(stack: str, title: str, found: Sequence[Difference], *, diff: bool) -> Iterator[Line]:
     if not found:
         return
-    _line(console, f"{stack}: {title}: " + ", ".join(f"{_SIGNS[each.action]}{each.name}" for each in found))
+    yield line(f"{stack}: {title}: " + ", ".join(f"{_SIGNS[each.action]}{each.name}" for each in found))
     for each in found if diff else ():
-        _line(console, f"\n{each.action} {each.name}\n{each.diff}")
-
-
-def _line(console: Console, text: str) -> None:
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+        yield line()
+        yield line(f"{each.action} {each.name}")
+        yield from (line(changed) for changed in each.diff.splitlines())

@@ -1,6 +1,6 @@
 """Figures of a plan as people write them; the same on the screen and in a comment."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from gpuctl.plan.figures import NodeFigures
 from gpuctl.plan.stack_plan import NodeChange, StackPlan
@@ -19,7 +19,7 @@ COLUMNS: tuple[tuple[str, Callable[[NodeFigures], str]], ...] = (
 """What the table of changed nodes shows, beside the stack and the node."""
 
 
-def headline(plans: list[StackPlan]) -> str:
+def headline(plans: Sequence[StackPlan]) -> str:
     """One sentence that says what changes for the people who ask for GPUs, without a full stop."""
     invalid = [plan.stack for plan in plans if plan.is_invalid]
     if invalid:
@@ -30,7 +30,7 @@ def headline(plans: list[StackPlan]) -> str:
     return "; ".join(_change(plan) for plan in changed)
 
 
-def unchanged(plans: list[StackPlan]) -> str:
+def unchanged(plans: Sequence[StackPlan]) -> str:
     """The stacks that stay as they are, with their capacity; empty when there are none."""
     return ", ".join(f"{plan.stack} ({plan.after.total})" for plan in plans if not plan.is_changed)
 

@@ -3,10 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from rich.text import Text
-
 from gpuctl.checks.model import Check
-from gpuctl.report.table import columns
+from gpuctl.forms.line import Line
+from gpuctl.forms.table import table
 
 _HEADINGS = ("ID", "CATEGORY", "SEVERITY", "RETRY", "ASKED BY", "TITLE")
 
@@ -28,7 +27,7 @@ def catalogue(checks: Sequence[Check]) -> list[dict[str, Any]]:
     ]
 
 
-def catalogue_table(checks: Sequence[Check]) -> Iterator[Text]:
+def catalogue_table(checks: Sequence[Check]) -> Iterator[Line]:
     """One line each."""
     rows = [
         (
@@ -41,7 +40,7 @@ def catalogue_table(checks: Sequence[Check]) -> Iterator[Text]:
         )
         for check in checks
     ]
-    yield from (Text(line.rstrip()) for line in columns([_HEADINGS, *rows]))
+    return table(_HEADINGS, rows)
 
 
 def _asked_by(check: Check) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from gpuctl.checks.report import Entry, Report
-from gpuctl.report.markdown import escaped
+from gpuctl.forms.markdown import code, escaped, table
 from gpuctl.report.words import said
 from gpuctl.sharing.record import CudaRun, NodeRun, Record
 
@@ -67,7 +67,7 @@ def _page(report: Report, record: Record, version: str) -> Iterator[str]:
     yield f"# GPU sharing on {escaped(record.context)}: {verdict}\n"
     yield (
         f"Written by gpuctl {version} for stack {escaped(report.stack)}, {record.started} to {record.finished}. "
-        f"Kubernetes {record.kubernetes}, resource `{record.resource}`. "
+        f"Kubernetes {escaped(record.kubernetes)}, resource {code(record.resource)}. "
         f"Objects of the stack: sha256:{record.objects_hash}.\n"
     )
     yield "## Statements\n"
@@ -134,7 +134,7 @@ def _cuda(record: Record) -> Iterator[str]:
     if record.cuda_skipped:
         yield f"Not run: {escaped(record.cuda_skipped)}\n"
         return
-    yield f"Image `{record.cuda_image}`, one pod in each slice.\n"
+    yield f"Image {code(record.cuda_image)}, one pod in each slice.\n"
     yield from _table(
         ("pod", "node", "passed", "began", "ended", "said at last"),
         (
@@ -149,7 +149,5 @@ def _last(run: CudaRun) -> str:
 
 
 def _table(headings: Sequence[str], rows: Iterable[tuple[object, ...]]) -> Iterator[str]:
-    yield f"| {' | '.join(headings)} |"
-    yield "|---" * len(headings) + "|"
-    yield from (f"| {' | '.join(escaped(str(cell)) for cell in row)} |" for row in rows)
+    yield from table(headings, ([escaped(str(cell)) for cell in row] for row in rows))
     yield ""

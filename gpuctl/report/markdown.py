@@ -1,19 +1,18 @@
 """A report for the summary of a CI job, in GitHub's Markdown: the verdict first, what passed folded away."""
 
-import html
-import re
 from collections.abc import Iterator, Sequence
 
 from gpuctl.checks.model import Outcome
 from gpuctl.checks.report import CapacityRow, Entry, Report
+from gpuctl.forms.markdown import escaped, fenced, fold, paragraph, table
 from gpuctl.report.words import (
     ALL,
     CAPACITY_HEADINGS,
     SHOWN,
     capacity_cells,
+    compared,
     findings,
     headline,
-    seen,
     shown_capacity,
     verdict,
     with_remedies,
@@ -29,7 +28,7 @@ def markdown(reports: Sequence[Report]) -> str:
 
 def _section(report: Report) -> Iterator[str]:
     yield f"### {_GOOD if report.ready else _BAD} {escaped(verdict(report))}"
-    yield f"\n{escaped(seen(report))}\n"
+    yield f"\n{escaped(compared(report.stack, report.context))}\n"
     yield from _capacity(report.capacity)
     told = [entry for entry in report.entries if entry.is_bad or entry.outcome is Outcome.WARN]
     for entry in told:
@@ -41,10 +40,8 @@ def _capacity(capacity: Sequence[CapacityRow]) -> Iterator[str]:
     if not capacity:
         return
     rows, left = shown_capacity(capacity)
-    yield f"| {' | '.join(CAPACITY_HEADINGS)} | |"
-    yield "|---" + "|--:" * (len(CAPACITY_HEADINGS) - 1) + "|---|"
-    for row in rows:
-        yield f"| {' | '.join(capacity_cells(row))} | {_GOOD if row.allocatable == row.expected else _BAD} |"
+    cells = [(*map(escaped, capacity_cells(row)), _GOOD if row.allocatable == row.expected else _BAD) for row in rows]
+    yield from table((*CAPACITY_HEADINGS, ""), cells, right=range(1, len(CAPACITY_HEADINGS)))
     if left:
         yield f"\nand {left} more nodes: `{ALL}`"
     yield ""
@@ -55,11 +52,11 @@ def _finding(entry: Entry) -> Iterator[str]:
     yield f"#### {_BAD if entry.is_bad else _ADVICE} {check.id}: {escaped(check.title)}\n"
     found = findings(entry)
     for facts, cause, remedy in with_remedies(found[:SHOWN]):
-        yield from (f"- {escaped(fact)}" for fact in facts)
+        yield from (f"- {paragraph(fact)}" for fact in facts)
         if cause:
-            yield f"\n{escaped(cause)}"
+            yield f"\n{paragraph(cause)}"
         if remedy:
-            yield f"\n```sh\n{remedy}\n```"
+            yield f"\n{fenced(remedy, 'sh')}"
     if len(found) > SHOWN:
         yield f"\nand {len(found) - SHOWN} more: `{ALL}`"
     yield f"\nSee `{check.anchor}`.\n"
@@ -68,13 +65,8 @@ def _finding(entry: Entry) -> Iterator[str]:
 def _folded(entries: Sequence[Entry]) -> Iterator[str]:
     if not entries:
         return
-    yield f"<details><summary>{len(entries)} checks passed or skipped</summary>\n"
-    for entry in entries:
-        told = "skipped, " if entry.outcome is Outcome.SKIP else ""
-        yield f"- {entry.check.id}: {told}{escaped(headline(entry))}"
-    yield "\n</details>\n"
-
-
-def escaped(text: str) -> str:
-    """Text that shows as it is, in one paragraph."""
-    return re.sub(r"([\\`*\[|])", r"\\\1", html.escape(text, quote=False)).replace("\n", "<br>")
+    lines = [
+        f"- {entry.check.id}: {'skipped, ' if entry.outcome is Outcome.SKIP else ''}{escaped(headline(entry))}"
+        for entry in entries
+    ]
+    yield fold(f"{len(entries)} checks passed or skipped", "\n".join(lines)) + "\n"

@@ -2,9 +2,9 @@
 
 from typing import NamedTuple
 
-from rich.text import Text
-
 from gpuctl.checks.model import Outcome
+from gpuctl.forms.line import Part
+from gpuctl.forms.text import can_print
 
 
 class Mark(NamedTuple):
@@ -25,21 +25,12 @@ _MARKS = {
 }
 
 
-def marked(outcome: Outcome, *, in_ascii: bool) -> Text:
+def marked(outcome: Outcome, *, in_ascii: bool) -> Part:
     """The mark of an outcome."""
     mark = _MARKS[outcome]
-    return Text(mark.ascii if in_ascii else mark.symbol, mark.style)
+    return mark.ascii if in_ascii else mark.symbol, mark.style
 
 
-def can_print_symbols(encoding: str) -> bool:
+def can_print_symbols(encoding: str | None) -> bool:
     """Whether an output of this encoding can show all marks."""
     return can_print("".join(mark.symbol for mark in _MARKS.values()), encoding)
-
-
-def can_print(text: str, encoding: str | None) -> bool:
-    """Whether an output of this encoding can show a text; None is one that is not known."""
-    try:
-        text.encode(encoding or "ascii")
-    except (UnicodeEncodeError, LookupError):
-        return False
-    return True

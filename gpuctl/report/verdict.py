@@ -11,7 +11,8 @@ from gpuctl.checks.model import Outcome
 from gpuctl.checks.report import Report
 from gpuctl.desired.verify_cronjob import NAME
 from gpuctl.report.document import document
-from gpuctl.report.table import short
+from gpuctl.report.people import whole
+from gpuctl.report.table import Short
 from gpuctl.report.words import verdict
 
 MOST = 50
@@ -38,7 +39,7 @@ def verdict_config_map(report: Report, namespace: str, before: Manifest | None) 
         "time": time,
         "since": earlier["since"] if same else time,
         "runs": str(int(earlier["runs"]) + 1 if same else 1),
-        "report.txt": "".join(f"{line.plain}\n" for line in short(report)),
+        "report.txt": "".join(f"{line.plain}\n" for line in whole(Short(), report)),
         "report.json": json.dumps(_without_what_passed(document([report]))),
     }
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": NAME, "namespace": namespace}, "data": data}

@@ -5,11 +5,12 @@ from itertools import groupby
 
 from gpuctl.checks.model import Outcome, Result
 from gpuctl.checks.report import CapacityRow, Entry, Report
+from gpuctl.forms.text import visible
 
 SHOWN = 10
 """How many subjects of one check, or nodes of one table, a person is shown; machines get all."""
 ALL = "-o json"
-_COUNTED = {
+COUNTED = {
     Outcome.ERROR: "broken",
     Outcome.FAIL: "failed",
     Outcome.WARN: "warning",
@@ -23,7 +24,7 @@ def counts(report: Report) -> str:
     """Such as `1 failed, 14 passed, 2 skipped`."""
     return ", ".join(
         f"{count} {word}{'s' if outcome is Outcome.WARN and count > 1 else ''}"
-        for outcome, word in _COUNTED.items()
+        for outcome, word in COUNTED.items()
         if (count := report.counts[outcome])
     )
 
@@ -35,9 +36,9 @@ def verdict(report: Report) -> str:
     return f'{counts(report)} in {report.seconds:.1f} s: cluster "{report.stack}" is {state}{late}'
 
 
-def seen(report: Report) -> str:
-    """Which stack was compared with which cluster."""
-    return f"stack {report.stack}, " + (f"context {report.context}" if report.context else "no context")
+def compared(stack: str, context: str) -> str:
+    """Which stack is compared with which cluster."""
+    return f"stack {stack}, " + (f"context {context}" if context else "no context")
 
 
 def headline(entry: Entry) -> str:
@@ -63,18 +64,13 @@ def findings(entry: Entry) -> list[Result]:
 def said(result: Result) -> str:
     """The fact, with its subject where it does not name it itself."""
     named = not result.subject or result.subject in result.fact
-    return plain(result.fact if named else f"{result.subject}: {result.fact}")
-
-
-def plain(text: str) -> str:
-    """Text without control characters: logs and names of others must not steer a terminal or break XML."""
-    return "".join(character if character.isprintable() or character == "\n" else " " for character in text)
+    return visible(result.fact if named else f"{result.subject}: {result.fact}")
 
 
 def with_remedies(results: Sequence[Result]) -> Iterator[tuple[list[str], str, str]]:
     """Facts, cause and remedy: neighbours with the same cause and remedy stand together."""
     for (cause, remedy), alike in groupby(results, key=lambda result: (result.cause, result.remedy)):
-        yield [said(result) for result in alike], plain(cause), plain(remedy)
+        yield [said(result) for result in alike], visible(cause), visible(remedy)
 
 
 def capacity_cells(row: CapacityRow) -> tuple[str, ...]:

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from gpuctl.report.table import columns
+from gpuctl.forms.line import Line, line
+from gpuctl.forms.table import table
 from gpuctl.status.rows import Row, Status
 
 _HEADINGS = (
@@ -14,11 +15,10 @@ _UUID = len("GPU-") + 8
 _UNKNOWN, _NONE = "?", "-"
 
 
-def lines(found: Status) -> Iterator[str]:
+def lines(found: Status) -> Iterator[Line]:
     """A table and its notes."""
-    for line in columns([_HEADINGS, *map(_cells, found.rows)]):
-        yield line.rstrip()
-    yield from found.notes
+    yield from table(_HEADINGS, [*map(_cells, found.rows)])
+    yield from map(line, found.notes)
 
 
 def document(found: Status) -> dict[str, Any]:

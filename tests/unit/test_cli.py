@@ -52,17 +52,13 @@ def _screen(*arguments: str) -> str:
 
 def test_capacity_for_people() -> None:
     assert _screen("capacity", "--stack", "lab") == snapshot("""\
+NODE   GPUS          SLICES  nvidia.com/gpu  LIMIT W  NODE W  GiB/SLICE
+gpu-1  2 x rtx-3090       4               8      300     600        6.0
+gpu-2  1 x rtx-4090       6               6      320     320        4.0
+gpu-3  4 x l4             2               8       72     288       11.2
+all                                      22             1208
 
- NODE    GPUS           SLICES   nvidia.com/gpu   LIMIT W   NODE W   GiB/SLICE
- ─────────────────────────────────────────────────────────────────────────────
- gpu-1   2 x rtx-3090        4                8       300      600         6.0
- gpu-2   1 x rtx-4090        6                6       320      320         4.0
- gpu-3   4 x l4              2                8        72      288        11.2
-
- all                                         22               1208
-
-stack lab, context admin@lab: 22 nvidia.com/gpu. GiB per slice is an average: time slicing does not
-isolate memory.\
+stack lab, context admin@lab: 22 nvidia.com/gpu. GiB per slice is an average: time slicing does not isolate memory.\
 """)
 
 
@@ -128,8 +124,8 @@ def test_help_for_capacity() -> None:
 │ *  --stack           NAME          The stack, which is config/Pulumi.NAME.yaml: demo, homelab,   │
 │                                    lab.                                                          │
 │                                    [required]                                                    │
-│    --output  -o      <table|json>  For people or for machines. [default: table]                  │
-│    --help            <bool>        Show this message and exit.                                   │
+│    --output  -o      [table|json]  For people or for machines. [default: table]                  │
+│    --help    -h      <bool>        Show this message and exit.                                   │
 ╰──────────────────────────────────────────────────────────────────────────────────────────────────╯
 """)
 
@@ -168,10 +164,9 @@ def test_known_circuits_have_a_table_of_their_own(tmp_path: Path) -> None:
     lines = [line.rstrip() for line in _gpuctl("capacity", "--stack", STACK, project=project).stdout.splitlines()]
     start = next(index for index, line in enumerate(lines) if "CIRCUIT" in line)
     assert "\n".join(lines[start : start + 4]) == snapshot("""\
- CIRCUIT OF     GPUS W   BASE W   USED W   ALLOWED W
- ───────────────────────────────────────────────────
- gpu-1, gpu-3      900      300     1200        1200
- gpu-2             320      100      420         420\
+CIRCUIT OF    GPUS W  BASE W  USED W  ALLOWED W
+gpu-1, gpu-3     900     300    1200       1200
+gpu-2            320     100     420        420
 """)
 
 
@@ -208,7 +203,7 @@ def test_what_is_not_known_is_called_so(tmp_path: Path) -> None:
     stack = {"gpu:context": "admin@lab", "gpu:powerManagement": False, "gpu:nodes": [UNKNOWN_NODE]}
     project = _project_with(yaml.safe_dump({"config": stack}), tmp_path)
     result = _gpuctl("capacity", "--stack", STACK, project=project)
-    _, _, row, total, *_ = (line.split() for line in result.stdout.splitlines() if line.strip())
+    _, row, total, *_ = (line.split() for line in result.stdout.splitlines() if line.strip())
     assert row == ["gpu-1", "2", "x", "a-model-of-tomorrow", "4", "8", "default", "unknown", "unknown"]
     assert total == ["all", "8", "unknown"]
 

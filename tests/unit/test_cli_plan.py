@@ -77,13 +77,12 @@ def test_a_change_that_is_not_committed_is_planned_against_the_last_commit(repos
     assert done.returncode == 10
     assert done.stdout == snapshot("""\
 GPU capacity: 8 → 12 schedulable nvidia.com/gpu on lab (+4)
-                                                                                             \n\
- STACK   NODE            GPUS   SLICES   OFFERED    MEMORY PER SLICE   LIMIT PER GPU   WATTS \n\
- ─────────────────────────────────────────────────────────────────────────────────────────── \n\
- lab     gpu-1   2 x rtx-3090    4 → 6    8 → 12   6.0 GiB → 4.0 GiB           300 W   600 W \n\
-                                                                                             \n\
-lab: warning: The device plugin restarts on gpu-1, one node after the other. Running pods keep their GPU; \
-new GPU pods wait until it has registered again.
+
+STACK  NODE           GPUS  SLICES  OFFERED   MEMORY PER SLICE  LIMIT PER GPU  WATTS
+lab    gpu-1  2 x rtx-3090   4 → 6   8 → 12  6.0 GiB → 4.0 GiB          300 W  600 W
+
+lab: warning: The device plugin restarts on gpu-1, one node after the other. \
+Running pods keep their GPU; new GPU pods wait until it has registered again.
 lab: objects: ~ConfigMap nvidia-device-plugin-config, ~DaemonSet nvidia-device-plugin
 """)
 
@@ -129,6 +128,40 @@ def test_the_same_document_twice_is_byte_for_byte_the_same(repository: Path, gpu
     once, twice = (gpuctl("plan", "--base", "HEAD~1", "--head", "HEAD", "-o", "markdown") for _ in range(2))
     assert once.stdout == twice.stdout
     assert once.stdout.startswith("<!-- gpuctl plan -->\n\n### GPU capacity: 8 → 16")
+
+
+def test_what_came_to_the_base_since_is_no_change_of_the_branch(repository: Path, gpuctl: Run) -> None:
+    _git(repository, "switch", "--quiet", "--create", "branch")
+    _commit(repository, lab=LAB + "  gpu:powerLimit: 250\n")
+    _git(repository, "switch", "--quiet", "main")
+    _commit(repository, lab=LAB + "  gpu:slices: 8\n", other=LAB)
+    _git(repository, "switch", "--quiet", "branch")
+    for head in ([], ["--head", "branch"]):
+        found = json.loads(gpuctl("plan", "--base", "main", *head, "-o", "json").stdout)
+        assert found["summary"] == "still 8 schedulable nvidia.com/gpu on lab"
+        assert [stack["stack"] for stack in found["stacks"]] == ["lab"]
+
+
+def test_a_stack_file_that_is_a_link_is_read_at_a_revision_as_in_the_working_tree(repository: Path) -> None:
+    (repository / "stacks").mkdir()
+    (repository / "stacks" / "lab.yaml").write_text(LAB)
+    (repository / "config" / "Pulumi.staging.yaml").symlink_to("Pulumi.linked.yaml")
+    (repository / "config" / "Pulumi.linked.yaml").symlink_to("../stacks/lab.yaml")
+    _commit(repository)
+    folder = repository / "config"
+    assert (
+        stack_texts("HEAD", folder)
+        == stack_texts(WORKING_TREE, folder)
+        == dict.fromkeys(("lab", "linked", "staging"), LAB)
+    )
+
+
+@pytest.mark.parametrize("target", ["/etc/hostname", "../../outside.yaml", "Pulumi.lab2.yaml", "nowhere.yaml"])
+def test_a_link_that_leaves_the_repository_is_not_followed(repository: Path, target: str) -> None:
+    (repository / "config" / "Pulumi.lab2.yaml").symlink_to(target)
+    _commit(repository)
+    with pytest.raises(RevisionError, match=r"config/Pulumi\.lab2\.yaml is a link"):
+        stack_texts("HEAD", repository / "config")
 
 
 def test_exit_zero_is_for_pipelines_that_only_want_the_comment(repository: Path, gpuctl: Run) -> None:

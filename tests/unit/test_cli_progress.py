@@ -47,31 +47,31 @@ def timers(monkeypatch: pytest.MonkeyPatch) -> type[_Timer]:
 
 
 def test_only_what_takes_long_is_told(timers: type[_Timer], capsys: pytest.CaptureFixture[str]) -> None:
-    with progress() as tell:
-        tell("lab", "the nodes: they are there")
-        tell("prod", "the nodes: they are there")
-        tell("lab", "the nodes: they are Ready")
+    with progress() as at:
+        at.tell("lab", "the nodes: they are there")
+        at.tell("prod", "the nodes: they are there")
+        at.tell("lab", "the nodes: they are Ready")
         timers.time_is_up()
     assert capsys.readouterr().err == "prod: the nodes: they are there\nlab: the nodes: they are Ready\n"
 
 
 def test_nothing_is_told_after_the_end(timers: type[_Timer], capsys: pytest.CaptureFixture[str]) -> None:
-    with progress() as tell:
-        tell("lab", "the nodes: they are there")
+    with progress() as at:
+        at.tell("lab", "the nodes: they are there")
     timers.time_is_up()
     assert capsys.readouterr().err == ""
 
 
 def test_every_reason_to_wait_is_told_at_once_and_stays(capsys: pytest.CaptureFixture[str]) -> None:
-    with progress() as tell:
-        tell("lab", "waiting: gpu-1 is not there")
-        tell("prod", "waiting: gpu-7 offers nothing")
+    with progress() as at:
+        at.tell("lab", "waiting: gpu-1 is not there")
+        at.tell("prod", "waiting: gpu-7 offers nothing")
     assert capsys.readouterr().err == "lab: waiting: gpu-1 is not there\nprod: waiting: gpu-7 offers nothing\n"
 
 
 def test_a_terminal_shows_one_line_that_keeps_the_reason_of_a_wait() -> None:
     shown: list[str] = []
-    line = module._OneLine(shown.append)  # pyright: ignore[reportPrivateUsage]
+    line = module.OneLine(shown.append)
     line.tell("lab", "the nodes: they are there")
     line.tell("lab", "waiting: gpu-1 is not there")
     line.tell("lab", "the nodes: they are there")
@@ -89,8 +89,8 @@ def test_a_terminal_shows_brackets_as_they_are(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "100")
-    with progress() as tell:
-        tell("lab", "waiting: gpu:nodes[0] and [/bold] are wrong")
+    with progress() as at:
+        at.tell("lab", "waiting: gpu:nodes[0] and [/bold] are wrong")
     assert "gpu:nodes[0] and [/bold] are wrong" in terminal.getvalue()
 
 

@@ -59,11 +59,8 @@ def test_every_stack_is_listed_with_what_its_cluster_must_show(gpuctl: Run) -> N
     done = gpuctl("stacks")
     assert done.returncode == 0
     assert done.stdout == snapshot("""\
-                                                                           \n\
- STACK   CONTEXT     NODES   GPUS   SLICES   WATTS   TALOS     LAST UPDATE \n\
- ───────────────────────────────────────────────────────────────────────── \n\
- lab     admin@lab       2      3       14     900   v1.13.9   not known   \n\
-                                                                           \n\
+STACK  CONTEXT    NODES  GPUS  SLICES  WATTS  TALOS    LAST UPDATE
+lab    admin@lab      2     3      14    900  v1.13.9  not known
 """)
 
 

@@ -199,10 +199,18 @@ def test_junit_is_written_besides(cluster: FakeCluster, tmp_path: Path) -> None:
     assert [str(case.get("name")).split()[0] for case in cases] == list(_outcomes(result.stdout))
 
 
-def test_junit_that_cannot_be_written_does_not_hide_the_report(cluster: FakeCluster) -> None:  # noqa: ARG001
-    result = _verify("--stack", "lab", "--junit", "/nonexistent/junit.xml")
-    assert (result.exit_code, "cannot be written" in result.stderr) == (2, True)
-    assert 'cluster "lab" is ready' in result.stdout
+@pytest.mark.parametrize("file", ["/nonexistent/junit.xml", "/tmp"])
+def test_a_report_that_cannot_be_written_is_refused_before_the_run(cluster: FakeCluster, file: str) -> None:
+    result = _verify("--stack", "lab", "--junit", file)
+    assert (result.exit_code, result.stdout, "--junit" in result.stderr) == (2, "", True)
+    assert cluster.calls == []
+
+
+def test_a_report_that_finds_no_room_at_the_end_does_not_hide_the_verdict(cluster: FakeCluster) -> None:
+    _breaks(cluster)
+    result = _verify("--stack", "lab", "--junit", "/dev/full")
+    assert (result.exit_code, "/dev/full cannot be written: No space left" in result.stderr) == (1, True)
+    assert 'cluster "lab" is NOT ready' in result.stdout
 
 
 def test_the_list_names_every_check_and_runs_none(cluster: FakeCluster) -> None:
@@ -276,7 +284,7 @@ def test_an_interrupted_wait_is_130_and_says_so(stacks: tuple[str, ...]) -> None
     assert "waiting: " in waiting.stderr.readline()
     waiting.send_signal(signal.SIGINT)
     stdout, stderr = waiting.communicate(timeout=60)
-    assert (waiting.returncode, stdout) == (130, "")
+    assert (waiting.returncode, stdout) == (130, "gpuctl verify: stack lab, context admin@lab\n")
     assert stderr.splitlines()[-1] == "gpuctl: interrupted; nothing was changed"
     assert "Traceback" not in stderr
 

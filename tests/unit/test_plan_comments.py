@@ -1,6 +1,7 @@
 """What a pull request's comment says about a change: whole comments, as people read them."""
 
 import copy
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -136,6 +137,26 @@ def test_a_comment_never_grows_beyond_what_github_takes(change: Config) -> None:
     before = LAB | {"gpu:nodes": nodes}
     comment = markdown([_plan(before, before | change)], "main", "HEAD")
     assert len(comment) <= 65_536
+
+
+def test_a_comment_about_a_hundred_new_stacks_is_bounded_too() -> None:
+    new = [plan(f"lab-{number}", side("lab", None), side("lab", _text(LAB)), _unreachable) for number in range(120)]
+    comment = markdown(new, "main", "HEAD")
+    assert len(comment) <= 65_536
+    assert "There is more than a comment holds: `gpuctl plan -o json`" in comment
+
+
+def test_a_comment_about_hundreds_of_mistakes_is_bounded_too() -> None:
+    nodes = [{"name": f"gpu-{number}", "gpu": "rtx-3090", "count": 0, "slices": 0} for number in range(300)]
+    comment = markdown([_plan(LAB, LAB | {"gpu:nodes": nodes})], "main", "HEAD")
+    assert len(comment) < 10_000
+
+
+def test_a_name_of_thousands_of_characters_is_shortened() -> None:
+    nodes = [{"name": "gpu-1", "gpu": "@" * 14_000, "count": 2}]
+    comment = _without_folds(markdown([_plan(LAB, LAB | {"gpu:nodes": nodes})], "main", "HEAD"))
+    assert len(comment) < 20_000
+    assert re.search(r"\(140\d\d characters\)", comment)
 
 
 def test_what_finds_no_room_is_named_and_counted() -> None:

@@ -5,17 +5,18 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterable, Sequence
 
 import pytest
-from rich.text import Text
 from syrupy.assertion import SnapshotAssertion
 
 from gpuctl.checks.model import Outcome, Result, failed, passed
 from gpuctl.checks.report import Report
-from gpuctl.report.doctor import doctor, doctor_document
+from gpuctl.forms.line import Line
+from gpuctl.report.doctor import Doctor, doctor_document
 from gpuctl.report.document import document
 from gpuctl.report.junit import junit
 from gpuctl.report.markdown import markdown
+from gpuctl.report.people import ForPeople, whole
 from gpuctl.report.symbols import can_print_symbols
-from gpuctl.report.table import short, summary, table
+from gpuctl.report.table import Short, Table, summary
 from tests.fixtures.reports import CLASS, OFFERED, green, large, late, mixed, report_of, two_stacks, unreachable
 from tests.fixtures.reports import wrong_settings as wrong
 from tests.fixtures.snapshots import JsonFile, MarkdownFile, TextFile
@@ -25,13 +26,13 @@ class _XmlFile(TextFile):
     file_extension = "xml"
 
 
-def _screen(lines: Iterable[Text]) -> str:
+def _screen(lines: Iterable[Line]) -> str:
     return "".join(f"{line.plain}\n" for line in lines)
 
 
-def _for_people(form: Callable[[Report], Iterable[Text]]) -> Callable[[Sequence[Report]], str]:
+def _for_people(form: Callable[[], ForPeople]) -> Callable[[Sequence[Report]], str]:
     def shown(reports: Sequence[Report]) -> str:
-        screens = "\n".join(_screen(form(report)) for report in reports)
+        screens = "\n".join(_screen(whole(form(), report)) for report in reports)
         return screens + (f"\n{_screen(summary(reports))}" if len(reports) > 1 else "")
 
     return shown
@@ -44,12 +45,12 @@ def _doctors_document(reports: Sequence[Report]) -> str:
 
 
 FORMS: dict[str, tuple[Callable[[Sequence[Report]], str], type[TextFile]]] = {
-    "table": (_for_people(table), TextFile),
-    "short": (_for_people(short), TextFile),
+    "table": (_for_people(Table), TextFile),
+    "short": (_for_people(Short), TextFile),
     "json": (lambda reports: json.dumps(document(reports), indent=2) + "\n", JsonFile),
     "junit": (junit, _XmlFile),
     "markdown": (markdown, MarkdownFile),
-    "doctor": (_for_people(doctor), TextFile),
+    "doctor": (_for_people(Doctor), TextFile),
     "doctor json": (_doctors_document, JsonFile),
 }
 RUNS = {
@@ -101,17 +102,17 @@ def test_what_a_log_says_neither_steers_a_terminal_nor_breaks_xml() -> None:
 
 def test_a_fact_that_does_not_name_its_subject_gets_it() -> None:
     report = report_of((OFFERED, failed("nothing is offered", "kubectl get nodes", "gpu-1")))
-    assert "    gpu-1: nothing is offered\n" in _screen(table(report))
+    assert "    gpu-1: nothing is offered\n" in _screen(whole(Table(), report))
 
 
 def test_markdown_shows_a_fact_as_it_is() -> None:
     report = report_of((OFFERED, failed("<none> of `a` *b* [c] | d", "kubectl get nodes")))
-    assert r"- &lt;none&gt; of \`a\` \*b\* \[c] \| d" in markdown([report])
+    assert r"- &lt;none&gt; of \`a\` \*b\* \[c\] \| d" in markdown([report])
 
 
-@pytest.mark.parametrize("form", [table, short, doctor])
-def test_ascii_is_enough_for_a_report(form: Callable[..., Iterable[Text]]) -> None:
-    assert _screen(form(mixed(), in_ascii=True)).isascii()
+@pytest.mark.parametrize("form", [Table, Short, Doctor])
+def test_ascii_is_enough_for_a_report(form: Callable[..., ForPeople]) -> None:
+    assert _screen(whole(form(in_ascii=True), mixed())).isascii()
 
 
 @pytest.mark.parametrize(("encoding", "can"), [("utf-8", True), ("ascii", False), ("latin-1", False), ("none", False)])
@@ -121,4 +122,4 @@ def test_symbols_are_printed_where_they_can_be(encoding: str, can: bool) -> None
 
 def test_the_counts_of_the_verdict_are_of_checks_and_not_of_nodes() -> None:
     report = report_of((OFFERED, passed("a", "a"), failed("b", "", "b"), failed("c", "", "c")), (CLASS, passed("d")))
-    assert _screen(short(report)).splitlines()[-1] == '1 failed, 1 passed in 0.5 s: cluster "lab" is NOT ready'
+    assert _screen(whole(Short(), report)).splitlines()[-1] == '1 failed, 1 passed in 0.5 s: cluster "lab" is NOT ready'

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jsonschema
 import pytest
@@ -125,7 +125,8 @@ def test_pulumi_declares_the_models_default(name: str) -> None:
     """A key without one gets an empty value, so that the model reports it together with all other mistakes."""
     field = Settings.model_fields[name]
     empty: object = [] if name == "nodes" else ""
-    default = list(field.default) if isinstance(field.default, tuple) else field.default
+    value: Any = field.default
+    default = [*cast("tuple[object, ...]", value)] if isinstance(value, tuple) else value
     expected = empty if field.is_required() or default is None else default
     assert _declared()[f"gpu:{field.alias}"]["default"] == expected
 

@@ -53,7 +53,7 @@ def test_the_table(snapshot: SnapshotAssertion) -> None:
     _user(fake, "trainer", "gpu-1", f"{FIRST}::0", f"{FIRST}::3", slices=2)
     _user(fake, "notebook", "gpu-1", f"{FIRST}::1")
     _user(fake, "silent", "gpu-2")
-    assert "\n".join(lines(_status(fake))) == snapshot
+    assert "\n".join(each.plain for each in lines(_status(fake))) == snapshot
 
 
 def test_every_slice_counts_and_every_user_stands_there_once() -> None:

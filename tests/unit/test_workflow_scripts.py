@@ -41,7 +41,16 @@ def post(github: FakeGitHub) -> Callable[..., str]:
         event = github.folder / "event.json"
         source = FORK | {"owner": {"login": "stranger"}}
         event.write_text(
-            json.dumps({"workflow_run": {"head_repository": source, "head_branch": branch, "head_sha": SHA}})
+            json.dumps(
+                {
+                    "workflow_run": {
+                        "head_repository": source,
+                        "head_branch": branch,
+                        "head_sha": SHA,
+                        "html_url": "https://github.example/runs/5",
+                    }
+                }
+            )
         )
         done = github.run("comment.py", "plan", str(folder), GITHUB_EVENT_PATH=str(event))
         assert done.returncode == exit_code, done.stderr
@@ -102,7 +111,6 @@ class TestPlan:
             ("Free GPUs!", "does not begin with"),
             (f"Free GPUs!\n{MARKER}\n", "does not begin with"),
             ("", "does not begin with"),
-            (f"{MARKER}\n".ljust(65_537, "x"), "has 65537 characters"),
         ],
     )
     def test_what_is_no_plan_is_not_posted(
@@ -111,6 +119,27 @@ class TestPlan:
         github.holds("pulls", _pull())
         assert reason in post(body, exit_code=1)
         assert github.writes == []
+
+    def test_one_that_is_too_long_does_not_leave_the_comment_of_an_earlier_commit(
+        self, github: FakeGitHub, post: Callable[..., str]
+    ) -> None:
+        """A push could hide behind it what it does."""
+        github.holds("pulls", _pull())
+        github.holds(COMMENTS, entry(2, f"{MARKER}\n8 → 9"))
+        post(f"{MARKER}\n".ljust(65_537, "x"))
+        body = github.entries(COMMENTS)[0]["body"]
+        assert body.startswith(f"{MARKER}\n")
+        assert f"of {SHA[:12]}" in body
+        assert "the plan has 65537 characters, more than a comment takes" in body
+        assert "https://github.example/runs/5" in body
+
+    def test_one_that_was_never_made_does_not_leave_it_either(
+        self, github: FakeGitHub, post: Callable[..., str]
+    ) -> None:
+        github.holds("pulls", _pull())
+        github.holds(COMMENTS, entry(2, f"{MARKER}\n8 → 9"))
+        post("", exit_code=1)
+        assert "For this commit there is no plan" in github.entries(COMMENTS)[0]["body"]
 
     def test_the_longest_that_github_takes_is_posted(self, github: FakeGitHub, post: Callable[..., str]) -> None:
         github.holds("pulls", _pull())
@@ -194,6 +223,15 @@ class TestVerified:
         self._merges(github)
         self._verified(github, lab="### lab is NOT ready\n" + "x" * 70_000)
         assert len(body := github.entries(COMMENTS)[0]["body"]) < 1000
+        assert body.endswith("### lab is NOT ready")
+
+    def test_a_long_plan_makes_way_for_the_verdicts(self, github: FakeGitHub) -> None:
+        self._merges(github)
+        github.holds(COMMENTS, entry(2, f"{MARKER}\n".ljust(65_500, "x")))
+        self._verified(github, lab="### lab is NOT ready\n")
+        body = github.entries(COMMENTS)[0]["body"]
+        assert len(body) < 1000
+        assert body.startswith(MARKER)
         assert body.endswith("### lab is NOT ready")
 
     @pytest.mark.parametrize("other", [{"merged_at": None}, {"merge_commit_sha": "b" * 40}], ids=["open", "another"])
