@@ -30,7 +30,8 @@ SECRETS = tuple(str(field.alias) for field in Settings.model_fields.values() if 
 _LIKE_A_SECRET = re.compile(
     r"secret|token|passw|passphrase|credential|private|key\b|keys\b|(client|machine)_?conf", re.I
 )
-_LISTS, _MAPPINGS = ("nodes",), ("powerLimits", "gpus")
+_LISTS = ("nodes", "systemExtensions", "kernelArguments")
+_MAPPINGS = ("powerLimits", "gpus", "overlay")
 _LONGEST_MOVED = 200
 
 
@@ -92,7 +93,7 @@ def _rule(details: ErrorDetails, path: Path) -> str:
         case "literal_error":
             return f"must be {context['expected'].replace(chr(39), '')}"
         case "tuple_type":
-            return f"must be a list of {path[-1]}"
+            return "must be a list of nodes" if path == ("nodes",) else "must be a list of texts"
         case "dict_type":
             meant = "{name, image}" if path[-1] == "overlay" else "with a number for each GPU model"
             return f"must be a mapping {meant}"

@@ -91,10 +91,7 @@ RULES = (
     Rule((*_TALOS, "talosContract"), _of(talos_rules.contracts_are_not_newer, "talosVersion", "talosContract")),
     Rule((*_TALOS, "kubernetesVersion"), _of(talos_rules.kubernetes_runs_on_talos, "talosVersion")),
     Rule((*_TALOS, "driverChannel"), _of(talos_rules.driver_knows_every_gpu, "talosVersion", "driverChannel")),
-    Rule(
-        (*_TALOS, "driverChannel", "kernelModules"),
-        _of(talos_rules.modules_fit_every_gpu, "talosVersion", "driverChannel", "kernelModules"),
-    ),
+    Rule(("nodes", "kernelModules"), _of(talos_rules.modules_fit_every_gpu, "kernelModules")),
     Rule(("systemExtensions",), _of(boot_image.extensions_are_named_once)),
     Rule((*_IMAGE, "schematic", "installerImage"), _of(boot_image.image_is_declared_in_one_way)),
     Rule(("talosVersion", "installerImage"), _of(boot_image.image_is_of_the_release)),

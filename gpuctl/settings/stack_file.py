@@ -17,7 +17,7 @@ from gpuctl.settings.refusal import NOT_SET, Problem, StoreSecret, listed, print
 from gpuctl.settings.values import is_encrypted
 from gpuctl.settings.yaml_document import MOST_BYTES, YamlError, load
 
-_STRUCTURED = ("nodes", "powerLimits")
+_STRUCTURED = ("nodes", "powerLimits", "systemExtensions", "kernelArguments", "overlay")
 """Keys that Pulumi hands to a program as JSON."""
 _STACK_NAME = re.compile(r"[\w.-]{1,100}", re.ASCII)
 _KNOWN = {field.alias for field in Settings.model_fields.values()}

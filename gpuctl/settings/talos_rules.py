@@ -215,7 +215,9 @@ def _not_driven(flavour: str, cards: GpuGroup, driver: str | None) -> str | None
         return needed if age >= GENERATIONS.index(_OPEN_ONLY_FROM) else None
     if age < GENERATIONS.index(_OPEN_FROM):
         return "open kernel modules need Turing or newer"
-    if driver and int(driver.split(".")[0]) < _OPEN_FOR_ALL_FROM and model.product in ("geforce", "workstation"):
+    branch = int(driver.split(".")[0]) if driver else _OPEN_FOR_ALL_FROM
+    is_known = branch >= _FIRST_DRIVER.get(model.generation, branch)  # else another rule asks for a newer driver
+    if is_known and branch < _OPEN_FOR_ALL_FROM and model.product in ("geforce", "workstation"):
         return f"open kernel modules before {_OPEN_FOR_ALL_FROM} are for data-center GPUs, and the driver is {driver}"
     return None
 

@@ -34,9 +34,13 @@ def _worker(folder: Path, **machine: object) -> Path:
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder, in which the command runs."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    """An empty folder of a copy of this project, in which the command runs."""
+    for name in ("Pulumi.yaml", "config"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
 
 
 def test_patch_writes_a_file_for_each_node_and_says_what_to_do(here: Path) -> None:

@@ -40,7 +40,13 @@ RELEASED: dict[str, str] = json.loads((ROOT / "tests" / "fixtures" / "released_m
 """Stack file -> SHA-256 of what the last release rendered of it."""
 
 
-@pytest.mark.parametrize("path", [*SHIPPED, *VALID], ids=lambda path: path.stem)
+NEW = {"a-boot-image-with-more-than-nvidia", "an-installer-image-of-ones-own"}
+"""Stack files with keys that the last release did not have."""
+
+
+@pytest.mark.parametrize(
+    "path", [each for each in [*SHIPPED, *VALID] if each.stem not in NEW], ids=lambda each: each.stem
+)
 def test_the_objects_are_byte_for_byte_those_of_the_last_release(path: Path) -> None:
     text = yaml_text(*desired_state(read_config("fixture", config_of(path))).manifests)
     assert hashlib.sha256(text.encode()).hexdigest() == RELEASED[path.stem]

@@ -114,6 +114,7 @@ def test_both_kinds_of_patches_of_cluster_api_are_judged() -> None:
     """JSON6902 is the form that its controller takes, so it counts as the fields that it adds."""
     codes = [[each.code for each in check(part.config, "v1.13.9")] for part in parts_of(CLUSTER_API)]
     assert codes == [["label-value"], ["module-conflict", "label-value"]]
+    assert parts_of(CLUSTER_API)[1].config.below("nodeLabels") == {"example.com/gpu": "not a value"}
     assert _found(CONTROL_PLANE) == {
         "TalosControlPlane cp, spec.controlPlaneConfig.controlplane": ["module-name"],
     }
