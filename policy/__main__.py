@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from objects import Properties
 from pulumi_policy import (
     EnforcementLevel,
     PolicyPack,
@@ -12,7 +13,7 @@ from pulumi_policy import (
     StackValidationArgs,
     StackValidationPolicy,
 )
-from rules import RESOURCE_RULES, STACK_RULES, Properties, Rule
+from rules import RESOURCE_RULES, STACK_RULES, Rule
 
 _STACK = "pulumi:pulumi:Stack"
 """Its outputs are those of the component again."""

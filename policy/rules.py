@@ -5,25 +5,30 @@ They import no Pulumi: `__main__.py` hands them to the engine.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import yaml
-
-Properties = Mapping[str, Any]
-"""What a resource declares; of a Kubernetes object, the fields of its YAML."""
+from node_access import (
+    POWER_LIMIT,
+    capabilities_are_those_shipped,
+    containers_are_unprivileged,
+    host_paths_are_those_shipped,
+    namespaces_of_the_host_are_not_entered,
+    privileges_do_not_grow,
+    root_is_only_who_needs_it,
+    system_calls_are_filtered,
+)
+from objects import Properties, at, containers, items, kind_of, name_of, pods
+from roles import bindings_name_roles_of_the_stack, roles_are_those_shipped
 
 PUBLISHED_IMAGE = "nvcr.io/nvidia/k8s-device-plugin"
-POWER_LIMIT = "nvidia-power-limit"
-"""The DaemonSet that sets power limits, and its container."""
-CAPABILITIES = {("DaemonSet", POWER_LIMIT, POWER_LIMIT): {"SYS_ADMIN"}}
-"""(kind, object, container) -> what it may have. The driver lets nobody else set a power limit."""
 LEAST_MEMORY_MIB = 1024
 """Of a slice: a CUDA program takes several hundred MiB before it computes anything."""
 
 _DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
-_VERSION = re.compile(r"v\d+\.\d+\.\d+(-[\w.-]+)?")
+_VERSION = re.compile(r"v\d+\.\d+\.\d+(-rc\.\d+)?(-ubi\d+|-ubuntu\d+\.\d+)?")
 _OWN = ("app.kubernetes.io/part-of", "gpu-sharing")
 _POD_SECURITY = "pod-security.kubernetes.io"
 _LEVELS = ("restricted", "baseline", "privileged")
@@ -32,22 +37,9 @@ _MODELS: list[dict[str, Any]] = list(
 )
 
 
-class _Container(NamedTuple):
-    kind: str
-    owner: str
-    spec: Properties
-
-    @property
-    def key(self) -> tuple[str, str, str]:
-        return self.kind, self.owner, self.spec.get("name", "")
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.owner}, container {self.spec.get('name')}"
-
-
 def images_are_pinned(resource: Properties) -> Iterator[str]:
     """A digest always says the same image; of tags, only NVIDIA's version tags are never moved."""
-    for container in _containers(resource):
+    for container in containers(resource):
         image: str = container.spec.get("image") or ""
         name, _, tag = image.rpartition(":")
         if not name or "/" in tag:  # the colon is before a port
@@ -61,38 +53,12 @@ def images_are_pinned(resource: Properties) -> Iterator[str]:
         )
 
 
-def containers_are_unprivileged(resource: Properties) -> Iterator[str]:
-    """A privileged container owns its node."""
-    for container in _containers(resource):
-        if _at(container.spec, "securityContext").get("privileged"):
-            yield (
-                f"{container}: privileged is true, which hands it the whole node. Fix it: remove "
-                "securityContext.privileged, and add the one capability that it needs"
-            )
-
-
-def capabilities_are_those_shipped(resource: Properties) -> Iterator[str]:
-    """Everything is dropped, and only the power limit's one capability added."""
-    for container in _containers(resource):
-        capabilities = _at(container.spec, "securityContext", "capabilities")
-        if "ALL" not in _names(_list(capabilities, "drop")):
-            yield (
-                f"{container}: keeps the capabilities that every container is born with. Fix it: "
-                'set securityContext.capabilities.drop to ["ALL"]'
-            )
-        for name in sorted(_names(_list(capabilities, "add")) - CAPABILITIES.get(container.key, set())):
-            yield (
-                f"{container}: adds the capability {name}; only SYS_ADMIN is needed, and only by DaemonSet "
-                f"{POWER_LIMIT}. Fix it: remove {name} from securityContext.capabilities.add"
-            )
-
-
 def power_limits_are_in_the_catalogue(resource: Properties) -> Iterator[str]:
     """A limit for one model is in the range of that model; any other is one that at least some model takes."""
-    if (resource.get("kind"), _name(resource)) != ("DaemonSet", POWER_LIMIT):
+    if (resource.get("kind"), name_of(resource)) != ("DaemonSet", POWER_LIMIT):
         return
-    for container in _containers(resource):
-        values: dict[str, str] = {each["name"]: each.get("value") or "" for each in _list(container.spec, "env")}
+    for container in containers(resource):
+        values: dict[str, str] = {each["name"]: each.get("value") or "" for each in items(container.spec, "env")}
         fix = "Fix it: pulumi config set gpu:powerLimit WATTS, or that of the node or model, or fix config/gpus.yaml"
         every = values.get("POWER_LIMIT_WATTS", "")
         if reason := _refused(every, ""):
@@ -107,39 +73,39 @@ def namespaces_say_their_pod_security(resource: Properties) -> Iterator[str]:
     """The level is stated, and `privileged` is for the namespace of the device plugin alone."""
     if resource.get("kind") != "Namespace":
         return
-    labels = _at(resource, "metadata", "labels")
+    labels = at(resource, "metadata", "labels")
     key, value = _OWN
     for mode in ("enforce", "warn", "audit"):
         label = f"{_POD_SECURITY}/{mode}"
         level = labels.get(label)
         if level not in _LEVELS:
             yield (
-                f"Namespace {_name(resource)}: label {label} is {level!r}, so the cluster's default decides which pods "
-                f"may run. Fix it: set it to one of {', '.join(_LEVELS)}"
+                f"Namespace {name_of(resource)}: label {label} is {level!r}, so the cluster's default decides which "
+                f"pods may run. Fix it: set it to one of {', '.join(_LEVELS)}"
             )
         elif level == "privileged" and labels.get(key) != value:
             yield (
-                f"Namespace {_name(resource)}: label {label} is 'privileged', which only the stack's own namespace "
+                f"Namespace {name_of(resource)}: label {label} is 'privileged', which only the stack's own namespace "
                 "needs, for the device plugin's folder and the power limit. Fix it: set it to baseline"
             )
 
 
 def runtime_classes_exist(resources: Sequence[Properties]) -> Iterator[str]:
     """A pod that names a RuntimeClass which is not there is never made, and its DaemonSet applies without an error."""
-    handlers = {_name(each): each.get("handler") for each in resources if each.get("kind") == "RuntimeClass"}
+    handlers = {name_of(each): each.get("handler") for each in resources if each.get("kind") == "RuntimeClass"}
     for resource in resources:
-        wanted = _pod(resource).get("runtimeClassName")
-        if wanted and not handlers.get(wanted):
-            yield (
-                f"{resource.get('kind')} {_name(resource)}: runtimeClassName is {wanted!r}, and the stack has no "
-                "RuntimeClass of that name with a handler, so its pods would never start. Fix it: declare it"
-            )
+        for wanted in (pod.get("runtimeClassName") for pod in pods(resource)):
+            if wanted and not handlers.get(wanted):
+                yield (
+                    f"{kind_of(resource)} {name_of(resource)}: runtimeClassName is {wanted!r}, and the stack has no "
+                    "RuntimeClass of that name with a handler, so its pods would never start. Fix it: declare it"
+                )
 
 
 def slices_leave_memory(resources: Sequence[Properties]) -> Iterator[str]:
     """From the stack's own figures: the ConfigMap with the slices does not know which GPUs they are cut from."""
     for resource in resources:
-        for node, mebibytes in _at(resource, "memoryPerSliceMiB").items():
+        for node, mebibytes in at(resource, "memoryPerSliceMiB").items():
             if mebibytes is not None and mebibytes < LEAST_MEMORY_MIB:
                 yield (
                     f"node {node}: a slice has {mebibytes:.0f} MiB of GPU memory on average, less than "
@@ -169,6 +135,12 @@ RESOURCE_RULES: list[Rule[Properties]] = [
         "Containers drop all capabilities; only the power limit adds one.",
         capabilities_are_those_shipped,
     ),
+    Rule("host-namespaces", "No pod enters a namespace of its node.", namespaces_of_the_host_are_not_entered),
+    Rule("host-path", "Only the product's own folders of a node are mounted.", host_paths_are_those_shipped),
+    Rule("seccomp", "Containers run under the runtime's seccomp profile.", system_calls_are_filtered),
+    Rule("privilege-escalation", "No container gains rights, or sees more of /proc.", privileges_do_not_grow),
+    Rule("root", "Only the device plugin and the power limit are root.", root_is_only_who_needs_it),
+    Rule("roles", "A role reads, and writes what the CronJob writes.", roles_are_those_shipped),
     Rule("power-limit-range", "Power limits are in the ranges of config/gpus.yaml.", power_limits_are_in_the_catalogue),
     Rule(
         "pod-security",
@@ -179,46 +151,11 @@ RESOURCE_RULES: list[Rule[Properties]] = [
 """Each judges one resource."""
 
 STACK_RULES: list[Rule[Sequence[Properties]]] = [
+    Rule("bindings", "A binding names a role that the stack declares.", bindings_name_roles_of_the_stack),
     Rule("runtime-class", "A RuntimeClass that pods name exists.", runtime_classes_exist),
     Rule("slice-memory", "A slice has the memory of a CUDA program.", slices_leave_memory, mandatory=False),
 ]
 """Each judges all resources together."""
-
-
-def _at(properties: Properties, *path: str) -> Properties:
-    """What lies at a path; empty when nothing does."""
-    for key in path:
-        properties = properties.get(key) or {}
-    return properties
-
-
-def _list(properties: Properties, key: str) -> Sequence[Any]:
-    return properties.get(key) or []
-
-
-def _name(resource: Properties) -> str:
-    return _at(resource, "metadata").get("name") or ""
-
-
-def _pod(resource: Properties) -> Properties:
-    """The specification of the pods that an object is or makes."""
-    match resource.get("kind"):
-        case "Pod":
-            return _at(resource, "spec")
-        case "CronJob":
-            return _at(resource, "spec", "jobTemplate", "spec", "template", "spec")
-        case _:
-            return _at(resource, "spec", "template", "spec")
-
-
-def _containers(resource: Properties) -> Iterator[_Container]:
-    pod = _pod(resource)
-    for spec in (*_list(pod, "initContainers"), *_list(pod, "containers")):
-        yield _Container(resource.get("kind") or "", _name(resource), spec)
-
-
-def _names(capabilities: Sequence[str]) -> set[str]:
-    return {name.upper().removeprefix("CAP_") for name in capabilities}
 
 
 def _refused(watts: str, model: str) -> str:

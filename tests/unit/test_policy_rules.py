@@ -5,17 +5,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import node_access
 import pytest
+import rules
+from rules import RESOURCE_RULES, STACK_RULES
 
-from gpuctl.desired import power_limit
+from gpuctl.desired import device_plugin, power_limit
 from gpuctl.desired.capacity import memory_per_slice
 from gpuctl.desired.manifests import manifests
 from gpuctl.desired.names import PART_OF
+from gpuctl.desired.operator_stack import operator_stack
 from gpuctl.desired.verify_cronjob import verify_cronjob
 from gpuctl.settings import Settings, read_config
 from gpuctl.settings.catalogue import CATALOGUE
-from policy import rules
-from policy.rules import RESOURCE_RULES, STACK_RULES
 from tests.fixtures.stack_files import ROOT, SHIPPED, VALID, config_of, settings
 
 Manifest = dict[str, Any]
@@ -23,7 +25,12 @@ UNKNOWN_GPU = "a-gpu-that-is-not-in-the-catalogue"
 KEEPING = [pytest.param(path, id=path.stem) for path in (*VALID, *SHIPPED) if path.stem != UNKNOWN_GPU]
 DIGEST = "sha256:" + "0" * 64
 PINNED = f"mirror.lan:5000/app@{DIGEST}"
-UNPRIVILEGED = {"capabilities": {"drop": ["ALL"]}}
+UNPRIVILEGED = {
+    "capabilities": {"drop": ["ALL"]},
+    "allowPrivilegeEscalation": False,
+    "runAsNonRoot": True,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
 
 
 def _stack(cluster: Settings) -> list[Manifest]:
@@ -47,6 +54,11 @@ def _pod(container: Mapping[str, Any], **spec: Any) -> Manifest:
     return {"kind": "Pod", "metadata": {"name": "p"}, "spec": spec | {"containers": [{**usual, **container}]}}
 
 
+def _secured(**context: Any) -> Manifest:
+    """A pod that differs from what is right in these fields of its container's securityContext."""
+    return _pod({"securityContext": UNPRIVILEGED | context})
+
+
 def _message(resource: Manifest) -> str:
     """The one thing that is wrong with a resource."""
     (messages,) = _violations([resource]).values()
@@ -65,6 +77,10 @@ def _power_limit(**env: str | None) -> Manifest:
 
 def _limits(**env: str | None) -> list[str]:
     return list(rules.power_limits_are_in_the_catalogue(_power_limit(**env)))
+
+
+def _node_paths(resource: Manifest) -> list[str]:
+    return list(node_access.host_paths_are_those_shipped(resource))
 
 
 def _namespace(level: str | None, **labels: str) -> Manifest:
@@ -93,7 +109,7 @@ def test_the_cronjob_is_unprivileged_and_its_image_must_be_pinned() -> None:
 def test_the_rules_name_things_as_the_product_does() -> None:
     image, _, version = settings().image.rpartition(":")
     assert (rules.PUBLISHED_IMAGE, version[:1]) == (image, "v")
-    assert power_limit.NAME == rules.POWER_LIMIT
+    assert (power_limit.NAME, device_plugin.NAME) == (node_access.POWER_LIMIT, node_access.DEVICE_PLUGIN)
     assert power_limit.daemon_set(settings())["metadata"]["labels"][PART_OF[0]] == PART_OF[1]
 
 
@@ -113,6 +129,7 @@ class TestImages:
             f"app:latest@{DIGEST}",
             "nvcr.io/nvidia/k8s-device-plugin:v0.18.2",
             "nvcr.io/nvidia/k8s-device-plugin:v0.17.0-ubi9",
+            "nvcr.io/nvidia/k8s-device-plugin:v0.16.0-rc.1-ubuntu20.04",
         ],
     )
     def test_a_digest_or_a_version_of_nvidias_is_pinned(self, image: str) -> None:
@@ -124,6 +141,7 @@ class TestImages:
             ("nvcr.io/nvidia/k8s-device-plugin:latest", "has the tag latest"),
             ("nvcr.io/nvidia/k8s-device-plugin", "has no tag"),
             ("mirror.lan:5000/app", "has no tag"),
+            ("nvcr.io/nvidia/k8s-device-plugin:v0.18.2-anything", "has the tag v0.18.2-anything"),
             ("mirror.lan:5000/app:v1.2.3", "has the tag v1.2.3"),
             ("evil.io/nvcr.io/nvidia/k8s-device-plugin:v0.18.2", "has the tag v0.18.2"),
             ("app@sha256:0123", "has the tag 0123"),
@@ -144,16 +162,15 @@ class TestImages:
 
 class TestPrivileges:
     def test_a_privileged_container_is_refused(self) -> None:
-        assert "Pod p, container main: privileged" in _message(
-            _pod({"securityContext": UNPRIVILEGED | {"privileged": True}})
-        )
+        assert "Pod p, container main: privileged" in _message(_secured(privileged=True))
+        assert "hostProcess is true" in _message(_secured(windowsOptions={"hostProcess": True}))
 
     def test_a_container_that_drops_nothing_is_refused(self) -> None:
-        assert "every container is born with" in _message(_pod({"securityContext": None}))
+        assert "every container is born with" in _message(_secured(capabilities=None))
 
     @pytest.mark.parametrize("added", ["SYS_ADMIN", "CAP_SYS_ADMIN", "NET_ADMIN", "ALL"])
     def test_no_other_pod_has_a_capability(self, added: str) -> None:
-        message = _message(_pod({"securityContext": {"capabilities": {"drop": ["ALL"], "add": [added]}}}))
+        message = _message(_secured(capabilities={"drop": ["ALL"], "add": [added]}))
         assert f"adds the capability {added.removeprefix('CAP_')};" in message
 
     def test_the_power_limit_has_its_own_capability_and_no_other(self) -> None:
@@ -162,12 +179,167 @@ class TestPrivileges:
         assert container["securityContext"]["capabilities"]["add"] == ["SYS_ADMIN"]
         assert _violations([daemon_set, *manifests(settings())]) == {}
         container["securityContext"]["capabilities"]["add"].append("SYS_MODULE")
-        assert "adds the capability SYS_MODULE" in "".join(rules.capabilities_are_those_shipped(daemon_set))
+        assert "adds the capability SYS_MODULE" in "".join(node_access.capabilities_are_those_shipped(daemon_set))
 
     def test_another_container_of_its_pod_has_none(self) -> None:
         daemon_set = _power_limit()
         daemon_set["spec"]["template"]["spec"]["containers"][0]["name"] = "other"
-        assert "container other: adds" in "".join(rules.capabilities_are_those_shipped(daemon_set))
+        assert "container other: adds" in "".join(node_access.capabilities_are_those_shipped(daemon_set))
+
+
+class TestNodeAccess:
+    @pytest.mark.parametrize("field", ["hostPID", "hostIPC", "hostNetwork"])
+    def test_no_pod_enters_a_namespace_of_its_node(self, field: str) -> None:
+        assert _message(_pod({}, **{field: True})).startswith(f"Pod p: {field} is true")
+        assert _violations([_pod({}, **{field: False})]) == {}
+
+    @pytest.mark.parametrize("path", ["/", "/var/lib/kubelet", "/var/lib/kubelet/device-plugins", "/etc/../etc"])
+    def test_no_other_pod_mounts_a_folder_of_its_node(self, path: str) -> None:
+        volumes = [{"name": "node", "hostPath": {"path": path}}]
+        unused = _pod({}, volumes=volumes)
+        used = _pod({"volumeMounts": [{"name": "node", "mountPath": "/node"}]}, volumes=volumes)
+        assert f"volume node is the node's own {path!r}, which no container mounts" in _message(unused)
+        assert "which main mounts" in _message(used)
+
+    def test_a_folder_of_the_node_is_for_its_own_container_only(self) -> None:
+        """Not for another one beside it, and not the one of the other DaemonSet."""
+        daemon_set = _power_limit()
+        spec = daemon_set["spec"]["template"]["spec"]
+        assert _node_paths(daemon_set) == []
+        mounts = [{"name": "node-state", "mountPath": "/state"}]
+        spec["initContainers"] = [{"name": "first", "volumeMounts": mounts}]
+        assert len(_node_paths(daemon_set)) == 1
+        spec["initContainers"] = []
+        spec["volumes"][-1]["hostPath"]["path"] = "/var/lib/kubelet/device-plugins"
+        assert "'/var/lib/kubelet/device-plugins', which nvidia-power-limit mounts" in "".join(_node_paths(daemon_set))
+
+    def test_a_name_that_begins_like_the_device_plugins_is_not_enough(self) -> None:
+        """Its profiles have names after a hyphen; another kind of that name is another thing."""
+        (daemon_set, *_) = [each for each in manifests(settings()) if each["metadata"]["name"] == device_plugin.NAME][
+            -1:
+        ]
+        assert _node_paths(daemon_set) == []
+        assert _node_paths(daemon_set | {"metadata": {"name": "nvidia-device-plugin-gpu-2"}}) == []
+        assert len(_node_paths(daemon_set | {"metadata": {"name": "nvidia-device-pluginx"}})) == 1
+        assert len(_node_paths(daemon_set | {"kind": "Deployment"})) == 1
+
+    @pytest.mark.parametrize("source", ["hostPath", "local"])
+    def test_a_volume_of_the_cluster_is_no_way_around(self, source: str) -> None:
+        volume = {"kind": "PersistentVolume", "metadata": {"name": "v"}, "spec": {source: {"path": "/etc"}}}
+        assert _message(volume).startswith(f"PersistentVolume v: {source} is '/etc'")
+
+    @pytest.mark.parametrize("profile", [None, {"type": "Unconfined"}, {}])
+    def test_system_calls_are_filtered(self, profile: dict[str, str] | None) -> None:
+        assert "may try every system call" in _message(_secured(seccompProfile=profile))
+
+    def test_what_the_pod_says_counts_unless_its_container_says_otherwise(self) -> None:
+        of_all = {"seccompProfile": {"type": "RuntimeDefault"}, "runAsUser": 1000}
+        rest = {"securityContext": {"capabilities": {"drop": ["ALL"]}, "allowPrivilegeEscalation": False}}
+        assert _violations([_pod(rest, securityContext=of_all)]) == {}
+        assert _message(_pod({"securityContext": UNPRIVILEGED | {"runAsUser": 0}}, securityContext=of_all)).startswith(
+            "Pod p, container main: runs as root."
+        )
+
+    @pytest.mark.parametrize("allowed", [True, None])
+    def test_no_container_gains_rights(self, allowed: bool | None) -> None:
+        assert "allowPrivilegeEscalation is not false" in _message(_secured(allowPrivilegeEscalation=allowed))
+
+    def test_no_container_sees_more_of_proc(self) -> None:
+        assert "procMount is 'Unmasked'" in _message(_secured(procMount="Unmasked"))
+        assert _violations([_secured(procMount="Default")]) == {}
+
+    def test_root_is_only_who_needs_it(self) -> None:
+        assert "runs as root" in _message(_secured(runAsUser=0))
+        assert "runs as whoever its image says" in _message(_secured(runAsNonRoot=None))
+        assert _violations([_secured(runAsNonRoot=None, runAsUser=65532)]) == {}
+
+    @pytest.mark.parametrize("kind", ["CronJob", "Deployment", "PodTemplate", "Rollout", "List"])
+    def test_every_kind_that_makes_pods_is_judged_known_or_not(self, kind: str) -> None:
+        """A CronJob's pods lie deeper than a Deployment's, and a kind of tomorrow has them where it likes."""
+        spec = _pod({"securityContext": None}, hostPID=True)["spec"]
+        inside = {
+            "CronJob": {"spec": {"jobTemplate": {"spec": {"template": {"spec": spec}}}}},
+            "Deployment": {"spec": {"template": {"spec": spec}}},
+            "PodTemplate": {"template": {"spec": spec}},
+            "Rollout": {"spec": {"phases": [{"pods": spec}]}},
+            "List": {"items": [{"kind": "Pod", "spec": spec}]},
+        }[kind]
+        found = _violations([{"kind": kind, "metadata": {"name": "x"}, **inside}])
+        assert found.keys() == {"capabilities", "host-namespaces", "seccomp", "privilege-escalation", "root"}
+
+    def test_a_daemon_set_that_owns_its_node_is_refused_whatever_its_name(self) -> None:
+        daemon_set = _power_limit()
+        spec = daemon_set["spec"]["template"]["spec"]
+        spec |= {"hostPID": True, "hostNetwork": True, "hostIPC": True, "securityContext": {}}
+        spec["volumes"].append({"name": "root", "hostPath": {"path": "/"}})
+        spec["containers"][0]["securityContext"] |= {
+            "seccompProfile": {"type": "Unconfined"},
+            "allowPrivilegeEscalation": True,
+            "procMount": "Unmasked",
+        }
+        found = {name: len(messages) for name, messages in _violations([daemon_set]).items() if name != "runtime-class"}
+        assert found == {"host-namespaces": 3, "host-path": 1, "seccomp": 1, "privilege-escalation": 2}
+
+    def test_what_a_preview_cannot_know_is_left_to_the_update(self) -> None:
+        """The engine raises where a value is not known yet; the rest is judged all the same."""
+
+        class Unknown(dict[str, Any]):
+            def __getitem__(self, key: str) -> Any:
+                raise LookupError(key)
+
+        deployment = {
+            "kind": "Deployment",
+            "metadata": {"name": "d"},
+            "spec": {"replicas": 1, "selector": Unknown(matchLabels={}), "template": _pod({}, hostPID=True)},
+        }
+        (message,) = node_access.namespaces_of_the_host_are_not_entered(deployment)
+        assert message.startswith("Deployment d: hostPID is true")
+
+
+class TestRoles:
+    @pytest.mark.parametrize(
+        ("rule", "told"),
+        [
+            ({"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}, "grants * on *.*"),
+            ({"apiGroups": [""], "resources": ["pods"], "verbs": ["create"]}, "grants create on pods,"),
+            (
+                {"apiGroups": ["apps"], "resources": ["daemonsets"], "verbs": ["patch"]},
+                "grants patch on daemonsets.apps,",
+            ),
+            ({"apiGroups": [""], "resources": ["secrets"], "verbs": ["list"]}, "grants list on secrets,"),
+            ({"apiGroups": [""], "resources": ["nodes/proxy"], "verbs": ["get"]}, "grants get on nodes/proxy,"),
+            ({"apiGroups": [""], "resources": ["pods/exec"], "verbs": ["get"]}, "grants get on pods/exec,"),
+            ({"apiGroups": ["rbac.authorization.k8s.io"], "resources": ["roles"], "verbs": ["bind"]}, "grants bind on"),
+            ({"apiGroups": ["*"], "resources": ["pods"], "verbs": ["get"]}, "grants get on pods.*,"),
+            ({"nonResourceURLs": ["*"], "verbs": ["get"]}, "grants get on *,"),
+        ],
+    )
+    @pytest.mark.parametrize("kind", ["Role", "ClusterRole"])
+    def test_a_role_that_owns_more_than_it_reads_is_refused(self, kind: str, rule: Manifest, told: str) -> None:
+        role = {"kind": kind, "metadata": {"name": "r"}, "rules": [rule]}
+        assert told in _message(role)
+
+    def test_a_role_made_of_others_is_refused(self) -> None:
+        role: Manifest = {
+            "kind": "ClusterRole",
+            "metadata": {"name": "r"},
+            "aggregationRule": {"clusterRoleSelectors": [{}]},
+        }
+        assert "aggregationRule adds rules of others" in _message(role)
+
+    @pytest.mark.parametrize("kind", ["RoleBinding", "ClusterRoleBinding"])
+    @pytest.mark.parametrize("role", ["cluster-admin", "edit", "of-somebody"])
+    def test_a_role_that_the_stack_does_not_declare_is_not_bound(self, kind: str, role: str) -> None:
+        binding = {"kind": kind, "metadata": {"name": "b"}, "roleRef": {"kind": "ClusterRole", "name": role}}
+        assert _message(binding).startswith(f"{kind} b: grants ClusterRole '{role}', which the stack does not declare")
+        declared: Manifest = {"kind": "ClusterRole", "metadata": {"name": role}, "rules": []}
+        assert _violations([binding, declared]) == {}
+        assert _violations([binding, declared | {"kind": "Role"}]).keys() == {"bindings"}
+
+    def test_what_the_project_prints_for_others_grants_no_more(self) -> None:
+        operator = operator_stack("lab", "https://git.example/gpu", "main")
+        found = _violations([*operator, *verify_cronjob(settings(), "lab", PINNED)])
+        assert {"roles", "bindings"} & found.keys() == set()
 
 
 class TestPowerLimits:

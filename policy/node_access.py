@@ -1,0 +1,151 @@
+"""What would hand a container its node: each is refused, but for what the product's own two DaemonSets need."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from objects import Container, Properties, at, containers, containers_of, items, kind_of, name_of, pods
+
+DEVICE_PLUGIN = "nvidia-device-plugin"
+"""The DaemonSet that registers the slices, and its container; with `-PROFILE` for nodes that are shared otherwise."""
+POWER_LIMIT = "nvidia-power-limit"
+"""The DaemonSet that sets power limits, and its container."""
+
+
+class Grant(NamedTuple):
+    """What one container may have beyond all others."""
+
+    host_paths: frozenset[str]
+    capabilities: frozenset[str] = frozenset()
+    root: bool = True
+
+
+_NOTHING = Grant(frozenset(), root=False)
+GRANTS = {
+    DEVICE_PLUGIN: Grant(frozenset({"/var/lib/kubelet/device-plugins"})),
+    POWER_LIMIT: Grant(frozenset({"/var/lib/kubelet/plugins/gpu-power-limit"}), frozenset({"SYS_ADMIN"})),
+}
+"""DaemonSet, and container of the same name -> what it needs: the kubelet's socket belongs to root, and the driver lets
+nobody set a power limit who is not root with SYS_ADMIN. The image is no part of this: a mirror has another name, and
+`image-pinned` judges it."""
+
+
+def grant_of(container: Container) -> Grant:
+    """What a container may have; nothing, if it is not one that the product ships."""
+    grant = GRANTS.get(container.name, _NOTHING)
+    profile = container.name == DEVICE_PLUGIN and container.owner.startswith(f"{DEVICE_PLUGIN}-")
+    shipped = container.kind == "DaemonSet" and (container.owner == container.name or profile)
+    return grant if shipped else _NOTHING
+
+
+def containers_are_unprivileged(resource: Properties) -> Iterator[str]:
+    """A privileged container owns its node, and so does a host process of Windows."""
+    for container in containers(resource):
+        if at(container.spec, "securityContext").get("privileged"):
+            yield (
+                f"{container}: privileged is true, which hands it the whole node. Fix it: remove "
+                "securityContext.privileged, and add the one capability that it needs"
+            )
+        windows: Properties = container.security("windowsOptions") or {}
+        if windows.get("hostProcess"):
+            yield (
+                f"{container}: windowsOptions.hostProcess is true, which makes it a process of the node itself. "
+                "Fix it: remove securityContext.windowsOptions.hostProcess"
+            )
+
+
+def capabilities_are_those_shipped(resource: Properties) -> Iterator[str]:
+    """Everything is dropped, and only the power limit's one capability added."""
+    for container in containers(resource):
+        capabilities = at(container.spec, "securityContext", "capabilities")
+        if "ALL" not in _names(items(capabilities, "drop")):
+            yield (
+                f"{container}: keeps the capabilities that every container is born with. Fix it: "
+                'set securityContext.capabilities.drop to ["ALL"]'
+            )
+        for name in sorted(_names(items(capabilities, "add")) - grant_of(container).capabilities):
+            yield (
+                f"{container}: adds the capability {name}; only SYS_ADMIN is needed, and only by DaemonSet "
+                f"{POWER_LIMIT}. Fix it: remove {name} from securityContext.capabilities.add"
+            )
+
+
+def namespaces_of_the_host_are_not_entered(resource: Properties) -> Iterator[str]:
+    """In the node's namespaces a container sees, signals and speaks for every process of the node."""
+    for pod in pods(resource):
+        for field in ("hostPID", "hostIPC", "hostNetwork"):
+            if pod.get(field):
+                yield (
+                    f"{kind_of(resource)} {name_of(resource)}: {field} is true, so its containers share that namespace "
+                    f"with every process of the node. Fix it: remove {field}"
+                )
+
+
+def host_paths_are_those_shipped(resource: Properties) -> Iterator[str]:
+    """A folder of the node is mounted only by the container that needs it, and through no volume of the cluster."""
+    subject = f"{kind_of(resource)} {name_of(resource)}"
+    if kind_of(resource) == "PersistentVolume":
+        for source in ("hostPath", "local"):
+            if path := at(resource, "spec", source).get("path"):
+                yield f"{subject}: {source} is {path!r}, a folder of a node. Fix it: take a volume that lies elsewhere"
+    for pod in pods(resource):
+        for volume in items(pod, "volumes"):
+            path = at(volume, "hostPath").get("path")
+            if path is None:
+                continue
+            users = [each for each in containers_of(pod, resource) if _mounts(each, volume)]
+            if not users or any(path not in grant_of(user).host_paths for user in users):
+                yield (
+                    f"{subject}: volume {volume.get('name')} is the node's own {path!r}, which "
+                    f"{', '.join(user.name for user in users) or 'no container'} mounts. Only the device plugin's "
+                    "and the power limit's own folders are needed, each by its own container. Fix it: remove the "
+                    "volume, or use an emptyDir"
+                )
+
+
+def system_calls_are_filtered(resource: Properties) -> Iterator[str]:
+    """Without a profile, the default of most clusters, a container may try every system call of the node's kernel."""
+    for container in containers(resource):
+        profile: Properties = container.security("seccompProfile") or {}
+        found = profile.get("type")
+        if found != "RuntimeDefault":
+            yield (
+                f"{container}: seccompProfile is {found or 'not set, which most clusters take for Unconfined'}, so it "
+                "may try every system call. Fix it: set securityContext.seccompProfile.type to RuntimeDefault"
+            )
+
+
+def privileges_do_not_grow(resource: Properties) -> Iterator[str]:
+    """Else a set-user-ID program gives back what was dropped; it is allowed unless it is forbidden."""
+    for container in containers(resource):
+        context = at(container.spec, "securityContext")
+        if context.get("allowPrivilegeEscalation") is not False:
+            yield (
+                f"{container}: allowPrivilegeEscalation is not false, so a program in it may gain rights that it was "
+                "started without. Fix it: set securityContext.allowPrivilegeEscalation to false"
+            )
+        if context.get("procMount") not in (None, "Default"):
+            yield (
+                f"{container}: procMount is {context['procMount']!r}, which shows it what the runtime hides of the "
+                "node's kernel. Fix it: remove securityContext.procMount"
+            )
+
+
+def root_is_only_who_needs_it(resource: Properties) -> Iterator[str]:
+    """Of a container that says nothing the image decides, and most images are root."""
+    for container in containers(resource):
+        user = container.security("runAsUser")
+        if grant_of(container).root or user or (user is None and container.security("runAsNonRoot") is True):
+            continue
+        who = "root" if user == 0 else "whoever its image says, which may be root"
+        yield (
+            f"{container}: runs as {who}. Fix it: set securityContext.runAsUser to a number over 0, or runAsNonRoot "
+            "to true"
+        )
+
+
+def _mounts(container: Container, volume: Properties) -> bool:
+    return any(mount.get("name") == volume.get("name") for mount in items(container.spec, "volumeMounts"))
+
+
+def _names(capabilities: Sequence[str]) -> set[str]:
+    return {name.upper().removeprefix("CAP_") for name in capabilities}
