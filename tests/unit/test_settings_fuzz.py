@@ -3,7 +3,7 @@
 import copy
 import os
 import time
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
@@ -50,18 +50,8 @@ class Surviving:
     """What the commands of a broken file must leave as it is: the keys that have no mistake."""
 
     def __init__(self, config: dict[str, Any], error: SettingsError) -> None:
-        blamed = {mistake.key.split("[")[0].split(".")[0] for mistake in error.mistakes}
-        named = {
-            word.split("[")[0].split(".")[0]
-            for each in error.mistakes
-            for word in each.command.split()
-            if "gpu:" in word
-        }
-        self._keys = {
-            key: copy.deepcopy(value)
-            for key, value in config.items()
-            if key not in blamed and key not in {word.strip("'") for word in named}
-        }
+        touched = " ".join(f"{mistake.key} {mistake.command}" for mistake in error.mistakes)
+        self._keys = {key: copy.deepcopy(value) for key, value in config.items() if key not in touched}
 
     def check(self, config: dict[str, Any]) -> None:
         """What is neither blamed nor named by a command is as it was."""
@@ -75,6 +65,7 @@ class Surviving:
 )
 @given(configurations())
 def test_the_commands_of_a_broken_file_repair_it_in_a_few_rounds_and_harm_nothing(config: dict[str, Any]) -> None:
+    outcome: Settings | SettingsError | None = None
     for _ in range(MOST_ROUNDS):
         outcome = _read(yaml.safe_dump({"config": config}, allow_unicode=True, sort_keys=False))
         if isinstance(outcome, Settings):
@@ -104,8 +95,8 @@ def _check_names(before: dict[str, Any], after: dict[str, Any], error: SettingsE
     was, blamed = before.get("gpu:nodes"), {mistake.key for mistake in error.mistakes}
     if not isinstance(was, list) or "gpu:nodes" in blamed:
         return
-    kept = {node.get("name") for node in after["gpu:nodes"] if isinstance(node, dict)}
-    for index, node in enumerate(was):
+    kept = {cast(dict[str, Any], node).get("name") for node in after["gpu:nodes"] if isinstance(node, dict)}
+    for index, node in enumerate(cast(list[Any], was)):
         if isinstance(node, dict) and f"gpu:nodes[{index}].name" not in blamed and "name" in node:
             assert node["name"] in kept, (node, error)
 
