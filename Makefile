@@ -49,6 +49,10 @@ test: venv policy  ## every test this machine can run; what is skipped says why
 test-unit: venv  ## the tests of pure functions and of the Pulumi program under mocks
 	.venv/bin/pytest -n 2 tests/unit tests/program
 
+.PHONY: fuzz
+fuzz: venv  ## broken stack files for ten minutes: settings or mistakes, and commands that repair them
+	FUZZ_SECONDS=300 .venv/bin/pytest --timeout 1200 tests/unit/test_settings_fuzz.py
+
 .PHONY: bench
 bench: venv  ## what the project costs on this machine; prints figures and judges none
 	$(PYTHON) -m bench

@@ -2,14 +2,18 @@
 
 from gpuctl.checks.context import Context
 from gpuctl.cluster.programs import Ran
-from gpuctl.settings import project_folder
+from gpuctl.settings import ProjectError, project_folder
 
 NOT_INSTALLED = "the Pulumi CLI is not installed here"
 
 
 def pulumi(context: Context, *words: str, seconds: float = 30) -> Ran | None:
     """Runs a pulumi command that asks nothing; None when Pulumi is not installed."""
-    return context.programs.run("pulumi", *words, "--non-interactive", "--cwd", str(project_folder()), seconds=seconds)
+    try:
+        here = ("--cwd", str(project_folder()))
+    except ProjectError:  # the stack file came by its path; pulumi says itself that it has no project
+        here = ()
+    return context.programs.run("pulumi", *words, "--non-interactive", *here, seconds=seconds)
 
 
 def said(ran: Ran) -> str:

@@ -34,21 +34,23 @@ def check(raw: Mapping[str, object], notes: Sequence[str] = ()) -> Settings | li
             settings = Settings.model_validate(values, context=notes)
             break
         except ValidationError as error:
-            errors = error.errors()
+            errors = error.errors(include_url=False)
             found = [problem_of(details, raw) for details in errors[:_MOST_EXPLAINED]]
             problems += [problem for problem in found if not _is_below(problem.path, unsound)]
+            if len(errors) > _MOST_EXPLAINED:
+                return _in_order(problems)
             paths = dict.fromkeys(map(path_of, errors))
             unsound.update(paths)
             for path in paths:
                 _leave_out(values, path)
     else:
         return _in_order(_without_moved(problems))
+    sound = Sound(settings, frozenset(unsound))
     for rule in RULES:
-        sound = Sound(settings, frozenset(unsound))
-        if not any(map(sound.lacks, rule.needs)):
-            wrong = list(rule.judge(sound))
+        wrong = [] if any(map(sound.lacks, rule.needs)) else list(rule.judge(sound))
+        if wrong:
             problems += wrong
-            unsound.update(problem.path for problem in wrong)
+            sound = Sound(settings, sound.unsound | {problem.path for problem in wrong})
     return _in_order(_without_moved(problems)) if problems else settings
 
 

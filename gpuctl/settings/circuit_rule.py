@@ -1,10 +1,11 @@
 """The rule that no circuit is overloaded, and the highest limits that fit one that is."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from gpuctl.settings.circuits import Circuit, circuits, most_watts, takes, watts_of
-from gpuctl.settings.nodes import GpuNode
+from gpuctl.settings.nodes import GpuGroup, GpuNode
 from gpuctl.settings.refusal import EditFile, Path, Problem, Remedy, SetValue, listed
 from gpuctl.settings.values import MOST_WATTS
 
@@ -19,20 +20,34 @@ class _Limit(NamedTuple):
     watts: int
 
 
+class _Stack:
+    """What is asked of all nodes for each circuit, counted once."""
+
+    def __init__(self, settings: "Settings") -> None:
+        self.settings = settings
+        self.index = {id(node): at for at, node in enumerate(settings.nodes)}
+        self.users = _users(settings.nodes)
+        self.lowered: dict[Path, int] = {}
+        """By circuits before this one; a limit by UUID counts on every circuit."""
+
+
+def _users(nodes: Iterable[GpuNode]) -> Counter[str]:
+    """Model -> how many nodes have it and no limit of their own."""
+    return Counter(cards.gpu for node in nodes if node.power_limit is None for cards in node.cards)
+
+
 def no_circuit_is_overloaded(settings: "Settings") -> Iterator[Problem]:
     """One problem for each circuit on which more may be drawn than it allows.
 
     Only limits of its own nodes are lowered: no key that another circuit's nodes depend on, and never the check itself.
     """
-    index = {id(node): at for at, node in enumerate(settings.nodes)}
-    lowered: dict[Path, int] = {}
+    stack = _Stack(settings)
     for circuit in circuits(settings):
         if not circuit.used_watts or circuit.used_watts <= circuit.allowed_watts:
             continue
-        at = index[id(circuit.nodes[0])]
-        own = circuit.nodes[0].circuit_watts
-        path: Path = ("nodes", at, "circuitWatts") if own else ("circuitWatts",)
-        why, remedies = _remedies(settings, circuit, index, lowered)
+        first = circuit.nodes[0]
+        path: Path = ("nodes", stack.index[id(first)], "circuitWatts") if first.circuit_watts else ("circuitWatts",)
+        why, remedies = _remedies(stack, circuit)
         yield Problem(path, circuit.allowed_watts, f"{_sum(settings, circuit)}{why}", remedies)
 
 
@@ -51,28 +66,19 @@ def _sum(settings: "Settings", circuit: Circuit) -> str:
     return f"{listed(terms, 20, ' + ')} = {circuit.used_watts} W > {circuit.allowed_watts} W"
 
 
-def _remedies(
-    settings: "Settings", circuit: Circuit, index: dict[int, int], lowered: dict[Path, int]
-) -> tuple[str, list[Remedy]]:
-    """What to add to the reason, and the highest limits that fit.
-
-    Args:
-        settings: of the cluster.
-        circuit: that is overloaded.
-        index: of each node, by identity.
-        lowered: what circuits before this one lower already; a limit by UUID counts on every circuit.
-    """
-    if not settings.power_management:
-        return " at the cards' default limits, which only gpu:powerManagement lowers", [
-            SetValue("true", ("powerManagement",))
-        ]
-    cap = highest_cap(settings, circuit)
+def _remedies(stack: _Stack, circuit: Circuit) -> tuple[str, list[Remedy]]:
+    """What to add to the reason, and the highest limits that fit."""
+    if not stack.settings.power_management:
+        why = " at the cards' default limits, which only gpu:powerManagement lowers"
+        return why, [SetValue("true", ("powerManagement",))]
+    cap = highest_cap(stack.settings, circuit)
     if cap is None:
         why = ", and the lowest limits of these cards are too much as well: take some off this circuit"
         return why, [EditFile()]
-    limits = _limits(settings, circuit, index, cap)
+    limits = _limits(stack, circuit, cap)
     if limits is None:
         return f", and at most {cap} W for each card would fit: give these cards limits of their own", [EditFile()]
+    lowered = stack.lowered
     for path, watts in limits:
         lowered[path] = min(watts, lowered.get(path, watts))
     return "", [SetValue(str(lowered[path]), path) for path in dict.fromkeys(path for path, _ in limits)]
@@ -90,34 +96,35 @@ def highest_cap(settings: "Settings", circuit: Circuit) -> int | None:
     return fitting or None
 
 
-def _limits(settings: "Settings", circuit: Circuit, index: dict[int, int], cap: int) -> list[_Limit] | None:
+def _limits(stack: _Stack, circuit: Circuit, cap: int) -> list[_Limit] | None:
     """The limits above a cap, lowered to it where they stand; None where that would touch nodes of other circuits."""
-    inside = {id(node) for node in circuit.nodes}
-    others = [node for node in settings.nodes if id(node) not in inside and node.power_limit is None]
-    elsewhere = {cards.gpu for node in others for cards in node.cards}
-    by_default = [cards for node in settings.nodes if node.power_limit is None for cards in node.cards]
-    by_default = [cards for cards in by_default if cards.gpu not in settings.power_limits]
-    default_is_free = not any(gpu not in settings.power_limits for gpu in elsewhere)
+    settings, inside = stack.settings, _users(circuit.nodes)
     found: list[_Limit] = []
     for node in circuit.nodes:
         for cards in node.cards:
             watts = watts_of(settings, node, cards, cap) or cap
             if watts >= settings.limit_of(node, cards):
                 continue
-            if node.power_limit is None and cards.gpu in settings.power_limits:
-                path: Path | None = None if cards.gpu in elsewhere else ("powerLimits", cards.gpu)
-            elif node.power_limit is None and default_is_free and all(takes(each, watts) for each in by_default):
-                path = ("powerLimit",)
-            elif node.power_limit is None and cards.model and cards.gpu not in elsewhere:
-                path = ("powerLimits", cards.gpu)
-            else:
-                path = None
-            limit = _Limit(path, watts) if path else _node_limit(settings, node, index[id(node)], cap)
+            path = None if node.power_limit else _shared_key(stack, circuit, inside, cards, watts)
+            limit = _Limit(path, watts) if path else _node_limit(settings, node, stack.index[id(node)], cap)
             if limit is None:
                 return None
             found.append(limit)
     uuids = (uuid for uuid, watts in settings.limits_by_uuid.items() if watts > cap)
     return [*found, *(_Limit(("powerLimits", uuid), cap) for uuid in uuids)]
+
+
+def _shared_key(stack: _Stack, circuit: Circuit, inside: Counter[str], cards: GpuGroup, watts: int) -> Path | None:
+    """The key of the whole stack that gives cards their limit, if only cards of this circuit depend on it."""
+    limits = stack.settings.power_limits
+    is_free = stack.users[cards.gpu] == inside[cards.gpu]
+    if cards.gpu not in limits:
+        by_default = [each for node in circuit.nodes if node.power_limit is None for each in node.cards]
+        by_default = [each for each in by_default if each.gpu not in limits]
+        default_is_free = all(count == inside[gpu] for gpu, count in stack.users.items() if gpu not in limits)
+        if default_is_free and all(takes(each, watts) for each in by_default):
+            return ("powerLimit",)
+    return ("powerLimits", cards.gpu) if is_free and (cards.gpu in limits or cards.model) else None
 
 
 def _node_limit(settings: "Settings", node: GpuNode, index: int, cap: int) -> _Limit | None:

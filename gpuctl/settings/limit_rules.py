@@ -110,13 +110,16 @@ def _legal_limits(watts: int, concerned: list[GpuGroup], unfit: Mapping[str, Pow
     return [SetValue(str(span.nearest(watts)), ("powerLimits", gpu)) for gpu, span in unfit.items()]
 
 
-def limits_are_of_cards_that_are_there(settings: "Settings") -> Iterator[Problem]:
-    """Each key of `powerLimits` is a model that some node has, or a UUID, and its limit is legal."""
-    declared = _declared(settings)
-    found = [
-        _wrong_limit(key, settings.power_limits, declared, settings.power_management)
-        for key in declared and settings.power_limits
-    ]
+def limits_are_of_cards_that_are_there(settings: "Settings", *, all_known: bool) -> Iterator[Problem]:
+    """Each key of `powerLimits` is a model that some node has, or a UUID, and its limit is legal.
+
+    Args:
+        settings: of the stack.
+        all_known: whether the GPUs of every node are sound; else a model that seems to be nowhere may be on another.
+    """
+    declared, limits = _declared(settings), settings.power_limits
+    judged = [key for key in limits if all_known or key in declared or not (key in CATALOGUE or is_a_gpu_uuid(key))]
+    found = [_wrong_limit(key, limits, declared, settings.power_management) for key in judged if declared]
     wrong = [each for each in found if each]
     if wrong:
         reasons = [reason for reason, _ in wrong]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 from gpuctl.settings import boot_image, limit_rules, talos_rules
@@ -19,12 +20,25 @@ class Sound:
     unsound: frozenset[Path]
     """Where values were left out."""
 
+    @cached_property
+    def _places(self) -> frozenset[Path]:
+        """The unsound keys, of the stack and of each node, without what is inside them."""
+        return frozenset(path[:3] if path[0] == "nodes" else path[:1] for path in self.unsound)
+
+    @cached_property
+    def lacking(self) -> frozenset[str]:
+        """Keys with an unsound value: `slices` of the stack, `nodes.slices` of some node."""
+        return frozenset(
+            f"nodes.{path[2]}" if len(path) == 3 else str(path[0]) for path in self._places if len(path) != 2
+        )
+
     def lacks(self, key: str) -> bool:
-        """Whether a key has an unsound value: `slices` of the stack, or `nodes.slices` of some node."""
-        name, *of_node = key.split(".")
-        if not of_node:
-            return any(path[0] == name and (len(path) == 1 or name != "nodes") for path in self.unsound)
-        return any(path[0] == name and (len(path) == 2 or path[2:3] == (of_node[0],)) for path in self.unsound)
+        """Whether a key has an unsound value; an entry that is no node lacks all."""
+        return key in self.lacking or (key.startswith("nodes.") and self._has_bad_entries)
+
+    @cached_property
+    def _has_bad_entries(self) -> bool:
+        return any(len(path) == 2 for path in self._places)
 
     def without_nodes_lacking(self, keys: tuple[str, ...]) -> Settings:
         """The settings with a stand-in for each node that has an unsound value for one of some keys."""
@@ -40,9 +54,7 @@ class Sound:
     def given(self, index: int, key: str) -> bool:
         """Whether a node has a key, with a sound value or not."""
         field = _FIELDS[key]
-        return any(path[:3] == ("nodes", index, key) for path in self.unsound) or (
-            getattr(self.settings.nodes[index], field) is not None
-        )
+        return ("nodes", index, key) in self._places or getattr(self.settings.nodes[index], field) is not None
 
 
 class Rule(NamedTuple):
@@ -72,6 +84,10 @@ def _gpus_are_declared_in_one_way(sound: Sound) -> Iterator[Problem]:
         yield from limit_rules.gpus_are_declared_in_one_way(index, given, values)
 
 
+def _limits_are_of_cards_that_are_there(sound: Sound) -> Iterator[Problem]:
+    return limit_rules.limits_are_of_cards_that_are_there(sound.settings, all_known=not any(map(sound.lacks, _CARDS)))
+
+
 _FIELDS = {"gpus": "gpus", "gpu": "gpu", "count": "count_of_gpu"}
 assert set(_FIELDS.values()) <= set(GpuNode.model_fields)
 
@@ -85,7 +101,7 @@ RULES = (
     Rule(("nodes",), _gpus_are_declared_in_one_way),
     Rule(("nodes",), _of(limit_rules.node_limits_are_within_range)),
     Rule(_LIMITS, _of(limit_rules.limit_is_within_every_range, "powerLimit")),
-    Rule(("nodes", "powerManagement", "powerLimits", *_CARDS), _of(limit_rules.limits_are_of_cards_that_are_there)),
+    Rule(("nodes", "powerManagement", "powerLimits"), _limits_are_of_cards_that_are_there),
     Rule(("allocationPolicy", "devicePluginVersion"), _of(limit_rules.policy_is_known_to_the_plugin)),
     Rule(("nodes", "slices", "renameByDefault"), _of(limit_rules.renaming_is_for_shared_gpus, "slices")),
     Rule((*_TALOS, "talosContract"), _of(talos_rules.contracts_are_not_newer, "talosVersion", "talosContract")),

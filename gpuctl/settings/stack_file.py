@@ -6,7 +6,9 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast, get_args, get_origin
+
+from pydantic import BaseModel
 
 from gpuctl.settings.checking import check
 from gpuctl.settings.explaining import SECRETS
@@ -17,8 +19,14 @@ from gpuctl.settings.refusal import NOT_SET, Problem, StoreSecret, listed, print
 from gpuctl.settings.values import is_encrypted
 from gpuctl.settings.yaml_document import MOST_BYTES, YamlError, load
 
-_STRUCTURED = ("nodes", "powerLimits", "systemExtensions", "kernelArguments", "overlay")
-"""Keys that Pulumi hands to a program as JSON."""
+
+def _is_structured(annotation: Any) -> bool:
+    kinds = [get_origin(each) or each for each in (annotation, *get_args(annotation))]
+    return any(isinstance(kind, type) and issubclass(kind, tuple | list | dict | BaseModel) for kind in kinds)
+
+
+_STRUCTURED = {field.alias for field in Settings.model_fields.values() if _is_structured(field.annotation)}
+"""Keys of lists and mappings, which Pulumi hands to a program as JSON."""
 _STACK_NAME = re.compile(r"[\w.-]{1,100}", re.ASCII)
 _KNOWN = {field.alias for field in Settings.model_fields.values()}
 _MOST_NOTES = 10

@@ -304,11 +304,11 @@ def test_a_request_that_github_refuses_ends_the_script(github: FakeGitHub, post:
 
 
 class TestStacks:
-    def _matrix(self, tmp_path: Path, wanted: str) -> tuple[str, str]:
+    def _matrix(self, tmp_path: Path, wanted: str, checkout: Path = ROOT) -> tuple[str, str]:
         outputs = tmp_path / "outputs"
         done = subprocess.run(
             [sys.executable, SCRIPTS / "stacks.py"],
-            cwd=ROOT,
+            cwd=checkout,
             env={"GPU_STACKS": wanted, "GITHUB_OUTPUT": str(outputs), "PATH": "/nowhere"},
             capture_output=True,
             text=True,
@@ -328,3 +328,9 @@ class TestStacks:
         outputs, said = self._matrix(tmp_path, "lab attic")
         assert outputs == 'stacks=["lab"]\n'
         assert "config/Pulumi.attic.yaml" in said
+
+    def test_a_broken_stack_file_stops_no_other_stack(self, tmp_path: Path) -> None:
+        (tmp_path / "config").mkdir()
+        for name, text in {"lab": "config: {}\n", "broken": "config: {5: [\n"}.items():
+            (tmp_path / "config" / f"Pulumi.{name}.yaml").write_text(text)
+        assert self._matrix(tmp_path, "lab broken", tmp_path)[0] == 'stacks=["broken", "lab"]\n'
