@@ -15,7 +15,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-TABLE = Path(__file__).parents[2] / "config" / "talos_releases.json"
+TABLE = Path(__file__).parents[2] / "gpuctl" / "data" / "talos_releases.json"
 SOURCE = "https://raw.githubusercontent.com"
 
 _VARIABLES = {
