@@ -111,8 +111,9 @@ generate: venv  ## write Pulumi.yaml, config/schema.json, two pages of docs and 
 	$(PYTHON) -m dashboard
 
 .PHONY: requirements
-requirements:  ## compile every requirements*.txt from its .in (needs uv)
-	uv pip compile --quiet --generate-hashes --python-version 3.11 requirements.in -o requirements.txt
+requirements:  ## compile every requirements*.txt from pyproject.toml and requirements*.in (needs uv)
+	uv pip compile --quiet --generate-hashes --python-version 3.11 pyproject.toml -o requirements-gpuctl.txt
+	uv pip compile --quiet --generate-hashes --python-version 3.11 --extra pulumi pyproject.toml -o requirements.txt
 	uv pip compile --quiet --generate-hashes --python-version 3.11 requirements-dev.in -o requirements-dev.txt
 	uv pip compile --quiet --no-deps --generate-hashes --python-version 3.11 requirements-talos.in -o requirements-talos.txt
 	uv pip compile --quiet --generate-hashes --python-version 3.11 policy/requirements.in -o policy/requirements.txt

@@ -1,6 +1,6 @@
 """The rules of the policy pack: what Pulumi is about to deploy in, one message for each violation out.
 
-They share config/gpus.yaml with the product and no code, so that a mistake of its code is not repeated here.
+They share gpuctl/data/gpus.yaml with the product and no code, so that a mistake of its code is not repeated here.
 They import no Pulumi: `__main__.py` hands them to the engine.
 """
 
@@ -33,7 +33,7 @@ _OWN = ("app.kubernetes.io/part-of", "gpu-sharing")
 _POD_SECURITY = "pod-security.kubernetes.io"
 _LEVELS = ("restricted", "baseline", "privileged")
 _MODELS: list[dict[str, Any]] = list(
-    yaml.safe_load((Path(__file__).parents[1] / "config" / "gpus.yaml").read_text()).values()
+    yaml.safe_load((Path(__file__).parents[1] / "gpuctl" / "data" / "gpus.yaml").read_text()).values()
 )
 
 
@@ -59,7 +59,9 @@ def power_limits_are_in_the_catalogue(resource: Properties) -> Iterator[str]:
         return
     for container in containers(resource):
         values: dict[str, str] = {each["name"]: each.get("value") or "" for each in items(container.spec, "env")}
-        fix = "Fix it: pulumi config set gpu:powerLimit WATTS, or that of the node or model, or fix config/gpus.yaml"
+        fix = (
+            "Fix it: pulumi config set gpu:powerLimit WATTS, or that of the node or model, or fix gpuctl/data/gpus.yaml"
+        )
         every = values.get("POWER_LIMIT_WATTS", "")
         if reason := _refused(every, ""):
             yield f"{container}: POWER_LIMIT_WATTS is {every!r}, and {reason}. {fix}"
@@ -141,7 +143,11 @@ RESOURCE_RULES: list[Rule[Properties]] = [
     Rule("privilege-escalation", "No container gains rights, or sees more of /proc.", privileges_do_not_grow),
     Rule("root", "Only the device plugin and the power limit are root.", root_is_only_who_needs_it),
     Rule("roles", "A role reads, and writes what the CronJob writes.", roles_are_those_shipped),
-    Rule("power-limit-range", "Power limits are in the ranges of config/gpus.yaml.", power_limits_are_in_the_catalogue),
+    Rule(
+        "power-limit-range",
+        "Power limits are in the ranges of gpuctl/data/gpus.yaml.",
+        power_limits_are_in_the_catalogue,
+    ),
     Rule(
         "pod-security",
         "A namespace states its Pod Security level, and only the own is privileged.",
@@ -165,7 +171,7 @@ def _refused(watts: str, model: str) -> str:
     ranges = [each["watts"] for each in _MODELS if not model or each["name"] == model]
     lowest = min((least for least, _, _ in ranges if least is not None), default=0)
     highest = max((most for _, _, most in ranges if most is not None), default=None)
-    takes = f"{model} takes" if model else "the models of config/gpus.yaml take"
+    takes = f"{model} takes" if model else "the models of gpuctl/data/gpus.yaml take"
     if int(watts) < lowest:
         return f"{takes} at least {lowest} W"
     if highest is not None and int(watts) > highest:

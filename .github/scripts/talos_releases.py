@@ -1,4 +1,4 @@
-"""Says what config/talos_releases.json lacks: the NVIDIA versions of Talos releases, read at their public tags.
+"""Says what gpuctl/data/talos_releases.json lacks: the NVIDIA versions of Talos releases, read at their public tags.
 
     python .github/scripts/talos_releases.py v1.14.7 v1.13.13 [--write]
 
@@ -15,7 +15,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-TABLE = Path(__file__).parents[2] / "config" / "talos_releases.json"
+TABLE = Path(__file__).parents[2] / "gpuctl" / "data" / "talos_releases.json"
 SOURCE = "https://raw.githubusercontent.com"
 
 _VARIABLES = {
@@ -86,7 +86,7 @@ def _read(url: str) -> str:
 
 def main() -> int:
     """Prints the diff; 1 when a release could not be read or cannot run its own NVIDIA modules."""
-    parser = argparse.ArgumentParser(description="Compare config/talos_releases.json with public tags.")
+    parser = argparse.ArgumentParser(description="Compare gpuctl/data/talos_releases.json with public tags.")
     parser.add_argument("tags", nargs="+", metavar="TAG")
     parser.add_argument("--write", action="store_true", help="change the file, not only print the diff")
     parser.add_argument("--source", default=SOURCE, help=f"where files of GitHub are read; default {SOURCE}")

@@ -147,7 +147,9 @@ def limits_are_not_undercut(context: Context) -> Iterator[Result]:
         cause="A card was replaced, or the stack file names another model: its power range and memory are not these",
         example="gpu-1 has 2 x NVIDIA GeForce RTX 4090, and the stack file declares 2 x NVIDIA GeForce RTX 3090",
         confirm=("kubectl --context admin@lab exec -n gpu-device-plugin ds/nvidia-power-limit -- nvidia-smi -L",),
-        fix=("Name the model in the stack file as it is: `gpu` or `gpus` of the node, a key of config/gpus.yaml.",),
+        fix=(
+            "Name the model in the stack file as it is: `gpu` or `gpus` of the node, a key of gpuctl/data/gpus.yaml.",
+        ),
     ),
     severity="warning",
 )

@@ -1,4 +1,4 @@
-"""The GPU models the project knows: config/gpus.yaml, typed."""
+"""The GPU models the project knows: gpuctl/data/gpus.yaml, typed."""
 
 import difflib
 import re
@@ -14,7 +14,7 @@ GENERATIONS: tuple[Generation, ...] = get_args(Generation)
 """Oldest first."""
 Product = Literal["geforce", "workstation", "datacenter", "jetson"]
 
-_FILE = Path(__file__).parents[2] / "config" / "gpus.yaml"
+_FILE = Path(__file__).parents[1] / "data" / "gpus.yaml"
 
 
 class PowerRange(NamedTuple):

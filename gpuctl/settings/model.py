@@ -55,7 +55,7 @@ class Settings(Model):
     power_management: Switch = True
     """Whether the power-limit DaemonSet is deployed."""
     power_limits: dict[str, Watts] = {}  # noqa: RUF012 (pydantic copies it)
-    """Watts instead of `powerLimit`, by GPU model (key of config/gpus.yaml) or by GPU UUID (as in `nvidia-smi -L`)."""
+    """Watts instead of `powerLimit`, by GPU model (key of gpuctl/data/gpus.yaml) or GPU UUID (`nvidia-smi -L`)."""
     power_limit: Watts = 300
     """Power limit in watts, for each GPU."""
     power_interval: IntervalSeconds = 60
@@ -229,7 +229,7 @@ class Settings(Model):
     def _talos_warnings(self) -> list[str]:
         versions = list(dict.fromkeys([self.talos_version, *map(self.talos_version_of, self.nodes)]))
         unknown = [
-            f"Talos {version} is not in config/talos_releases.json: the versions of its NVIDIA driver "
+            f"Talos {version} is not in gpuctl/data/talos_releases.json: the versions of its NVIDIA driver "
             "and toolkit are unknown here, and so is whether they know these GPUs"
             for version in versions
             if version not in RELEASES

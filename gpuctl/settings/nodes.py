@@ -63,7 +63,7 @@ class GpuNode(Model):
     gpus: dict[str, GpuCount] | None = None
     """Instead of `gpu` and `count`, for a node with several models: how many there are of each, by model."""
     gpu: Annotated[Annotated[Text, AfterValidator(key_of)] | None, Field(examples=["rtx-3090"])] = None
-    """GPU model: a key of config/gpus.yaml, a name as nvidia-smi prints it, or any text for one that is not in it."""
+    """GPU model: a key of gpuctl/data/gpus.yaml, a name as nvidia-smi prints it, or any text for another."""
     count_of_gpu: Annotated[GpuCount | None, Field(alias="count", examples=[2])] = None
     """Physical GPUs in the node."""
     slices: Slices | None = None

@@ -143,7 +143,7 @@ Rules that compare keys:
 
 ## GPU catalogue
 
-`config/gpus.yaml`. A model that is not in it is accepted with a warning: the range its card reports decides.
+`gpuctl/data/gpus.yaml`. A model that is not in it is accepted with a warning: the range its card reports decides.
 
 | gpu | name | product line | generation | memory (MiB) | power limit (W) | default (W) | confidence |
 |---|---|---|---|--:|---|--:|---|

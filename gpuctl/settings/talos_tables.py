@@ -1,4 +1,4 @@
-"""What is known about Talos releases and lines: config/talos_releases.json and config/kubernetes_compat.json, typed."""
+"""What is known of Talos: gpuctl/data/talos_releases.json and gpuctl/data/kubernetes_compat.json, typed."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from gpuctl.settings.minor_version import Minor, format_minor, minor_of
 
-_CONFIG = Path(__file__).parents[2] / "config"
+_DATA = Path(__file__).parents[1] / "data"
 
 
 class Release(BaseModel):
@@ -49,8 +49,8 @@ class _Lines(BaseModel):
     lines: dict[str, _Compatibility]
 
 
-_RELEASES = TypeAdapter(_Releases).validate_json((_CONFIG / "talos_releases.json").read_bytes())
-_LINES = TypeAdapter(_Lines).validate_json((_CONFIG / "kubernetes_compat.json").read_bytes()).lines
+_RELEASES = TypeAdapter(_Releases).validate_json((_DATA / "talos_releases.json").read_bytes())
+_LINES = TypeAdapter(_Lines).validate_json((_DATA / "kubernetes_compat.json").read_bytes()).lines
 
 RELEASES = _RELEASES.releases
 """Talos release, such as `v1.13.9` -> its NVIDIA extensions. A release that is not here is unknown."""

@@ -49,10 +49,8 @@ def _commit(folder: Path, **stacks: str | None) -> str:
 def repository(tmp_path: Path) -> Path:
     """A repository with one stack, and this checkout's gpuctl in it."""
     _git(tmp_path, "init", "--quiet", "--initial-branch", "main")
-    for name in ("gpus.yaml", "talos_releases.json", "kubernetes_compat.json"):
-        (tmp_path / "config").mkdir(exist_ok=True)
-        (tmp_path / "config" / name).write_bytes((ROOT / "config" / name).read_bytes())
     (tmp_path / "gpuctl").symlink_to(ROOT / "gpuctl")
+    (tmp_path / "Pulumi.yaml").symlink_to(ROOT / "Pulumi.yaml")
     _commit(tmp_path, lab=LAB)
     return tmp_path
 

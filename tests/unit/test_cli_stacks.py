@@ -26,9 +26,8 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 def checkout(tmp_path: Path) -> Path:
     """A checkout with one stack."""
     (tmp_path / "config").mkdir()
-    for name in ("gpus.yaml", "talos_releases.json", "kubernetes_compat.json"):
-        (tmp_path / "config" / name).write_bytes((ROOT / "config" / name).read_bytes())
     (tmp_path / "gpuctl").symlink_to(ROOT / "gpuctl")
+    (tmp_path / "Pulumi.yaml").symlink_to(ROOT / "Pulumi.yaml")
     (tmp_path / "config" / "Pulumi.lab.yaml").write_text(LAB)
     return tmp_path
 

@@ -98,7 +98,7 @@ def test_more_watts_than_any_model_takes_need_an_entry_in_the_catalogue() -> Non
     (path,) = (path for path in VALID if path.stem == UNKNOWN_GPU)
     (message,) = _violations(_stack(read_config("fixture", config_of(path))))["power-limit-range"]
     assert "POWER_LIMITS has 'gpu-1 2000'" in message
-    assert "fix config/gpus.yaml" in message
+    assert "fix gpuctl/data/gpus.yaml" in message
 
 
 def test_the_cronjob_is_unprivileged_and_its_image_must_be_pinned() -> None:

@@ -57,8 +57,9 @@ def script(tmp_path: Path) -> Path:
     path = tmp_path / ".github" / "scripts" / "talos_releases.py"
     path.parent.mkdir(parents=True)
     path.write_text(SCRIPT.read_text())
-    (tmp_path / "config").mkdir()
-    (tmp_path / "config" / "talos_releases.json").write_text((ROOT / "config" / "talos_releases.json").read_text())
+    table = Path("gpuctl", "data", "talos_releases.json")
+    (tmp_path / table.parent).mkdir(parents=True)
+    (tmp_path / table).write_text((ROOT / table).read_text())
     return path
 
 
@@ -71,7 +72,7 @@ def _changed(diff: str) -> list[str]:
 
 
 def test_a_new_release_is_one_line_of_a_diff_and_the_file_stays(script: Path, source: str) -> None:
-    table = script.parents[2] / "config" / "talos_releases.json"
+    table = script.parents[2] / "gpuctl" / "data" / "talos_releases.json"
     before = table.read_text()
     result = _run(script, "v1.14.7", "--source", source)
     assert (result.returncode, result.stderr) == (0, "")
@@ -83,7 +84,7 @@ def test_a_new_release_is_one_line_of_a_diff_and_the_file_stays(script: Path, so
 
 
 def test_the_file_is_changed_only_when_asked_for(script: Path, source: str) -> None:
-    table = script.parents[2] / "config" / "talos_releases.json"
+    table = script.parents[2] / "gpuctl" / "data" / "talos_releases.json"
     before = table.read_text()
     _run(script, "v1.14.7", "--source", source, "--write")
     rows = json.loads(table.read_text())["releases"]

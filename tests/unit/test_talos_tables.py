@@ -51,7 +51,7 @@ def test_the_newest_release_is_final_and_usable() -> None:
 @pytest.mark.parametrize("release", ["v1.14.1", "v1.13.99"])
 def test_a_release_that_is_not_in_the_table_is_taken_with_a_warning(release: str) -> None:
     (warning,) = settings(talosVersion=release).warnings
-    assert warning.startswith(f"Talos {release} is not in config/talos_releases.json")
+    assert warning.startswith(f"Talos {release} is not in gpuctl/data/talos_releases.json")
 
 
 @pytest.mark.parametrize("flavour", ["open", "proprietary"])
