@@ -4,6 +4,7 @@ The agent's `report` reads and sets nothing. Whoever may read logs but not run c
 that the agent has logged, which are as old as its interval.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +17,10 @@ from gpuctl.power.log import Event, Sample, faults, parse_all
 
 _SECONDS = 30
 """nvidia-smi takes about one where the driver has to be loaded first."""
+
+
+MOVED_MINUTES = 10
+"""How far back limits that were moved are counted."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +53,39 @@ def agent_reports(context: Context) -> dict[str, AgentReport]:
     return dict(zip(nodes, reports, strict=True))
 
 
-def _report(context: Context, node: str) -> AgentReport:
+def limits_moved(context: Context) -> dict[str, Counter[str]]:
+    """Node of the stack -> UUID -> how often its limit was found moved in the last minutes; see MOVED_MINUTES.
+
+    A node whose agent's log may not be read, or that has none, is left out.
+    """
+    pods = [pod for name in context.desired.nodes if isinstance(pod := _agent_on(context, name), Pod)]
+    found = side_by_side(partial(_moved, context), pods)
+    return {pod.node: moved for pod, moved in zip(pods, found, strict=True) if moved is not None}
+
+
+def _moved(context: Context, pod: Pod) -> Counter[str] | None:
+    try:
+        said = list(parse_all(context.cluster.log(pod.name, pod.namespace, since_seconds=MOVED_MINUTES * 60)))
+    except ClusterError:
+        return None
+    return Counter(entry.gpu for entry in said if isinstance(entry, Event) and entry.name == "drift" and entry.gpu)
+
+
+def _agent_on(context: Context, node: str) -> Pod | str:
+    """The running agent of a node, or why there is none."""
     seen = context.nodes.get(node)
     if seen is None or not seen.ready:
-        return AgentReport(silence=f"{node} is {'not Ready' if seen else 'not in the cluster'}")
+        return f"{node} is {'not Ready' if seen else 'not in the cluster'}"
     pod = pod_on(context, AGENT, node)
     if pod is None or not any(status.state.running for status in pod.status.container_statuses):
-        return AgentReport(silence=f"no power-limit agent runs on {node}")
+        return f"no power-limit agent runs on {node}"
+    return pod
+
+
+def _report(context: Context, node: str) -> AgentReport:
+    pod = _agent_on(context, node)
+    if isinstance(pod, str):
+        return AgentReport(silence=pod)
     try:
         return _asked(context, pod)
     except AccessDeniedError:

@@ -84,7 +84,7 @@ def no_other_setup(context: Context) -> Iterator[Result]:
 @check(
     "POD012",
     PODS,
-    "nothing else sets power limits",
+    "nothing that is known to set power limits runs besides",
     Guide(
         cause="Another agent writes power limits, and each undoes what the other has set",
         example="what looks like another power-limit agent runs on gpu-1: dynamo/gpu-power-agent-x7k2p",
@@ -94,7 +94,7 @@ def no_other_setup(context: Context) -> Iterator[Result]:
     severity="warning",
 )
 def no_other_power_agent(context: Context) -> Iterator[Result]:
-    """By name, image or the annotation of NVIDIA Dynamo; the agent's log has drift after drift where one is missed."""
+    """By name, image or the annotation of NVIDIA Dynamo; what is not known by these shows in its deeds (PWR006)."""
     if not context.settings.power_management:
         yield passed("the stack sets no power limits")
         return

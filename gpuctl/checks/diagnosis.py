@@ -100,13 +100,15 @@ KNOWLEDGE = (
     Knowledge(("STK006", "STK007"), ("CAP001",), on_one_node=True),
     # Two owners of one thing.
     Knowledge(("STK004", "POD010"), ("CAP001", "CAP002", "CAP004")),
-    Knowledge(("POD012",), ("PWR003",)),
+    Knowledge(("POD012",), ("PWR003", "PWR006")),
+    Knowledge(("PWR006",), ("PWR003",), on_one_node=True),
     # An unhealthy GPU, and an agent that is not ready because of its GPUs.
     Knowledge(("PWR002",), ("PWR001", "CAP001", "CAP002", "RUN002"), on_one_node=True),
     Knowledge(("PWR003",), ("PWR001",), on_one_node=True),
     Knowledge(("PWR002", "PWR003"), ("STK005",), effect_about=POWER_LIMIT),
     Knowledge(("CAP003",), ("CAP002", "POD001"), on_one_node=True),
     Knowledge(("CAP001", "CAP002"), ("POD001",), on_one_node=True),
+    Knowledge(("CAP001",), ("POD006",), on_one_node=True),
     Knowledge(("CAP004",), ("CAP005",), on_one_node=True),
 )
 """It must have no circle: every failure begins somewhere."""

@@ -15,6 +15,8 @@ _PREVIEW = ("preview", "--refresh", "--expect-no-changes")
 """Without --refresh Pulumi compares with its own records and does not see what others changed."""
 _SECONDS = 120
 _CHANGED = "no changes were expected"
+_UNHEALTHY = "Refreshed resource is in an unhealthy state"
+"""What Pulumi warns of an object that is as the stack asks for it and does not work yet: it counts it as a change."""
 _UNCHANGED = ("same", "refresh", "read")
 
 
@@ -40,7 +42,13 @@ def nothing_has_drifted(context: Context) -> Iterator[Result]:
     if ran.exit_code == 0:
         yield passed("Pulumi would change nothing")
     elif _CHANGED in ran.stderr:
-        changes = listed([_change(step) for step in digest.get("steps", []) if step["op"] not in _UNCHANGED])
+        steps = [step for step in digest.get("steps", []) if step["op"] not in _UNCHANGED]
+        unready = [step for step in steps if _is_only_unready(step, digest)]
+        if steps and len(unready) == len(steps):
+            names = listed([_change(step).partition(" ")[2] for step in unready])
+            yield passed(f"Pulumi would change nothing, only wait again for {names}, which is not ready (STK005)")
+            return
+        changes = listed([_change(step) for step in steps if step not in unready])
         yield failed(f"Pulumi would {changes or 'change something'}", f"pulumi up --refresh --stack {context.stack}")
     else:
         said_so = [each["message"] for each in digest.get("diagnostics", []) if each["severity"] == "error"]
@@ -57,6 +65,14 @@ def _digest(ran: Ran) -> dict[str, Any]:
         return json.loads(ran.stdout)
     except json.JSONDecodeError:
         return {}
+
+
+def _is_only_unready(step: dict[str, Any], digest: dict[str, Any]) -> bool:
+    """Whether Pulumi would update an object only because that is not ready: nothing in it differs."""
+    warned = {each.get("urn") for each in digest.get("diagnostics", []) if _UNHEALTHY in each.get("message", "")}
+    before: dict[str, Any] = step.get("oldState") or {}
+    unready = step["urn"] in warned or bool(before.get("initErrors"))
+    return step["op"] == "update" and unready and not step.get("diffReasons")
 
 
 def _change(step: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from gpuctl.cluster.objects import Taint
 from gpuctl.desired.daemon_set import TOLERATIONS
 from gpuctl.desired.desired import DesiredNode
 from gpuctl.desired.names import PRESENT_LABEL, PROFILE_LABEL
-from gpuctl.observed.nodes import gpu_resources, is_nvidia_gpu, why_not_ready
+from gpuctl.observed.nodes import gpu_resources, is_nvidia_gpu, is_phantom, why_not_ready
 
 NODES = Category("nodes", "the GPU nodes")
 
@@ -132,6 +132,28 @@ def no_other_node_has_gpus(context: Context) -> Iterator[Result]:
     yield from found or [passed(f"none of the {len(others)} nodes outside the stack file has a GPU")]
 
 
+@check(
+    "NOD005",
+    NODES,
+    "every node of the cluster has been reported by a kubelet",
+    Guide(
+        cause="The Node is an object without a machine: something labelled or patched a node that was gone already",
+        example="node gpu-2 has never been reported by a kubelet: it is an object without a machine",
+        confirm=("kubectl --context admin@lab get node gpu-2 -o yaml",),
+        fix=("Delete it: `kubectl --context admin@lab delete node gpu-2`. A machine that joins makes its own.",),
+    ),
+    severity="warning",
+)
+def no_node_is_a_phantom(context: Context) -> Iterator[Result]:
+    """It stays NotReady for ever, and pages whoever watches nodes."""
+    phantoms = [name for name, node in context.nodes.items() if is_phantom(node)]
+    for name in phantoms:
+        fact = f"node {name} has never been reported by a kubelet: it is an object without a machine"
+        yield failed(fact, context.kubectl("delete", "node", name), name)
+    if not phantoms:
+        yield passed(f"all of the cluster's {len(context.nodes)} nodes have a kubelet")
+
+
 def keeping_off(node: Node) -> list[Taint]:
     """The taints of a node that keep the stack's pods off it."""
     return [taint for taint in node.spec.taints if _keeps_off(taint)]
@@ -187,4 +209,4 @@ def _undeclared(context: Context, node: Node) -> Result | None:
     return None
 
 
-CHECKS = (nodes_exist, nodes_take_pods, nodes_are_labelled, no_other_node_has_gpus)
+CHECKS = (nodes_exist, nodes_take_pods, nodes_are_labelled, no_other_node_has_gpus, no_node_is_a_phantom)

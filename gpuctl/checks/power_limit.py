@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from gpuctl.checks.agent_reports import AgentReport, agent_reports
+from gpuctl.checks.agent_reports import MOVED_MINUTES, AgentReport, agent_reports, limits_moved
 from gpuctl.checks.context import Context
 from gpuctl.checks.model import Category, Guide, Result, Subject, check, counted, failed, listed, passed, skipped
 from gpuctl.checks.own_pods import name_on, why_not_working
@@ -18,6 +18,8 @@ POWER_LIMIT = Category("power-limit", "power limits")
 
 _TOLERANCE = 1
 """Watts, as the agent's: a card may round."""
+_OFTEN = 3
+"""Moves of a limit after which it is no accident."""
 _UNMANAGED = "gpu:powerManagement is false, so the stack sets no power limits"
 _LOGS = "kubectl --context admin@lab logs -n gpu-device-plugin ds/nvidia-power-limit"
 _REPORT = (
@@ -172,6 +174,42 @@ def models_are_as_declared(context: Context) -> Iterator[Result]:
     yield from _silent(context)
 
 
+@check(
+    "PWR006",
+    POWER_LIMIT,
+    "no power limit is moved again and again",
+    Guide(
+        cause="Something on the node sets limits too, and each undoes what the other has set",
+        example="the limit of GPU-dc0c82b9 of gpu-1 was moved 12 times in 10 minutes, and each time put back",
+        confirm=("kubectl --context admin@lab logs -n gpu-device-plugin ds/nvidia-power-limit | grep msg=drift",),
+        fix=(
+            "Find who sets it and end that: another agent (POD012 names those it knows), a cron job, a workload that "
+            "runs `nvidia-smi -pl`.",
+            "Until then every move lasts up to `gpu:powerInterval` seconds: the circuit is not safe.",
+        ),
+    ),
+    severity="warning",
+    deep=True,
+)
+def limits_stay(context: Context) -> Iterator[Result]:
+    """By what the agents have logged: at any one moment a limit is mostly as it should be."""
+    if not context.settings.power_management:
+        yield skipped(_UNMANAGED)
+        return
+    moved = context.once(limits_moved)
+    for name in context.desired.nodes:
+        often = {gpu: times for gpu, times in moved.get(name, Counter[str]()).items() if times >= _OFTEN}
+        for gpu, times in often.items():
+            fact = f"the limit of {gpu} of {name} was moved {times} times in {MOVED_MINUTES} minutes, and each time"
+            logs = context.kubectl("logs", "-n", context.settings.namespace, name_on(context, AGENT, name))
+            yield failed(f"{fact} put back", f"{logs} | grep msg=drift", Subject(name, gpu))
+        if name not in moved:
+            unread = f"the log of the power-limit agent on {name} cannot be read"
+            yield skipped(context.once(agent_reports)[name].silence or unread, name)
+        elif not often:
+            yield passed(f"no limit on {name} was moved again and again", name)
+
+
 def _limited(context: Context, node: DesiredNode, report: AgentReport, gpu: Sample, watts: int) -> Result:
     name, subject = _named(node, gpu), _subject(node, gpu)
     if gpu.limit is None:
@@ -194,13 +232,17 @@ def _limited(context: Context, node: DesiredNode, report: AgentReport, gpu: Samp
     logs = context.kubectl("logs", "-n", context.settings.namespace, name_on(context, AGENT, node.name))
     if abs(gpu.limit - watts) <= _TOLERANCE:
         return failed(f"{name} enforces {gpu.enforced:g} W although {watts} W are requested of it", logs, subject)
-    return failed(fact, logs, subject, _why(context, report.fault_of(gpu.gpu)))
+    return failed(fact, logs, subject, _why(context, node, gpu, report.fault_of(gpu.gpu)))
 
 
-def _why(context: Context, fault: Event | None) -> str:
+def _why(context: Context, node: DesiredNode, gpu: Sample, fault: Event | None) -> str:
     if fault and fault.name in ("refused", "not_applied"):
         return f"the card does not take it: {fault.fields.get('message') or fault.name}"
-    return f"something else moved it; the agent checks every {context.settings.power_interval} s and puts it back"
+    times = context.once(limits_moved).get(node.name, Counter[str]())[gpu.gpu]
+    again = f", {times} times in {MOVED_MINUTES} minutes" if times >= _OFTEN else ""
+    return (
+        f"something else moved it{again}; the agent checks every {context.settings.power_interval} s and puts it back"
+    )
 
 
 def _desired(wanted: Mapping[tuple[str, ...], int], node: DesiredNode, gpu: Sample) -> int:
@@ -247,4 +289,11 @@ def _models(counts: Counter[str]) -> str:
     return listed([f"{count} x {name}" for name, count in counts.items()])
 
 
-CHECKS = (agents_are_ready, every_gpu_answers, limits_are_in_force, limits_are_not_undercut, models_are_as_declared)
+CHECKS = (
+    agents_are_ready,
+    every_gpu_answers,
+    limits_are_in_force,
+    limits_are_not_undercut,
+    models_are_as_declared,
+    limits_stay,
+)

@@ -11,6 +11,7 @@ from gpuctl.checks import (
     nodes,
     plugin_config,
     power_limit,
+    pulumi_state,
     runtime,
     sharing,
     stack_file,
@@ -23,6 +24,7 @@ from gpuctl.checks.model import Check
 CHECKS: tuple[Check, ...] = (
     *stack_file.CHECKS,
     *kubernetes_api.CHECKS,
+    *pulumi_state.CHECKS,
     *nodes.CHECKS,
     *talos.CHECKS,
     *gpu_stack.CHECKS,

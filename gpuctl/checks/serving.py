@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from gpuctl.checks.agent_reports import agent_reports
 from gpuctl.checks.context import Context
 from gpuctl.checks.model import counted, listed
 from gpuctl.checks.own_pods import Explanation, daemon_set_of, name_on, pod_on, why_not_working
@@ -57,6 +58,12 @@ def out_of_service(context: Context, node: DesiredNode) -> Explanation:
     if not found.gpus:
         cause = "the device plugin's log does not say why: it may have been rotated, or the GPUs come back"
         return Explanation(cause, _logs(context, node))
+    if not found.gpus[0].uuid and _answers_again(context, node):
+        cause = f"the device plugin took every GPU of {node.name} out of service ({found.gpus[0].reason})"
+        return Explanation(
+            f"{cause}; all of them answer again, and the plugin does not try them; {_pods(found)}",
+            _delete_plugin(context, node),
+        )
     causes = [f"{each.uuid or 'every GPU of the node'}: {each.reason}" for each in found.gpus]
     cause = f"the device plugin took {'a GPU' if len(causes) == 1 else 'GPUs'} out of service ({listed(causes)})"
     return Explanation(f"{cause}; {_pods(found)}", _remedy(context, node, found))
@@ -102,6 +109,20 @@ def _remedy(context: Context, node: DesiredNode, found: OutOfService) -> str:
     """A restart of the plugin brings even a GPU back that is still bad."""
     if any(each.needs_reset for each in found.gpus):
         return reboot(context, node)
+    return _delete_plugin(context, node)
+
+
+def _answers_again(context: Context, node: DesiredNode) -> bool:
+    """Whether every GPU of a node answers its power-limit agent at this moment."""
+    if not context.settings.power_management or not context.sees_pods:
+        return False
+    report = context.once(agent_reports)[node.name]
+    lost = any(fault.name == "lost" for fault in report.faults)
+    return not report.silence and not lost and len(report.gpus) == node.gpus
+
+
+def _delete_plugin(context: Context, node: DesiredNode) -> str:
+    """The command that restarts the device plugin of a node: no pod with a slice is touched."""
     which = ("-l", f"app.kubernetes.io/name={PLUGIN}", "--field-selector", f"spec.nodeName={node.name}")
     return context.kubectl("delete", "pod", "-n", context.settings.namespace, *which)
 

@@ -42,10 +42,10 @@ _NONE_VISIBLE = ("", "void", "none")
     severity="warning",
 )
 def no_pod_was_refused(context: Context) -> Iterator[Result]:
-    """Failed pods that nobody deletes; they hold no GPU."""
+    """Failed pods that nobody deletes; they hold no GPU. Not every message of a device plugin names the resource."""
     refused: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for pod in context.pods:
-        if pod.status.reason == _REFUSED and RESOURCE in pod.status.message:
+        if pod.status.reason == _REFUSED and _was_for_its_gpu(pod, context.desired.resource):
             said = next((said for said in _REFUSALS if said in pod.status.message), pod.status.message)
             refused[pod.node, pod.namespace, said].append(pod.name)
     for (node, namespace, said), names in refused.items():
@@ -175,9 +175,45 @@ def no_pod_asks_by_another_name(context: Context) -> Iterator[Result]:
         yield passed(f"no pod waits for {other}")
 
 
+@check(
+    "POD006",
+    PODS,
+    "no more pods run on a node than it has slices",
+    Guide(
+        cause="The slices were made fewer while pods held them: those run on, and share a GPU with more than is meant",
+        example="pods on gpu-1 hold 8 nvidia.com/gpu, and it has 4",
+        confirm=("gpuctl status --stack lab",),
+        fix=(
+            "Delete pods until the rest fits; what replaces them waits for a slice or goes to another node.",
+            "Or give the slices back: `pulumi config set gpu:slices NUMBER --stack lab && pulumi up --stack lab`.",
+        ),
+    ),
+    severity="warning",
+)
+def no_node_is_overfull(context: Context) -> Iterator[Result]:
+    """The kubelet takes nothing from a pod that runs, not even when it restarts."""
+    resource = context.desired.resource
+    for name, node in context.nodes.items():
+        if name in context.desired.nodes and (has := node.capacity(resource)):
+            holds = held(context.users.get(name, []), resource)
+            if holds > has:
+                remedy = f"gpuctl status --stack {context.stack}"
+                yield failed(f"pods on {name} hold {holds} {resource}, and it has {has}", remedy, name)
+            else:
+                yield passed(f"pods on {name} hold {holds} of its {has} {resource}", name)
+
+
 def is_own(context: Context, pod: Pod) -> bool:
     """Whether it is one of the stack's own."""
     return pod.namespace == context.settings.namespace and PART_OF in pod.labels.items()
+
+
+def _was_for_its_gpu(pod: Pod, resource: str) -> bool:
+    """Whether a pod was refused because of its GPU: it asks for one, and the reason names nothing else it asks for."""
+    asked = {name for container in pod.spec.containers for name in container.resources.limits}
+    own = {RESOURCE, RENAMED_RESOURCE, resource}
+    others = {name for name in asked - own if "/" in name}
+    return bool(asked & own) and not any(name in pod.status.message for name in others)
 
 
 def _way_to_gpus(pod: Pod) -> str:
@@ -208,4 +244,5 @@ CHECKS = (
     no_pod_sees_gpus_unasked,
     no_pod_waits_for_nothing,
     no_pod_asks_by_another_name,
+    no_node_is_overfull,
 )

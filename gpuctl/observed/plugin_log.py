@@ -38,6 +38,7 @@ class UnhealthyGpu(NamedTuple):
     """Empty when all of the node's GPUs are meant."""
     reason: str
     needs_reset: bool
+    """Whether a restart of the plugin alone brings it back as bad as it was."""
 
 
 def unhealthy_gpus(lines: Sequence[str]) -> list[UnhealthyGpu]:

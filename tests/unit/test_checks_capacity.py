@@ -8,6 +8,7 @@ import pytest
 from gpuctl.checks import capacity
 from gpuctl.checks.model import Check, Outcome, Result
 from gpuctl.cluster import AccessDeniedError
+from tests.fixtures.agent_lines import answering, look, reports, uuid_of
 from tests.fixtures.checks import context_of, results_of, settings_of
 from tests.fixtures.fake_cluster import FakeCluster, healthy
 
@@ -375,3 +376,27 @@ def test_no_slices_of_an_unhealthy_gpu_are_handed_out_by_a_node_that_offers_none
     fake = cluster()
     status(fake, has=7, offers=0)
     assert result_of(capacity.unhealthy_gpus_are_not_handed_out, fake).outcome is Outcome.PASS
+
+
+def test_a_lost_gpu_that_is_back_needs_no_reboot() -> None:
+    """The plugin does not try again by itself, and its pod's end touches no pod with a slice."""
+    fake = answering(settings_of())
+    status(fake, offers=0)
+    fake.logs[PLUGIN] = [STARTED, "Error waiting for event: GPU is lost; Marking all devices as unhealthy"]
+    found = result_of(capacity.capacity_is_allocatable, fake)
+    assert found.cause == (
+        "the device plugin took every GPU of gpu-1 out of service (Error waiting for event: GPU is lost); "
+        "all of them answer again, and the plugin does not try them; no pod is on it"
+    )
+    assert found.remedy == (
+        "kubectl --context admin@lab delete pod -n gpu-device-plugin -l app.kubernetes.io/name=nvidia-device-plugin "
+        "--field-selector spec.nodeName=gpu-1"
+    )
+
+
+def test_a_gpu_that_is_still_lost_needs_a_reboot() -> None:
+    fake = answering(settings_of())
+    status(fake, offers=0)
+    fake.logs[PLUGIN] = [STARTED, "Error waiting for event: GPU is lost; Marking all devices as unhealthy"]
+    reports(fake, "gpu-1", [look(uuid_of("gpu-1", 0), 0, "NVIDIA GeForce RTX 3090")], "missing expected=2 found=1")
+    assert result_of(capacity.capacity_is_allocatable, fake).remedy.endswith("talosctl -n gpu-1 reboot")

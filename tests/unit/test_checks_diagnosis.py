@@ -227,7 +227,7 @@ def lost_in_a_pod(fake: FakeCluster) -> None:
 def refused(fake: FakeCluster) -> None:
     message = f"Pod was rejected: Allocate failed due to cannot allocate unregistered device {GPU}, which is unexpected"
     status = {"phase": "Failed", "reason": "UnexpectedAdmissionError", "message": message}
-    fake.add_pod("early", "gpu-1")["status"] = status
+    fake.add_pod("early", "gpu-1", "default", **{GPU: 1})["status"] = status
 
 
 def nothing(_: FakeCluster) -> None: ...

@@ -75,3 +75,32 @@ def test_a_preview_that_does_not_succeed_tells_nothing(ran: Ran | None, reason: 
 
 def test_only_a_deep_run_takes_the_time() -> None:
     assert nothing_has_drifted.deep
+
+
+UNHEALTHY = "Refreshed resource is in an unhealthy state:\n* Resource 'nvidia-power-limit' failed to initialize"
+
+
+def _unready(**more: object) -> dict[str, object]:
+    return {"op": "update", "urn": f"{URN}apps/v1:DaemonSet::nvidia-power-limit"} | more
+
+
+@pytest.mark.parametrize("known_by", ["the warning", "the state"])
+def test_a_daemon_set_that_is_only_not_ready_was_not_changed_by_anyone(known_by: str) -> None:
+    step = _unready() if known_by == "the warning" else _unready(oldState={"initErrors": ["0 of 2 pods are ready"]})
+    warnings = [{"severity": "warning", "urn": step["urn"], "message": UNHEALTHY}] if known_by == "the warning" else []
+    found = _found(Ran(json.dumps({"steps": [step], "diagnostics": warnings}), REFUSED, 7))
+    assert (found.outcome, found.fact) == (
+        Outcome.PASS,
+        "Pulumi would change nothing, only wait again for DaemonSet nvidia-power-limit, which is not ready (STK005)",
+    )
+
+
+def test_an_unready_daemon_set_that_was_changed_too_is_told() -> None:
+    step = _unready(oldState={"initErrors": ["0 of 2 pods are ready"]}, diffReasons=["spec"])
+    found = _found(Ran(json.dumps({"steps": [step]}), REFUSED, 7))
+    assert (found.outcome, found.fact) == (Outcome.FAIL, "Pulumi would update DaemonSet nvidia-power-limit")
+
+
+def test_beside_an_unready_daemon_set_only_true_changes_are_told() -> None:
+    steps = [_unready(oldState={"initErrors": ["x"]}), _step("create", "node.k8s.io/v1:RuntimeClass", "nvidia")]
+    assert _found(Ran(json.dumps({"steps": steps}), REFUSED, 7)).fact == "Pulumi would create RuntimeClass nvidia"

@@ -1,6 +1,7 @@
 """Checks of the stack's objects and DaemonSets, each against a cluster in memory that has exactly that flaw."""
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -346,3 +347,65 @@ class TestLoadedConfiguration:
         cluster.failures["pods"] = AccessDeniedError("pods is forbidden")
         report = run([check], context_of(cluster), lambda _: None)
         assert [result.fact for result in report.entries[0].results] == ["pods is forbidden"]
+
+
+def _without_gpu_2(cluster: FakeCluster) -> None:
+    _live(cluster, "DaemonSet", PLUGIN)["status"] |= {"desiredNumberScheduled": 1, "numberReady": 1}
+
+
+def _not_ready(node: dict[str, Any]) -> None:
+    node["status"]["conditions"][0]["status"] = "False"
+
+
+def _unlabelled(node: dict[str, Any]) -> None:
+    node["metadata"]["labels"] = {}
+
+
+def _tainted(node: dict[str, Any]) -> None:
+    node["spec"]["taints"] = [{"key": "dedicated", "effect": "NoSchedule"}]
+
+
+def _as_it_should_be(_: dict[str, Any]) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        (_not_ready, "gpu-2 is not Ready"),
+        (_unlabelled, "gpu-2 is without the stack's labels"),
+        (_tainted, "gpu-2 is tainted"),
+        (_as_it_should_be, "the labels or taints of other nodes are not those of the stack"),
+    ],
+    ids=["not ready", "unlabelled", "tainted", "nothing of its own nodes"],
+)
+def test_why_a_daemon_set_wants_another_number_of_nodes(
+    cluster: FakeCluster, change: Callable[[dict[str, Any]], None], cause: str
+) -> None:
+    _without_gpu_2(cluster)
+    change(cluster.node_objects["gpu-2"])
+    assert _bad(gpu_stack.daemon_sets_are_ready, cluster).cause == cause
+
+
+def test_a_node_that_is_gone_is_why_a_daemon_set_wants_another_number_of_nodes(cluster: FakeCluster) -> None:
+    _without_gpu_2(cluster)
+    del cluster.node_objects["gpu-2"]
+    assert _bad(gpu_stack.daemon_sets_are_ready, cluster).cause == "gpu-2 is not in the cluster"
+
+
+def test_the_daemon_set_that_runs_on_a_node_is_restarted_and_not_one_that_an_update_did_not_get_to_make() -> None:
+    """The stack gives gpu-2 a profile of its own, and the update ended before that."""
+    before, after = (
+        settings_of(),
+        settings_of(
+            nodes=[
+                {"name": "gpu-1", "gpu": "rtx-3090", "count": 2},
+                {"name": "gpu-2", "gpu": "rtx-4090", "count": 1, "slices": 2},
+            ]
+        ),
+    )
+    cluster = healthy(before)
+    for node in ("gpu-1", "gpu-2"):
+        cluster.logs[f"{PLUGIN}-{node}"] = list(LOADED.splitlines())
+    found = _bad(plugin_config.plugins_have_loaded_the_sharing, cluster, after)
+    assert found.subject == "gpu-2"
+    assert found.remedy.endswith(f"daemonset/{PLUGIN}")

@@ -42,12 +42,13 @@ FOLLOWS = """
     STK003:plugin > STK006@gpu-1:plugin  STK003:plugin > STK007@gpu-1:plugin
     STK006@gpu-1 > STK007@gpu-1  STK006@gpu-1 > CAP001@gpu-1  STK007@gpu-1 > CAP001@gpu-1
     STK004 > CAP001@gpu-1  STK004 > CAP002@gpu-1  STK004 > CAP004@gpu-1  POD010 > CAP001@gpu-1
-    POD012 > PWR003@gpu-1
+    POD012 > PWR003@gpu-1  POD012 > PWR006@gpu-1  PWR006@gpu-1 > PWR003@gpu-1
     PWR002@gpu-1 > PWR001@gpu-1  PWR002@gpu-1 > CAP001@gpu-1  PWR002@gpu-1 > CAP002@gpu-1  PWR002@gpu-1 > RUN002@gpu-1
     PWR003@gpu-1 > PWR001@gpu-1
     PWR002@gpu-1 > STK005:agent  PWR003@gpu-1 > STK005:agent
     CAP003@gpu-1 > CAP002@gpu-1  CAP003@gpu-1 > POD001@gpu-1
     CAP001@gpu-1 > POD001@gpu-1  CAP002@gpu-1 > POD001@gpu-1
+    CAP001@gpu-1 > POD006@gpu-1
     CAP004@gpu-1 > CAP005@gpu-1
 """
 """Cause > effect, each ID[@NODE][:COMPONENT]."""
@@ -56,7 +57,7 @@ STANDS_ALONE = """
     NOD002@gpu-2 > CAP001@gpu-1  NOD003@gpu-2 > PWR001@gpu-1  TAL001@gpu-2 > TAL002@gpu-1  TAL002@gpu-2 > TAL005@gpu-1
     TAL002@gpu-2 > RUN001@gpu-1  RUN001@gpu-2 > CAP001@gpu-1  STK006@gpu-2 > STK007@gpu-1  STK007@gpu-2 > CAP001@gpu-1
     PWR002@gpu-2 > PWR001@gpu-1  PWR003@gpu-2 > PWR001@gpu-1  CAP003@gpu-2 > CAP002@gpu-1  CAP001@gpu-2 > POD001@gpu-1
-    CAP004@gpu-2 > CAP005@gpu-1
+    CAP004@gpu-2 > CAP005@gpu-1  CAP001@gpu-2 > POD006@gpu-1  PWR006@gpu-2 > PWR003@gpu-1
     STK003:agent > CAP001@gpu-1:plugin  STK005:agent > CAP002@gpu-1:plugin  POD020:agent > STK005:plugin
     STK003:agent > STK006@gpu-1:plugin  STK005:plugin > CAP001@gpu-1  PWR003@gpu-1 > STK005:plugin
     NOD002 > CAP001

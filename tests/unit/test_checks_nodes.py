@@ -6,7 +6,14 @@ import pytest
 
 from gpuctl.checks.kubernetes_api import cluster_is_the_stacks
 from gpuctl.checks.model import Check, Outcome, Result
-from gpuctl.checks.nodes import CHECKS, no_other_node_has_gpus, nodes_are_labelled, nodes_exist, nodes_take_pods
+from gpuctl.checks.nodes import (
+    CHECKS,
+    no_node_is_a_phantom,
+    no_other_node_has_gpus,
+    nodes_are_labelled,
+    nodes_exist,
+    nodes_take_pods,
+)
 from gpuctl.cluster.programs import Ran
 from gpuctl.desired.names import PRESENT_LABEL, PROFILE_LABEL
 from tests.fixtures.checks import FakePrograms, context_of, results_of, settings_of
@@ -196,3 +203,24 @@ class TestOthers:
         cluster.add_node("cpu-1", {PRESENT_LABEL: "false"}, **{"nvidia.com/gpu": 0})
         (found,) = results_of(no_other_node_has_gpus, context_of(cluster))
         assert found.fact == "none of the 2 nodes outside the stack file has a GPU"
+
+
+def test_a_node_that_no_kubelet_has_ever_reported_is_a_phantom() -> None:
+    cluster = healthy(settings_of())
+    cluster.add_node("gpu-9")["status"] = {"conditions": [{"type": "Ready", "status": "Unknown"}]}
+    (found,) = results_of(no_node_is_a_phantom, context_of(cluster))
+    assert (found.outcome, found.subject, found.fact) == (
+        Outcome.FAIL,
+        "gpu-9",
+        "node gpu-9 has never been reported by a kubelet: it is an object without a machine",
+    )
+    assert found.remedy == "kubectl --context admin@lab delete node gpu-9"
+
+
+def test_a_label_that_is_missing_was_set_by_nobody_else() -> None:
+    """A node that registers anew has lost its labels."""
+    cluster = healthy(settings_of())
+    cluster.node_objects["gpu-1"]["metadata"]["labels"] = {}
+    found = next(each for each in results_of(nodes_are_labelled, context_of(cluster)) if each.subject == "gpu-1")
+    assert found.cause == "the label was removed by hand, or the node has registered anew, as after a reinstallation"
+    assert found.remedy == "pulumi up --refresh --stack lab"

@@ -8,7 +8,7 @@ import pytest
 from gpuctl.checks import power_limit
 from gpuctl.checks.context import Context
 from gpuctl.checks.model import Check, Outcome, Result, Subject
-from gpuctl.cluster import AccessDeniedError, RejectedError
+from gpuctl.cluster import AccessDeniedError, Executed, RejectedError
 from tests.fixtures import agent_lines
 from tests.fixtures.agent_lines import NOW, error
 from tests.fixtures.checks import context_of, settings_of
@@ -294,3 +294,42 @@ def test_a_card_of_another_model_is_pointed_out() -> None:
 def test_a_model_that_nobody_knows_is_not_compared() -> None:
     nodes = [{"name": "gpu-1", "gpu": "a-model-of-tomorrow", "count": 2}]
     assert first(power_limit.models_are_as_declared, cluster(), nodes=nodes).outcome is Outcome.SKIP
+
+
+def _drift(gpu: str) -> str:
+    return f"time={NOW} level=warn msg=drift gpu={gpu} limit_w=350 desired_w=300"
+
+
+def test_a_limit_that_is_moved_again_and_again_is_said_to_be() -> None:
+    """At any one moment it is mostly as it should be."""
+    fake = cluster()
+    fake.logs |= {AGENT: [_drift(FIRST)] * 3 + [_drift(SECOND)] * 2, "nvidia-power-limit-gpu-2": []}
+    (found,) = results(power_limit.limits_stay, context_of(fake))
+    assert (found.outcome, found.subject) == (Outcome.FAIL, f"gpu-1/{FIRST}")
+    assert found.fact == f"the limit of {FIRST} of gpu-1 was moved 3 times in 10 minutes, and each time put back"
+    assert first(power_limit.limits_stay, fake, "gpu-2").outcome is Outcome.PASS
+
+
+def test_a_log_that_may_not_be_read_says_nothing_of_moves() -> None:
+    fake = cluster()
+    fake.failures["log"] = AccessDeniedError("pods/log is forbidden")
+    assert first(power_limit.limits_stay, fake).outcome is Outcome.SKIP
+
+
+def test_the_cause_of_a_moved_limit_says_how_often_that_was() -> None:
+    fake = cluster({"gpu-1": [look(FIRST, 0, limit_w=350, enforced_w=350, at_limit="false"), look(SECOND, 1)]})
+    fake.logs[AGENT] = [_drift(FIRST)] * 12
+    found = first(power_limit.limits_are_in_force, fake)
+    assert found.cause == (
+        "something else moved it, 12 times in 10 minutes; the agent checks every 60 s and puts it back"
+    )
+
+
+def test_an_agent_whose_script_is_broken_has_lost_no_gpu() -> None:
+    fake = cluster()
+    fake.commands[AGENT] = lambda _: Executed("", "/agent/agent.sh: line 3: syntax error\n", 2)
+    found = first(power_limit.every_gpu_answers, fake)
+    assert (found.outcome, found.fact) == (
+        Outcome.SKIP,
+        "the power-limit agent on gpu-1 cannot report: /agent/agent.sh: line 3: syntax error",
+    )

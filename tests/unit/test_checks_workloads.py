@@ -23,10 +23,10 @@ def only(check: Check, fake: FakeCluster, **config: object) -> Result:
     return found
 
 
-def refused(fake: FakeCluster, name: str, message: str) -> None:
-    """A pod that the kubelet of gpu-1 did not take."""
+def refused(fake: FakeCluster, name: str, message: str, **limits: int) -> None:
+    """A pod that the kubelet of gpu-1 did not take; it asked for a slice, unless for something else."""
     message = f"Pod was rejected: Allocate failed due to {message}, which is unexpected"
-    fake.add_pod(name, "gpu-1")["status"] = {
+    fake.add_pod(name, "gpu-1", "default", **(limits or {GPU: 1}))["status"] = {
         "phase": "Failed",
         "reason": "UnexpectedAdmissionError",
         "message": message,
@@ -56,7 +56,7 @@ def test_a_healthy_cluster_with_a_pod_on_a_slice_passes(check: Check) -> None:
     fake = cluster()
     pod = fake.add_pod("trainer", "gpu-1", "default", **{GPU: 1})
     pod["spec"]["runtimeClassName"] = "nvidia"
-    assert only(check, fake).outcome is Outcome.PASS
+    assert {found.outcome for found in results_of(check, context_of(fake))} == {Outcome.PASS}
 
 
 REFUSALS = [
@@ -127,8 +127,32 @@ def test_many_pods_refused_for_one_reason_are_one_finding() -> None:
 
 def test_a_pod_that_was_refused_for_another_resource_is_none_of_ours() -> None:
     fake = cluster()
-    refused(fake, "nic", "cannot allocate unregistered device example.com/nic")
+    nic = {"example.com/nic": 1}
+    refused(fake, "nic", "cannot allocate unregistered device example.com/nic", **nic)
+    refused(fake, "both", "cannot allocate unregistered device example.com/nic", **{GPU: 1}, **nic)
     assert only(workloads.no_pod_was_refused, fake).outcome is Outcome.PASS
+
+
+def test_a_refusal_that_does_not_name_the_resource_is_known_by_what_the_pod_asks_for() -> None:
+    """Hundreds of pods were refused so by one node that looked healthy."""
+    fake = cluster()
+    message = "device plugin GetPreferredAllocation rpc failed with err: failed to get nvlink state: GPU is lost"
+    refused(fake, "trainer-1", message)
+    found = only(workloads.no_pod_was_refused, fake)
+    assert (found.outcome, found.subject) == (Outcome.FAIL, "gpu-1")
+    assert message in found.fact
+
+
+def test_more_pods_than_slices_are_pointed_out() -> None:
+    """The slices were made fewer, and the kubelet takes nothing from a pod that runs."""
+    fake = cluster()
+    for number in range(9):
+        fake.add_pod(f"share-{number}", "gpu-1", "default", **{GPU: 1})
+    found = next(
+        each for each in results_of(workloads.no_node_is_overfull, context_of(fake)) if each.subject == "gpu-1"
+    )
+    assert (found.outcome, found.fact) == (Outcome.FAIL, "pods on gpu-1 hold 9 nvidia.com/gpu, and it has 8")
+    assert found.remedy == "gpuctl status --stack lab"
 
 
 def test_a_pod_with_two_slices_is_pointed_out() -> None:
