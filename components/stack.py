@@ -40,15 +40,15 @@ class StackPart(pulumi.ComponentResource):
     def __init__(self, part: Part, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(part.type_token, part.name, None, opts)
         earlier: list[pulumi.Resource] = []
-        for manifest in part.objects:
+        for name, manifest in part.objects.items():
             opts = pulumi.ResourceOptions(parent=self, depends_on=list(earlier))
-            kubernetes_object = _declared(manifest, opts, is_patch=part.is_patch)
+            kubernetes_object = _declared(name, manifest, opts, is_patch=part.is_patch)
             if not (part.is_patch or part.by_profile):
                 earlier.append(kubernetes_object)
         self.register_outputs(dict(part.outputs))
 
 
-def _declared(manifest: Manifest, opts: pulumi.ResourceOptions, *, is_patch: bool) -> pulumi.Resource:
+def _declared(name: str, manifest: Manifest, opts: pulumi.ResourceOptions, *, is_patch: bool) -> pulumi.Resource:
     """One Kubernetes object, or the fields of one that exists already.
 
     By its type token and not by its class: the classes' modules alone take longer to import than all else that the
@@ -57,8 +57,8 @@ def _declared(manifest: Manifest, opts: pulumi.ResourceOptions, *, is_patch: boo
     group = manifest["apiVersion"] if "/" in manifest["apiVersion"] else f"core/{manifest['apiVersion']}"
     token = f"kubernetes:{group}:{manifest['kind']}"
     if is_patch:
-        return pulumi.CustomResource(f"{token}Patch", manifest["metadata"]["name"], manifest, opts)
-    return pulumi.CustomResource(token, manifest["metadata"]["name"], _taken_back(manifest), opts)
+        return pulumi.CustomResource(f"{token}Patch", name, manifest, opts)
+    return pulumi.CustomResource(token, name, _taken_back(manifest), opts)
 
 
 def _taken_back(manifest: Manifest) -> dict[str, Any]:
