@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from gpuctl.cluster import Cluster
 from gpuctl.desired.desired import Desired
 from gpuctl.preflight.ownership import foreign, of_other_stacks
+from gpuctl.preflight.serving import why_not_serving
 
 
 def refusals(desired: Desired, owner: str, cluster: Cluster) -> list[str]:
@@ -36,6 +37,12 @@ def _missing_nodes(desired: Desired, _: str, cluster: Cluster) -> Iterator[str]:
         )
 
 
+def _nodes_that_cannot_serve(desired: Desired, _: str, cluster: Cluster) -> Iterator[str]:
+    for node in cluster.nodes():
+        if node.name in desired.nodes:
+            yield from why_not_serving(node, desired.settings.context)
+
+
 def _objects_of_others(desired: Desired, _: str, cluster: Cluster) -> Iterator[str]:
     for found in foreign(desired, cluster.get):
         yield f"{found.fact}. {found.advice}"
@@ -61,6 +68,7 @@ def _no_prometheus_operator(desired: Desired, owner: str, cluster: Cluster) -> I
 
 _RULES: tuple[Callable[[Desired, str, Cluster], Iterator[str]], ...] = (
     _missing_nodes,
+    _nodes_that_cannot_serve,
     _objects_of_others,
     _other_stacks,
     _no_prometheus_operator,

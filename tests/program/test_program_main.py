@@ -246,6 +246,33 @@ def test_a_second_stack_of_one_cluster_is_refused_before_anything_is_declared(mo
     assert deployment.resources == []
 
 
+@pytest.mark.parametrize("preview", [True, False], ids=["preview", "update"])
+def test_a_node_that_would_not_be_served_is_refused(monkeypatch: pytest.MonkeyPatch, preview: bool) -> None:
+    """The update would be done without it: no DaemonSet counts such a node."""
+    cluster = _cluster({"gpu-1", "other"}, {})
+    for node in cluster.node_objects.values():
+        node["status"]["conditions"] = [{"type": "Ready", "status": "Unknown"}]
+        node["spec"]["taints"] = [
+            {"key": "gpu", "value": "true", "effect": "NoSchedule"},
+            {"key": "dedicated", "effect": "NoExecute"},
+            {"key": "better-elsewhere", "effect": "PreferNoSchedule"},
+            {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"},
+            {"key": "node.kubernetes.io/unreachable", "effect": "NoExecute"},
+        ]
+    _connect(monkeypatch, cluster)
+    deployment = _run(HOMELAB, preview=preview)
+    tainted = "which keeps the stack's pods off it: no slice would be offered and no power limit held. Fix it: "
+    assert (deployment.refusal or "").splitlines() == [
+        "node gpu-1 is not Ready, so nothing would reach it: it would stay on what it has. Bring it back, or take it "
+        "out of gpu:nodes until then; see: kubectl --context admin@homelab describe node gpu-1",
+        f"node gpu-1 has the taint gpu=true:NoSchedule, {tainted}"
+        "kubectl --context admin@homelab taint node gpu-1 gpu=true:NoSchedule-",
+        f"node gpu-1 has the taint dedicated:NoExecute, {tainted}"
+        "kubectl --context admin@homelab taint node gpu-1 dedicated:NoExecute-",
+    ]
+    assert deployment.resources == []
+
+
 def test_what_an_older_version_deployed_is_taken_over_with_a_warning(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
