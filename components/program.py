@@ -8,9 +8,11 @@ from typing import cast
 import pulumi
 from pulumi.runtime import get_config_env, get_config_secret_keys_env, is_dry_run
 
+from components.stack import owner
 from gpuctl.cluster import ClusterError, cluster_uid, connect
 from gpuctl.desired.desired import Desired, desired_state
 from gpuctl.desired.names import CLUSTER_UID
+from gpuctl.preflight.ownership import unmarked
 from gpuctl.preflight.refusals import refusals
 from gpuctl.settings import Settings, SettingsError, read_config
 from gpuctl.settings.secrets import SECRET_FIELDS
@@ -60,8 +62,8 @@ def consult_cluster(desired: Desired) -> dict[str, pulumi.Input[str]]:
     """
     try:
         cluster = connect(desired.settings.context, desired.settings.kubeconfig)
-        reasons = refusals(desired, pulumi.get_stack(), cluster)
-        uid = cluster_uid(cluster)
+        reasons = refusals(desired, owner(), cluster)
+        without_owner, uid = unmarked(desired, cluster.get), cluster_uid(cluster)
     except ClusterError as error:
         if not is_dry_run():
             raise pulumi.RunError(f"{error}; nothing was changed") from None
@@ -69,6 +71,11 @@ def consult_cluster(desired: Desired) -> dict[str, pulumi.Input[str]]:
         return {CLUSTER_UID: pulumi.Output[str].from_input(cast("str", pulumi.UNKNOWN))}
     if reasons:
         raise pulumi.RunError("\n".join(reasons))
+    if without_owner:
+        pulumi.log.warn(
+            f"{', '.join(without_owner)} do not say of which stack they are: an older version deployed them. They are "
+            f"taken as those of {owner()}; if they are another stack's, deploy that one first"
+        )
     return {CLUSTER_UID: uid}
 
 

@@ -6,7 +6,7 @@ import pulumi
 
 from components.talos_apply import apply_patches
 from gpuctl.desired.desired import Desired
-from gpuctl.desired.names import Manifest
+from gpuctl.desired.names import FIELD_MANAGER, OWNER, Manifest
 from gpuctl.desired.part import Part
 
 
@@ -15,7 +15,8 @@ class GpuStack(pulumi.ComponentResource):
 
     The power limit comes before the device plugin, so that no pod gets a GPU whose limit is not set. It does not
     wait for capacity: `pulumi up` is done when the DaemonSets are ready. It asks the cluster nothing: call
-    `consult_cluster` before.
+    `consult_cluster` before. The project that declares it must have the option `refresh: always` (Pulumi.yaml): taking
+    labels from a node that is gone would else make a Node of that name.
     """
 
     def __init__(self, name: str, desired: Desired, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -40,33 +41,39 @@ class StackPart(pulumi.ComponentResource):
     def __init__(self, part: Part, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(part.type_token, part.name, None, opts)
         earlier: list[pulumi.Resource] = []
-        for manifest in part.objects:
+        for name, manifest in part.objects.items():
             opts = pulumi.ResourceOptions(parent=self, depends_on=list(earlier))
-            kubernetes_object = _declared(manifest, opts, is_patch=part.is_patch)
+            kubernetes_object = _declared(name, manifest, opts, is_patch=part.is_patch)
             if not (part.is_patch or part.by_profile):
                 earlier.append(kubernetes_object)
         self.register_outputs(dict(part.outputs))
 
 
-def _declared(manifest: Manifest, opts: pulumi.ResourceOptions, *, is_patch: bool) -> pulumi.Resource:
+def _declared(name: str, manifest: Manifest, opts: pulumi.ResourceOptions, *, is_patch: bool) -> pulumi.Resource:
     """One Kubernetes object, or the fields of one that exists already.
 
     By its type token and not by its class: the classes' modules alone take longer to import than all else that the
     program does, and take a manifest's keys and nothing more.
     """
     group = manifest["apiVersion"] if "/" in manifest["apiVersion"] else f"core/{manifest['apiVersion']}"
-    token = f"kubernetes:{group}:{manifest['kind']}"
-    if is_patch:
-        return pulumi.CustomResource(f"{token}Patch", manifest["metadata"]["name"], manifest, opts)
-    return pulumi.CustomResource(token, manifest["metadata"]["name"], _taken_back(manifest), opts)
+    token = f"kubernetes:{group}:{manifest['kind']}{'Patch' if is_patch else ''}"
+    return pulumi.CustomResource(token, name, _annotated(manifest, is_patch=is_patch), opts)
 
 
-def _taken_back(manifest: Manifest) -> dict[str, Any]:
-    """Lets the stack overwrite what others changed in its own objects, never in a node of which it has only labels.
+def _annotated(manifest: Manifest, *, is_patch: bool) -> dict[str, Any]:
+    """The object with what says whose it is.
 
-    Without it a change by kubectl ends every later `pulumi up --refresh` with a field conflict, and so does the
-    object that an interrupted `pulumi up` left behind.
+    The stack overwrites what others changed in its own objects, never in a node of which it has only labels. Without
+    that a change by kubectl ends every later `pulumi up` with a field conflict, and so does the object that an
+    interrupted `pulumi up` left behind.
     """
     metadata = manifest["metadata"]
-    annotations = metadata.get("annotations", {}) | {"pulumi.com/patchForce": "true"}
+    annotations = metadata.get("annotations", {}) | {OWNER: owner(), "pulumi.com/patchFieldManager": FIELD_MANAGER}
+    if not is_patch:
+        annotations |= {"pulumi.com/patchForce": "true"}
     return manifest | {"metadata": metadata | {"annotations": annotations}}
+
+
+def owner() -> str:
+    """By which objects say of which stack they are."""
+    return f"{pulumi.get_project()}/{pulumi.get_stack()}"

@@ -32,14 +32,15 @@ LIMITS = (
 CONFIG = (
     "kubectl",
     "get",
-    "configmap",
-    "nvidia-device-plugin-config",
+    "configmaps",
     "-n",
     "gpu-device-plugin",
+    "-l",
+    "app.kubernetes.io/name=nvidia-device-plugin",
     "-o",
-    r"jsonpath={.data.config\.yaml}",
+    r"jsonpath={.items[*].data.config\.yaml}",
 )
-"""The device plugin's configuration."""
+"""The device plugin's configuration; its ConfigMap has another name for each content."""
 
 
 class Pod(NamedTuple):

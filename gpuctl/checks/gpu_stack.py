@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from gpuctl.checks.context import Context
 from gpuctl.checks.differences import differences
 from gpuctl.checks.model import Category, Guide, Result, Subject, check, counted, failed, listed, passed, skipped
-from gpuctl.checks.nodes import keeping_off
 from gpuctl.checks.own_pods import Explanation, last_warning, pod_on, why_not_working
 from gpuctl.cluster import Manifest, RejectedError
 from gpuctl.desired.desired import DesiredNode
 from gpuctl.desired.names import PART_OF
+from gpuctl.preflight.serving import keeping_off
 
 GPU_STACK = Category("gpu-stack", "the stack's objects")
 

@@ -5,18 +5,15 @@ from collections.abc import Iterator, Mapping
 from gpuctl.checks.context import Context
 from gpuctl.checks.model import Category, Guide, Result, check, failed, listed, passed
 from gpuctl.cluster import Node
-from gpuctl.cluster.objects import Taint
-from gpuctl.desired.daemon_set import TOLERATIONS
 from gpuctl.desired.desired import DesiredNode
 from gpuctl.desired.names import PRESENT_LABEL, PROFILE_LABEL
 from gpuctl.observed.nodes import gpu_resources, is_nvidia_gpu, is_phantom, why_not_ready
+from gpuctl.preflight.serving import keeping_off
 
 NODES = Category("nodes", "the GPU nodes")
 
 _DISCOVERED = tuple(f"feature.node.kubernetes.io/pci-{device}.present" for device in ("10de", "0300_10de", "0302_10de"))
 """Labels of Node Feature Discovery for a PCI device of NVIDIA: of any class, a graphics card, a 3D controller."""
-_KUBERNETES = "node.kubernetes.io/"
-"""What the keys of taints begin with that the pods of every DaemonSet tolerate."""
 
 
 def present_nodes(context: Context) -> Iterator[tuple[DesiredNode, Node]]:
@@ -152,18 +149,6 @@ def no_node_is_a_phantom(context: Context) -> Iterator[Result]:
         yield failed(fact, context.kubectl("delete", "node", name), name)
     if not phantoms:
         yield passed(f"all of the cluster's {len(context.nodes)} nodes have a kubelet")
-
-
-def keeping_off(node: Node) -> list[Taint]:
-    """The taints of a node that keep the stack's pods off it."""
-    return [taint for taint in node.spec.taints if _keeps_off(taint)]
-
-
-def _keeps_off(taint: Taint) -> bool:
-    tolerated = taint.key.startswith(_KUBERNETES) or any(
-        taint.key == each["key"] and taint.effect == each.get("effect", taint.effect) for each in TOLERATIONS
-    )
-    return taint.effect != "PreferNoSchedule" and not tolerated
 
 
 def _labelled(context: Context, node: Node, expected: Mapping[str, str]) -> Result:

@@ -15,6 +15,11 @@ PROFILE_LABEL = "nvidia.com/device-plugin.config"
 """The label by which NVIDIA's own charts give a node its device-plugin configuration."""
 PART_OF = ("app.kubernetes.io/part-of", "gpu-sharing")
 """The label by which the project knows its own objects."""
+OWNER = "gpu-sharing/stack"
+"""The annotation that says of which stack an object is, or a node's labels: `PROJECT/STACK`."""
+FIELD_MANAGER = "gpu-sharing"
+"""Under which the API server knows what the stack set; always the same, so that a stack whose records were lost can
+still change and take away what it made."""
 CLUSTER_UID = "clusterUid"
 """The stack output with the UID of the cluster that the stack was deployed to."""
 CHECKSUM_ANNOTATION = "checksum/config"

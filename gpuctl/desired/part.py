@@ -18,8 +18,11 @@ class Part:
     name: str
     type_token: str
     """Such as `gpu:index:PowerLimit`."""
-    objects: tuple[Manifest, ...] = ()
-    """In the order in which they must exist."""
+    objects: Mapping[str, Manifest] = field(default_factory=dict[str, Manifest])
+    """Name -> object, in the order in which they must exist.
+
+    The name is by which Pulumi knows an object; it stays when the object's own changes with its content.
+    """
     after: tuple[str, ...] = ()
     """Names of the parts that must be complete before it; one that the stack does not have counts for nothing."""
     outputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -27,3 +30,8 @@ class Part:
     """Whether it has exactly one object for each profile, in the order of the profiles."""
     is_patch: bool = False
     """Whether its objects are somebody else's, and only the fields that stand here are the stack's."""
+
+
+def by_name(*manifests: Manifest) -> dict[str, Manifest]:
+    """Objects that keep their names."""
+    return {manifest["metadata"]["name"]: manifest for manifest in manifests}

@@ -9,7 +9,7 @@ from gpuctl.desired import monitoring, power_limit
 from gpuctl.desired.backends import BACKENDS
 from gpuctl.desired.names import Manifest, node_labels
 from gpuctl.desired.namespace import namespace
-from gpuctl.desired.part import Part
+from gpuctl.desired.part import Part, by_name
 from gpuctl.desired.profiles import Profile
 from gpuctl.desired.runtime_class import runtime_class
 from gpuctl.desired.schematic import installer_image, schematic_id
@@ -30,7 +30,7 @@ def manifests(stack: Iterable[Part]) -> tuple[Manifest, ...]:
     """The stack's own objects in the order in which they must exist; what serves one profile stands together."""
     found: list[Manifest] = []
     for by_profile, run in groupby((part for part in stack if not part.is_patch), key=attrgetter("by_profile")):
-        objects = [part.objects for part in run]
+        objects = [part.objects.values() for part in run]
         for together in zip(*objects, strict=True) if by_profile else objects:
             found += together
     return tuple(found)
@@ -47,9 +47,11 @@ def _talos(settings: Settings, _: Sequence[Profile]) -> Iterator[Part]:
 
 def _ground(settings: Settings, _: Sequence[Profile]) -> Iterator[Part]:
     own_name = {"name": settings.namespace}
-    yield Part("namespace", "gpu:index:Namespace", (namespace(settings),), outputs=own_name)
+    yield Part("namespace", "gpu:index:Namespace", by_name(namespace(settings)), outputs=own_name)
     handler = runtime_class()
-    yield Part("runtime-class", "gpu:index:RuntimeClass", (handler,), outputs={"name": handler["metadata"]["name"]})
+    yield Part(
+        "runtime-class", "gpu:index:RuntimeClass", by_name(handler), outputs={"name": handler["metadata"]["name"]}
+    )
 
 
 def _node_labels(settings: Settings, profiles: Sequence[Profile]) -> Iterator[Part]:
@@ -63,13 +65,13 @@ def _node_labels(settings: Settings, profiles: Sequence[Profile]) -> Iterator[Pa
             for profile in profiles
             for node in profile.nodes
         )
-        yield Part("node-labels", "gpu:index:NodeLabels", tuple(objects), is_patch=True)
+        yield Part("node-labels", "gpu:index:NodeLabels", by_name(*objects), is_patch=True)
 
 
 def _power_limit(settings: Settings, _: Sequence[Profile]) -> Iterator[Part]:
     """Before whatever hands out GPUs, so that no pod gets one whose limit is not set."""
     if settings.power_management:
-        objects = (power_limit.config_map(settings), power_limit.daemon_set(settings))
+        objects = {power_limit.SCRIPTS: power_limit.config_map(settings)} | by_name(power_limit.daemon_set(settings))
         yield Part("power-limit", "gpu:index:PowerLimit", objects, after=_GROUND)
 
 
@@ -82,7 +84,7 @@ def _backends(settings: Settings, profiles: Sequence[Profile]) -> Iterator[Part]
 def _monitoring(settings: Settings, _: Sequence[Profile]) -> Iterator[Part]:
     """It waits for nothing that can go wrong: the alerts are there first."""
     if settings.monitoring:
-        objects = (monitoring.prometheus_rule(settings), monitoring.dashboard(settings))
+        objects = by_name(monitoring.prometheus_rule(settings), monitoring.dashboard(settings))
         yield Part("monitoring", "gpu:index:Monitoring", objects, after=("namespace",))
 
 

@@ -9,9 +9,12 @@ from gpuctl.desired import daemon_set as daemon_sets
 from gpuctl.desired.limits import limits
 from gpuctl.desired.names import PRESENT_LABEL, PROFILE_LABEL, Manifest, labels
 from gpuctl.desired.profiles import DEFAULT
+from gpuctl.desired.unchanging import unchanging
 from gpuctl.settings import Settings
 
 NAME = "nvidia-power-limit"
+SCRIPTS = f"{NAME}-agent"
+"""Of the ConfigMap, without its hash."""
 
 AGENT = Path(__file__).with_name("power_limit_agent")
 """The folder of the scripts; `agent.sh` is the one that is run."""
@@ -32,9 +35,8 @@ _LABELLED_BY_THE_STACK = {
 
 def config_map(settings: Settings) -> Manifest:
     """The ConfigMap with the agent's scripts."""
-    metadata = {"name": f"{NAME}-agent", "namespace": settings.namespace, "labels": labels(NAME, DEFAULT)}
     data = {script.name: script.read_text() for script in sorted(AGENT.glob("*.sh"))}
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+    return unchanging(SCRIPTS, settings.namespace, labels(NAME, DEFAULT), data)
 
 
 def daemon_set(settings: Settings) -> Manifest:

@@ -13,7 +13,7 @@ from gpuctl.settings import GpuNode, Settings
 DEFAULT = "default"
 
 _LONGEST_NAME = 35
-"""So that `nvidia-device-plugin-config-NAME` and the label value stay within 63 characters."""
+"""So that `nvidia-device-plugin-config-NAME`, but for its hash, and the label value stay within 63 characters."""
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,13 @@ class Side:
     @cached_property
     def objects(self) -> dict[str, str]:
         """`KIND NAME` -> the Kubernetes object as YAML."""
-        manifests = self.desired.manifests if self.desired else ()
-        return {f"{found['kind']} {found['metadata']['name']}": yaml_text(found) for found in manifests}
+        parts = self.desired.parts if self.desired else ()
+        return {
+            f"{manifest['kind']} {name}": yaml_text(manifest)
+            for part in parts
+            if not part.is_patch
+            for name, manifest in part.objects.items()
+        }
 
     @cached_property
     def patches(self) -> dict[str, str]:

@@ -1,10 +1,17 @@
-"""Objects outside a namespace, of which a cluster has only one: another owner may have them already."""
+"""Whose the objects are that a stack would touch: its own, another stack's, or somebody else's.
 
-from collections.abc import Callable
+Asked are the objects outside a namespace, of which a cluster has only one, and the nodes; what is in the stack's
+namespace goes with that. Objects of this project that do not say of which stack they are were deployed by a version
+that did not write it down: whoever deploys next takes them over, with a warning.
+"""
+
+import shlex
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from gpuctl.cluster import Node
 from gpuctl.desired.desired import Desired
-from gpuctl.desired.names import PART_OF, Manifest
+from gpuctl.desired.names import OWNER, PART_OF, Manifest
 
 
 class Foreign(NamedTuple):
@@ -35,18 +42,94 @@ class Foreign(NamedTuple):
         return f"Hand it over: {self.hand_over}{other}"
 
 
+class OfAnotherStack(NamedTuple):
+    """What another stack of this project has, and this one would touch."""
+
+    stack: str
+    """`PROJECT/STACK`."""
+    names: tuple[str, ...]
+    """`KIND/NAME`."""
+    context: str
+    own: str
+    """The stack that is asked for, as `PROJECT/STACK`."""
+
+    @property
+    def reason(self) -> str:
+        """What is in the way and what fixes it, as sentences."""
+        taken = shlex.join(["kubectl", "--context", self.context, "annotate", "--overwrite", *self.names])
+        return (
+            f"{', '.join(self.names)} belong to stack {self.stack}: two stacks on one cluster would undo each other's "
+            f"slices and power limits. Declare these GPU nodes in the stack file of {self.stack}, or run `pulumi "
+            f"destroy` there first. If that stack is gone, or was renamed, take them over: {taken} {OWNER}={self.own}"
+        )
+
+
 def foreign(desired: Desired, find: Callable[[str, str], Manifest | None]) -> list[Foreign]:
-    """What stands in the stack's way; what is in its namespace goes with that.
+    """What stands in the stack's way and is nobody's of this project.
 
     Args:
         desired: what the stack asks for.
         find: the object of a kind and a name, if there is one.
     """
+    context = desired.settings.context
+    return [
+        Foreign(manifest["kind"], manifest["metadata"]["name"], context)
+        for manifest in _existing(desired, find)
+        if not _is_the_projects(manifest)
+    ]
+
+
+def of_other_stacks(
+    desired: Desired, own: str, find: Callable[[str, str], Manifest | None], nodes: Iterable[Node]
+) -> list[OfAnotherStack]:
+    """What other stacks of this project have, one entry for each.
+
+    Args:
+        desired: what the stack asks for.
+        own: the stack, as `PROJECT/STACK`.
+        find: the object of a kind and a name, if there is one.
+        nodes: of the cluster.
+    """
+    owners = {
+        f"{manifest['kind'].lower()}/{manifest['metadata']['name']}": _owner(manifest)
+        for manifest in _existing(desired, find)
+        if _is_the_projects(manifest)
+    }
+    owners |= {
+        f"node/{node.name}": node.metadata.annotations.get(OWNER) for node in nodes if node.name in desired.nodes
+    }
+    others = dict.fromkeys(stack for stack in owners.values() if stack and stack != own)
+    return [
+        OfAnotherStack(
+            other, tuple(name for name, stack in owners.items() if stack == other), desired.settings.context, own
+        )
+        for other in others
+    ]
+
+
+def unmarked(desired: Desired, find: Callable[[str, str], Manifest | None]) -> list[str]:
+    """Objects of the project, as `KIND/NAME`, that do not say of which stack they are.
+
+    Args:
+        desired: what the stack asks for.
+        find: the object of a kind and a name, if there is one.
+    """
+    found = (each for each in _existing(desired, find) if _is_the_projects(each) and _owner(each) is None)
+    return [f"{each['kind'].lower()}/{each['metadata']['name']}" for each in found]
+
+
+def _existing(desired: Desired, find: Callable[[str, str], Manifest | None]) -> Iterable[Manifest]:
+    for wanted in desired.manifests:
+        if "namespace" not in wanted["metadata"]:
+            existing = find(wanted["kind"], wanted["metadata"]["name"])
+            if existing is not None:
+                yield existing
+
+
+def _is_the_projects(manifest: Manifest) -> bool:
     label, value = PART_OF
-    found: list[Foreign] = []
-    for manifest in desired.manifests:
-        kind, name = manifest["kind"], manifest["metadata"]["name"]
-        existing = None if "namespace" in manifest["metadata"] else find(kind, name)
-        if existing is not None and existing["metadata"].get("labels", {}).get(label) != value:
-            found.append(Foreign(kind, name, desired.settings.context))
-    return found
+    return manifest["metadata"].get("labels", {}).get(label) == value
+
+
+def _owner(manifest: Manifest) -> str | None:
+    return manifest["metadata"].get("annotations", {}).get(OWNER)

@@ -8,21 +8,22 @@ from collections.abc import Callable, Iterator
 
 from gpuctl.cluster import Cluster
 from gpuctl.desired.desired import Desired
-from gpuctl.preflight.ownership import foreign
+from gpuctl.preflight.ownership import foreign, of_other_stacks
+from gpuctl.preflight.serving import why_not_serving
 
 
-def refusals(desired: Desired, stack: str, cluster: Cluster) -> list[str]:
+def refusals(desired: Desired, owner: str, cluster: Cluster) -> list[str]:
     """Every reason why a stack must not be deployed; none when it may.
 
     Args:
         desired: what the stack asks for.
-        stack: its name.
+        owner: the stack, as `PROJECT/STACK`.
         cluster: the one it goes to.
 
     Raises:
         ClusterError: the cluster does not answer.
     """
-    return [reason for rule in _RULES for reason in rule(desired, stack, cluster)]
+    return [reason for rule in _RULES for reason in rule(desired, owner, cluster)]
 
 
 def _missing_nodes(desired: Desired, _: str, cluster: Cluster) -> Iterator[str]:
@@ -36,13 +37,25 @@ def _missing_nodes(desired: Desired, _: str, cluster: Cluster) -> Iterator[str]:
         )
 
 
+def _nodes_that_cannot_serve(desired: Desired, _: str, cluster: Cluster) -> Iterator[str]:
+    for node in cluster.nodes():
+        if node.name in desired.nodes:
+            yield from why_not_serving(node, desired.settings.context)
+
+
 def _objects_of_others(desired: Desired, _: str, cluster: Cluster) -> Iterator[str]:
     for found in foreign(desired, cluster.get):
         yield f"{found.fact}. {found.advice}"
 
 
-def _no_prometheus_operator(desired: Desired, stack: str, cluster: Cluster) -> Iterator[str]:
+def _other_stacks(desired: Desired, owner: str, cluster: Cluster) -> Iterator[str]:
+    for found in of_other_stacks(desired, owner, cluster.get, cluster.nodes()):
+        yield found.reason
+
+
+def _no_prometheus_operator(desired: Desired, owner: str, cluster: Cluster) -> Iterator[str]:
     """The API server would refuse the alerts itself: half-way, and in words about a missing kind."""
+    stack = owner.rpartition("/")[2]
     definition = "prometheusrules.monitoring.coreos.com"
     if desired.settings.monitoring and not cluster.get("CustomResourceDefinition", definition):
         yield (
@@ -55,6 +68,8 @@ def _no_prometheus_operator(desired: Desired, stack: str, cluster: Cluster) -> I
 
 _RULES: tuple[Callable[[Desired, str, Cluster], Iterator[str]], ...] = (
     _missing_nodes,
+    _nodes_that_cannot_serve,
     _objects_of_others,
+    _other_stacks,
     _no_prometheus_operator,
 )

@@ -41,6 +41,8 @@ def _project() -> str:
         "description": "Shares the NVIDIA GPUs of a Talos cluster between pods, at a power limit",
         "runtime": {"name": "python", "options": {"toolchain": "pip", "virtualenv": ".venv"}},
         "stackConfigDir": "config",
+        # else labels are taken from a node that is gone, which makes a Node of that name
+        "options": {"refresh": "always"},
         "config": {f"gpu:{key}": _declared(rule) for key, rule in schema["properties"].items()},
     }
     return f"# {_GENERATED}\n" + yaml.safe_dump(document, sort_keys=False, width=1000, allow_unicode=True)

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from gpuctl.desired.names import PART_OF, PRESENT_LABEL, PROFILE_LABEL
+from gpuctl.desired.names import OWNER, PART_OF, PRESENT_LABEL, PROFILE_LABEL
 from gpuctl.settings import Settings, read_config
+from tests.fixtures.names import without_hash
 
 REPOSITORY = Path(__file__).parents[2]
 _SECONDS = 300
@@ -22,7 +23,7 @@ Object = dict[str, Any]
 
 
 class Key(NamedTuple):
-    """What tells a live object from all others of the cluster."""
+    """What tells a live object from all others of the cluster; a ConfigMap's name is without its hash."""
 
     kind: str
     name: str
@@ -98,7 +99,7 @@ def snapshot(environment: Environment) -> Snapshot:
         if live["metadata"].get("labels", {}).get(label) == value and "deletionTimestamp" not in live["metadata"]
     ]
     return Snapshot(
-        objects={Key(live["kind"], live["metadata"]["name"]): live for live in own},
+        objects={Key(live["kind"], without_hash(live["metadata"]["name"])): live for live in own},
         nodes={live["metadata"]["name"]: live for live in found if live["kind"] == "Node"},
     )
 
@@ -110,6 +111,7 @@ def clear(environment: Environment) -> None:
     output(environment, "kubectl", "delete", "daemonsets,configmaps,runtimeclasses", "-A", *own)
     output(environment, "kubectl", "delete", "namespaces", *own, "--wait=false")
     output(environment, "kubectl", "label", "nodes", "--all", f"{PRESENT_LABEL}-", f"{PROFILE_LABEL}-")
+    output(environment, "kubectl", "annotate", "nodes", "--all", f"{OWNER}-")
 
 
 class Stack:
@@ -123,10 +125,10 @@ class Stack:
             "PULUMI_OPTION_CONFIG_FILE": str(self.file),
             "PULUMI_ENABLE_STREAMING_JSON_PREVIEW": "true",
         }
-        project = folder / name  # `pulumi stack init` writes a stack file into the project it runs in
-        project.mkdir()
-        (project / "Pulumi.yaml").write_text(_PROJECT)
-        output(self.environment, "pulumi", "stack", "init", name, "--cwd", str(project))
+        self._project = folder / name  # `pulumi stack init` writes a stack file into the project it runs in
+        self._project.mkdir()
+        (self._project / "Pulumi.yaml").write_text(_PROJECT)
+        self._init()
 
     def configure(self, **config: object) -> None:
         """Writes the stack file; keys are those of the project."""
@@ -157,9 +159,17 @@ class Stack:
         """Runs a command that a message suggested; it must succeed."""
         output(self.environment, "bash", "-ec", command)
 
+    def forget(self) -> None:
+        """Loses the stack's records, and begins with empty ones; its objects stay."""
+        self.remove()
+        self._init()
+
     def remove(self) -> None:
         """Forgets the stack; its objects stay."""
         self.pulumi("stack", "rm", "--yes", "--force", "--preserve-config")
+
+    def _init(self) -> None:
+        output(self.environment, "pulumi", "stack", "init", self.name, "--cwd", str(self._project))
 
     def _watched(self, *words: str) -> Outcome:
         done = run(self.environment, *self.command(*words, "--json"))

@@ -34,6 +34,7 @@ from tests.cluster.pulumi_stack import (
     output,
     snapshot,
 )
+from tests.fixtures.names import without_hash
 
 pytestmark = pytest.mark.cluster
 
@@ -91,7 +92,7 @@ class Repeated:
 
 @dataclass(frozen=True)
 class Drift:
-    """Someone changed the plugin's ConfigMap by kubectl."""
+    """Someone changed the plugin's DaemonSet by kubectl."""
 
     unrefreshed: Outcome
     preview: Outcome
@@ -163,14 +164,14 @@ def other_limit(deployed: Deployed, repeated: Repeated) -> Outcome:  # noqa: ARG
 @pytest.fixture(scope="module")
 def drift(deployed: Deployed, other_limit: Outcome, environment: Environment) -> Drift:  # noqa: ARG001
     stack, before = deployed.stack, snapshot(environment)
-    patch = json.dumps({"data": {"config.yaml": "version: v1\n"}})
-    output(environment, "kubectl", "-n", NAMESPACE, "patch", "configmap", PLUGIN_CONFIG.name, "-p", patch)
+    patch = json.dumps({"spec": {"minReadySeconds": 9}})
+    output(environment, "kubectl", "-n", NAMESPACE, "patch", "daemonset", PLUGIN.name, "-p", patch)
     return Drift(
         before=before,
         drifted=snapshot(environment),
-        unrefreshed=stack.preview("--expect-no-changes"),
-        preview=stack.preview("--refresh", "--expect-no-changes"),
-        up=stack.up("--refresh"),
+        unrefreshed=stack.preview("--refresh=false", "--expect-no-changes"),
+        preview=stack.preview("--expect-no-changes"),
+        up=stack.up(),
         after=snapshot(environment),
     )
 
@@ -204,7 +205,7 @@ def destroyed(without_power: Change, environment: Environment) -> Deployed:
 class TestUp:
     def test_it_makes_the_objects_that_gpuctl_renders_and_no_other(self, deployed: Deployed) -> None:
         assert deployed.outcome.errors == ""
-        rendered = {Key(m["kind"], m["metadata"]["name"]): m for m in manifests(deployed.stack.settings)}
+        rendered = {Key(m["kind"], without_hash(m["metadata"]["name"])): m for m in manifests(deployed.stack.settings)}
         assert deployed.before.objects == {}
         assert deployed.after.objects.keys() == rendered.keys()
         assert [key for key, live in deployed.after.objects.items() if not is_subset(rendered[key], live)] == []
@@ -266,12 +267,29 @@ class TestChange:
     def test_another_power_limit_updates_the_power_limit_daemon_set_alone(self, other_limit: Outcome) -> None:
         assert other_limit.steps == updates(POWER)
 
-    def test_more_slices_are_previewed_as_two_updates_in_place(self, slices: Change) -> None:
-        assert slices.preview.steps == updates(PLUGIN_CONFIG, PLUGIN)
+    def test_more_slices_are_previewed_as_another_config_map_and_an_update_of_the_plugin_in_place(
+        self, slices: Change
+    ) -> None:
+        assert {Key(step.kind, step.name) for step in slices.preview.steps} == {PLUGIN_CONFIG, PLUGIN}
+        assert [step.operation for step in slices.preview.steps if step.kind == "DaemonSet"] == ["update"]
 
-    def test_more_slices_roll_the_plugin_and_replace_nothing(self, slices: Change) -> None:
-        assert slices.up.steps == slices.preview.steps
-        assert slices.after.uids() == slices.before.uids()
+    def test_more_slices_roll_the_plugin_and_replace_nothing_but_the_config_map(self, slices: Change) -> None:
+        assert slices.up.errors == ""
+        assert {Key(step.kind, step.name) for step in slices.up.steps} == {PLUGIN_CONFIG, PLUGIN}
+        assert [step.operation for step in slices.up.steps if step.kind == "DaemonSet"] == ["update"]
+        before, after = slices.before.uids(), slices.after.uids()
+        assert {key for key in before if before[key] != after[key]} == {PLUGIN_CONFIG}
+
+    def test_the_old_config_map_goes_when_no_pod_mounts_it_any_more(
+        self, slices: Change, environment: Environment
+    ) -> None:
+        names = output(environment, "kubectl", "get", "configmaps", "-n", NAMESPACE, "-o", "name").split()
+        assert [name for name in names if PLUGIN_CONFIG.name in name] == [
+            f"configmap/{slices.after.objects[PLUGIN_CONFIG]['metadata']['name']}"
+        ]
+        volumes = slices.after.objects[PLUGIN]["spec"]["template"]["spec"]["volumes"]
+        mounted = [volume["configMap"]["name"] for volume in volumes if "configMap" in volume]
+        assert mounted == [slices.after.objects[PLUGIN_CONFIG]["metadata"]["name"]]
         assert slices.after.changed_since(slices.before) == {PLUGIN_CONFIG, PLUGIN}
         old, new = (
             at.objects[PLUGIN]["spec"]["template"]["metadata"]["annotations"] for at in (slices.before, slices.after)
@@ -302,16 +320,16 @@ class TestChange:
 
 
 class TestDrift:
-    def test_only_a_preview_with_refresh_sees_it_and_names_the_object(self, drift: Drift) -> None:
+    def test_every_preview_sees_it_and_names_the_object_unless_told_not_to_refresh(self, drift: Drift) -> None:
         assert drift.unrefreshed.succeeded
         assert not drift.preview.succeeded
-        assert drift.preview.steps == updates(PLUGIN_CONFIG)
+        assert drift.preview.steps == updates(PLUGIN)
         assert "no changes were expected" in drift.preview.errors
 
-    def test_up_with_refresh_puts_it_back(self, drift: Drift) -> None:
-        assert drift.drifted.changed_since(drift.before) == {PLUGIN_CONFIG}
+    def test_up_puts_it_back(self, drift: Drift) -> None:
+        assert drift.drifted.changed_since(drift.before) == {PLUGIN}
         assert drift.up.errors == ""
-        assert drift.up.steps == updates(PLUGIN_CONFIG)
+        assert drift.up.steps == updates(PLUGIN)
         assert drift.after.changed_since(drift.before) == set()
 
 

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from gpuctl.desired.names import PROFILE_LABEL
+from gpuctl.desired.names import PRESENT_LABEL, PROFILE_LABEL
 from testbed.cluster import Cluster
+from tests.cluster.conftest import GPU_1, MakeStack
 from tests.cluster.pulumi_stack import REPOSITORY, Environment, Key, Stack, children, is_subset, output, run, snapshot
 
 pytestmark = pytest.mark.cluster
@@ -100,3 +101,72 @@ class TestInterruption:
         assert is_subset(left.uids(), finished.uids())
         assert finished.objects[Key("DaemonSet", "nvidia-device-plugin")]["status"]["numberReady"] == 1
         assert stack.preview("--refresh", "--expect-no-changes").succeeded
+
+
+OWN_LABELS = {PRESENT_LABEL, PROFILE_LABEL}
+
+
+class TestSecondStack:
+    def test_it_is_refused_with_the_name_of_the_first_and_nothing_of_the_first_changes(
+        self, stack: Stack, make_stack: MakeStack, cluster: Cluster, environment: Environment
+    ) -> None:
+        assert stack.up().errors == ""
+        before = snapshot(environment)
+        second = make_stack(f"{stack.name}-second")
+        second.configure(
+            context=cluster.context,
+            namespace=f"{stack.settings.namespace}-second",
+            nodes=[GPU_1 | {"name": "gpu-2"}],
+            powerLimit=200,
+        )
+        for outcome in (second.preview(), second.up()):
+            assert not outcome.succeeded
+            assert outcome.steps == set()
+            assert f"runtimeclass/nvidia belong to stack gpu/{stack.name}" in outcome.errors
+        after = snapshot(environment)
+        assert after.uids() == before.uids()
+        assert after.changed_since(before) == set()
+        second.remove()
+        stack.destroy()
+
+
+class TestLostRecords:
+    def test_a_stack_without_records_adopts_changes_and_takes_away_what_it_made(
+        self, stack: Stack, environment: Environment
+    ) -> None:
+        assert stack.up().errors == ""
+        before = snapshot(environment)
+        stack.forget()
+        assert stack.up().errors == ""
+        assert snapshot(environment).uids() == before.uids()
+        stack.pulumi("config", "set", "--path", "gpu:nodes[1].name", "gpu-2")
+        for key, value in {"gpu": "l4", "count": "4", "slices": "2", "powerLimit": "72"}.items():
+            stack.pulumi("config", "set", "--path", f"gpu:nodes[1].{key}", value)
+        assert stack.up().errors == ""
+        assert stack.destroy().succeeded
+        left = snapshot(environment)
+        assert left.objects == {}
+        assert not OWN_LABELS & (left.labels("gpu-1").keys() | left.labels("gpu-2").keys())
+
+
+class TestGoneNode:
+    @pytest.fixture
+    def gone(self, stack: Stack, cluster: Cluster, environment: Environment) -> Iterator[Stack]:
+        """A stack with a second node whose Node has been deleted since."""
+        second = GPU_1 | {"name": "gpu-2"}
+        stack.configure(context=cluster.context, namespace=stack.settings.namespace, nodes=[GPU_1, second])
+        assert stack.up().errors == ""
+        output(environment, "kubectl", "delete", "node", "gpu-2")
+        yield stack
+        cluster.add_kwok_node("gpu-2")
+
+    def test_up_without_it_makes_no_node_of_its_name(
+        self, gone: Stack, cluster: Cluster, environment: Environment
+    ) -> None:
+        gone.configure(context=cluster.context, namespace=gone.settings.namespace, nodes=[GPU_1])
+        assert gone.up().errors == ""
+        assert snapshot(environment).nodes.keys() == {"gpu-1"}
+
+    def test_destroy_makes_no_node_of_its_name(self, gone: Stack, environment: Environment) -> None:
+        assert gone.destroy().succeeded
+        assert snapshot(environment).nodes.keys() == {"gpu-1"}

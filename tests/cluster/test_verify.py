@@ -184,17 +184,15 @@ class TestObjects:
         fix(deployed, verdict.hint("STK002"))
         assert verify(deployed).failed == set()
 
-    def test_an_edited_config_map_is_told_with_its_line_and_pulumi_says_so_too(self, deployed: Stack) -> None:
-        name = f"{PLUGIN}-config"
-        config = kubectl(deployed, "get", "configmap", name, "-n", NAMESPACE, "-o", "jsonpath={.data.config\\.yaml}")
-        patch = json.dumps({"data": {"config.yaml": config.replace("replicas: 4", "replicas: 6")}})
-        kubectl(deployed, "patch", "configmap", name, "-n", NAMESPACE, "-p", patch)
+    def test_an_edited_daemon_set_is_named_with_its_field_and_pulumi_says_so_too(self, deployed: Stack) -> None:
+        patch = json.dumps({"spec": {"minReadySeconds": 9}})
+        kubectl(deployed, "patch", "daemonset", PLUGIN, "-n", NAMESPACE, "-p", patch)
         verdict = verify(deployed)
         assert verdict.failed == {"STK003"}
-        assert verdict.hint("STK003")["fact"].endswith(": live replicas: 6, stack replicas: 4")
+        assert "minReadySeconds" in verdict.hint("STK003")["fact"]
         drift = verify(deployed, "--check", "DRF001", PULUMI_ENABLE_STREAMING_JSON_PREVIEW="false")
         assert drift.failed == {"DRF001"}
-        assert drift.hint("DRF001")["fact"] == f"Pulumi would update ConfigMap {name}"
+        assert drift.hint("DRF001")["fact"] == f"Pulumi would update DaemonSet {PLUGIN}"
         fix(deployed, verdict.hint("STK003"))
         assert verify(deployed).failed == set()
 

@@ -19,6 +19,7 @@ from gpuctl.settings import Settings, read_config
 from testbed.cluster import Cluster
 from tests.cluster.conftest import GPU_1
 from tests.cluster.pulumi_stack import Environment, clear, output, run
+from tests.fixtures.names import without_hash
 
 pytestmark = pytest.mark.cluster
 
@@ -98,7 +99,7 @@ def _rights(environment: Environment, account: str, namespace: str) -> set[str]:
     said = json.loads(output(environment, "kubectl", *words, text=json.dumps(review)))
     rules: list[dict[str, list[str]]] = said["status"]["resourceRules"]
     return {
-        " ".join(filter(None, (verb, ".".join(filter(None, (resource, group))), name)))
+        " ".join(filter(None, (verb, ".".join(filter(None, (resource, group))), without_hash(name))))
         for rule in rules
         for verb in rule["verbs"]
         for group in rule["apiGroups"]

@@ -177,6 +177,12 @@ class Bed:
         """An object, or a list of them, as kubectl gets it."""
         return json.loads(self.output("kubectl", "get", *what, "-o", "json"))
 
+    def plugin_config(self, daemon_set: str = PLUGIN) -> Object:
+        """The ConfigMap that a DaemonSet of the device plugin mounts."""
+        template = self.get("daemonset", "-n", NAMESPACE, daemon_set)["spec"]["template"]
+        [name] = [volume["configMap"]["name"] for volume in template["spec"]["volumes"] if "configMap" in volume]
+        return self.get("configmap", "-n", NAMESPACE, name)
+
     def gpus(self, node: str) -> list[SimulatedGpu]:
         """The GPUs of a node."""
         return self.cluster.nodes[node].gpus

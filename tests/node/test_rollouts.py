@@ -33,7 +33,7 @@ def test_one_slice_means_whole_gpus_and_another_profile_is_left_alone(deployed: 
     wait_for({"gpu-1": 2, "gpu-2": 2, "gpu-3": 1}, lambda: offers(deployed))
     deployed.create(gpu_pod("whole", "gpu-3"))
     wait_for({"whole": deployed.gpus("gpu-3")[0].uuid}, deployed.devices)
-    config_map = deployed.get("configmap", "-n", NAMESPACE, "nvidia-device-plugin-config")
+    config_map = deployed.plugin_config()
     assert "sharing" not in config_map["data"]["config.yaml"]
     assert deployed.name_of(PLUGIN, "gpu-2") == other
 
@@ -53,8 +53,11 @@ def test_a_configuration_on_which_the_plugin_exits_stops_at_the_first_node(deplo
     deployed.changed_by_hand()
     sharing = {"timeSlicing": {"resources": [{"name": GPU, "replicas": 1}]}}
     text = json.dumps({"version": "v1", "sharing": sharing})
-    patch(deployed, "configmap", f"{PLUGIN}-config", {"data": {"config.yaml": text}})
-    template = {"metadata": {"annotations": {CHECKSUM_ANNOTATION: "by hand"}}}
+    by_hand = {"name": "by-hand", "namespace": NAMESPACE}
+    live = deployed.get("daemonset", "-n", NAMESPACE, PLUGIN)["spec"]["template"]["spec"]["volumes"]
+    deployed.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": by_hand, "data": {"config.yaml": text}})
+    volumes = [{"name": "config", "configMap": {"name": "by-hand"}}, *(each for each in live if "hostPath" in each)]
+    template = {"metadata": {"annotations": {CHECKSUM_ANNOTATION: "by hand"}}, "spec": {"volumes": volumes}}
     patch(deployed, "daemonset", PLUGIN, {"spec": {"template": template}})
     wait_for(1, lambda: len(crashing(deployed)))
     (crashed,) = crashing(deployed)

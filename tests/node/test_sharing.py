@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 import yaml
 
-from tests.node.bed import NAMESPACE, PLUGIN, Bed, gpu_pod, wait_for
+from tests.node.bed import PLUGIN, Bed, gpu_pod, wait_for
 
 pytestmark = pytest.mark.node
 
@@ -63,9 +63,11 @@ def test_a_pod_that_asks_for_two_slices_is_refused(deployed: Bed) -> None:
     assert "maximum request size for shared resources is 1" in message(deployed, "two")
 
 
-@pytest.mark.parametrize(("node", "suffix"), [("gpu-1", ""), ("gpu-2", "-gpu-2")])
-def test_the_plugin_runs_with_what_the_config_map_of_its_profile_says(deployed: Bed, node: str, suffix: str) -> None:
-    config_map = deployed.get("configmap", "-n", NAMESPACE, f"nvidia-device-plugin-config{suffix}")
+@pytest.mark.parametrize(("node", "daemon_set"), [("gpu-1", PLUGIN), ("gpu-2", f"{PLUGIN}-gpu-2")])
+def test_the_plugin_runs_with_what_the_config_map_of_its_profile_says(
+    deployed: Bed, node: str, daemon_set: str
+) -> None:
+    config_map = deployed.plugin_config(daemon_set)
     wanted = yaml.safe_load(config_map["data"]["config.yaml"])
     begin = deployed.log(PLUGIN, node).partition("Running with config:")[2].lstrip()
     running, _ = json.JSONDecoder().raw_decode(begin)

@@ -59,6 +59,13 @@ def _consult(monkeypatch: pytest.MonkeyPatch, nodes: set[str], **objects: Mappin
     monkeypatch.setattr(program, "connect", connect)
 
 
+def _connect(monkeypatch: pytest.MonkeyPatch, cluster: FakeCluster) -> None:
+    def connect(*_: object) -> FakeCluster:
+        return cluster
+
+    monkeypatch.setattr(program, "connect", connect)
+
+
 def _run(config: Mapping[str, Any], *, preview: bool = False) -> Deployment:
     """Runs __main__.py as Pulumi does, which passes every value as a text."""
     texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()}
@@ -219,4 +226,68 @@ def test_with_the_prometheus_operator_alerts_are_declared(monkeypatch: pytest.Mo
 
 def test_the_projects_own_objects_are_no_hindrance(monkeypatch: pytest.MonkeyPatch) -> None:
     _consult(monkeypatch, {"gpu-1"}, namespace=OURS | {"team": "vision"}, runtime_class=OURS)
+    assert _run(HOMELAB).refusal is None
+
+
+def test_a_second_stack_of_one_cluster_is_refused_before_anything_is_declared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would give the first one's nodes other slices and other power limits, and its destroy would delete all."""
+    cluster = _cluster({"gpu-1", "gpu-2"}, {("RuntimeClass", "nvidia"): OURS, ("Namespace", "gpu-device-plugin"): OURS})
+    cluster.objects["RuntimeClass", None, "nvidia"]["metadata"]["annotations"] = {"gpu-sharing/stack": "gpu/first"}
+    for node in ("gpu-1", "gpu-2"):
+        cluster.node_objects[node]["metadata"]["annotations"] = {"gpu-sharing/stack": "gpu/first"}
+    _connect(monkeypatch, cluster)
+    deployment = _run(HOMELAB)
+    assert deployment.refusal == (
+        "runtimeclass/nvidia, node/gpu-1 belong to stack gpu/first: two stacks on one cluster would undo each other's "
+        "slices and power limits. Declare these GPU nodes in the stack file of gpu/first, or run `pulumi destroy` "
+        "there first. If that stack is gone, or was renamed, take them over: kubectl --context admin@homelab annotate "
+        "--overwrite runtimeclass/nvidia node/gpu-1 gpu-sharing/stack=gpu/fixture"
+    )
+    assert deployment.resources == []
+
+
+@pytest.mark.parametrize("preview", [True, False], ids=["preview", "update"])
+def test_a_node_that_would_not_be_served_is_refused(monkeypatch: pytest.MonkeyPatch, preview: bool) -> None:
+    """The update would be done without it: no DaemonSet counts such a node."""
+    cluster = _cluster({"gpu-1", "other"}, {})
+    for node in cluster.node_objects.values():
+        node["status"]["conditions"] = [{"type": "Ready", "status": "Unknown"}]
+        node["spec"]["taints"] = [
+            {"key": "gpu", "value": "true", "effect": "NoSchedule"},
+            {"key": "dedicated", "effect": "NoExecute"},
+            {"key": "better-elsewhere", "effect": "PreferNoSchedule"},
+            {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"},
+            {"key": "node.kubernetes.io/unreachable", "effect": "NoExecute"},
+        ]
+    _connect(monkeypatch, cluster)
+    deployment = _run(HOMELAB, preview=preview)
+    tainted = "which keeps the stack's pods off it: no slice would be offered and no power limit held. Fix it: "
+    assert (deployment.refusal or "").splitlines() == [
+        "node gpu-1 is not Ready, so nothing would reach it: it would stay on what it has. Bring it back, or take it "
+        "out of gpu:nodes until then; see: kubectl --context admin@homelab describe node gpu-1",
+        f"node gpu-1 has the taint gpu=true:NoSchedule, {tainted}"
+        "kubectl --context admin@homelab taint node gpu-1 gpu=true:NoSchedule-",
+        f"node gpu-1 has the taint dedicated:NoExecute, {tainted}"
+        "kubectl --context admin@homelab taint node gpu-1 dedicated:NoExecute-",
+    ]
+    assert deployment.resources == []
+
+
+def test_what_an_older_version_deployed_is_taken_over_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It did not write down of which stack an object is."""
+    _consult(monkeypatch, {"gpu-1"}, namespace=OURS, runtime_class=OURS)
+    assert _run(HOMELAB).refusal is None
+    assert caplog.messages == [
+        "namespace/gpu-device-plugin, runtimeclass/nvidia do not say of which stack they are: an older version "
+        "deployed them. They are taken as those of gpu/fixture; if they are another stack's, deploy that one first"
+    ]
+
+
+def test_a_stack_knows_its_own_objects_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its records may be lost."""
+    cluster = _cluster({"gpu-1"}, {("RuntimeClass", "nvidia"): OURS})
+    cluster.objects["RuntimeClass", None, "nvidia"]["metadata"]["annotations"] = {"gpu-sharing/stack": "gpu/fixture"}
+    _connect(monkeypatch, cluster)
     assert _run(HOMELAB).refusal is None

@@ -13,6 +13,7 @@ from gpuctl.settings import Settings, read_config, read_stack
 from tests.fixtures.pulumi_program import Deployment, deploy
 from tests.fixtures.stack_files import SHIPPED, VALID, config_of, settings
 
+OWN = {"gpu-sharing/stack": "gpu/fixture", "pulumi.com/patchFieldManager": "gpu-sharing"}
 NODES: list[dict[str, Any]] = [
     {"name": "gpu-1", "gpu": "rtx-3090", "count": 2},
     {"name": "gpu-2", "gpu": "l4", "count": 4, "slices": 2, "powerLimit": 72},
@@ -32,14 +33,14 @@ def _identity(manifest: dict[str, Any]) -> tuple[str, str]:
 
 
 def _taken_back(manifest: dict[str, Any]) -> dict[str, Any]:
-    """The manifest with the annotation that lets the provider overwrite what others changed in it."""
-    annotations = {"annotations": {"pulumi.com/patchForce": "true"}}
-    return manifest | {"metadata": manifest["metadata"] | annotations}
+    """The manifest with the annotations that say whose it is, and let the provider overwrite what others changed."""
+    annotations = OWN | {"pulumi.com/patchForce": "true"}
+    return manifest | {"metadata": manifest["metadata"] | {"annotations": annotations}}
 
 
 def _labels_of_nodes(cluster: Settings) -> list[dict[str, Any]]:
     return [
-        {"apiVersion": "v1", "kind": "Node", "metadata": {"name": node.name, "labels": node.labels}}
+        {"apiVersion": "v1", "kind": "Node", "metadata": {"name": node.name, "labels": node.labels, "annotations": OWN}}
         for node in desired_state(cluster).nodes.values()
     ]
 

@@ -14,6 +14,7 @@ from gpuctl.desired.names import CHECKSUM_ANNOTATION
 from gpuctl.settings import Settings
 from tests.fixtures.checks import context_of, results_of, settings_of
 from tests.fixtures.fake_cluster import FakeCluster, healthy
+from tests.fixtures.names import without_hash
 
 SPACE = "gpu-device-plugin"
 PLUGIN, POWER = "nvidia-device-plugin", "nvidia-power-limit"
@@ -47,6 +48,12 @@ def cluster() -> FakeCluster:
 
 def _live(cluster: FakeCluster, kind: str, name: str) -> dict[str, Any]:
     return cluster.objects[kind, None if kind in ("Namespace", "RuntimeClass") else SPACE, name]
+
+
+def _config_map(cluster: FakeCluster, plain: str) -> str:
+    """The name of a ConfigMap, by what it is without the hash."""
+    [name] = [name for kind, _, name in cluster.objects if kind == "ConfigMap" and without_hash(name) == plain]
+    return name
 
 
 def _bad(check: Check, cluster: FakeCluster, settings: Settings | None = None) -> Result:
@@ -96,12 +103,11 @@ class TestRuntimeClass:
 
 class TestObjects:
     def test_a_changed_config_map_is_told_with_the_line(self, cluster: FakeCluster) -> None:
-        data = _live(cluster, "ConfigMap", f"{PLUGIN}-config")["data"]
+        name = _config_map(cluster, f"{PLUGIN}-config")
+        data = _live(cluster, "ConfigMap", name)["data"]
         data["config.yaml"] = data["config.yaml"].replace("replicas: 4", "replicas: 6")
         found = _bad(gpu_stack.objects_are_as_wanted, cluster)
-        assert found.fact == (
-            f"ConfigMap {PLUGIN}-config: data[config.yaml], line 8: live replicas: 6, stack replicas: 4"
-        )
+        assert found.fact == (f"ConfigMap {name}: data[config.yaml], line 8: live replicas: 6, stack replicas: 4")
 
     def test_a_further_variable_in_the_pod_is_told(self, cluster: FakeCluster) -> None:
         """The plugin's variables win over its file."""
@@ -119,8 +125,9 @@ class TestObjects:
         assert _bad(gpu_stack.objects_are_as_wanted, cluster).remedy == "pulumi up --refresh --stack lab"
 
     def test_one_that_is_gone_is_told(self, cluster: FakeCluster) -> None:
-        del cluster.objects["ConfigMap", SPACE, f"{POWER}-agent"]
-        assert _bad(gpu_stack.objects_are_as_wanted, cluster).fact == f"ConfigMap {POWER}-agent is not in the cluster"
+        name = _config_map(cluster, f"{POWER}-agent")
+        del cluster.objects["ConfigMap", SPACE, name]
+        assert _bad(gpu_stack.objects_are_as_wanted, cluster).fact == f"ConfigMap {name} is not in the cluster"
 
     def test_what_the_api_server_adds_is_no_difference(
         self, cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
@@ -145,7 +152,8 @@ class TestObjects:
         cluster.failures["replace"] = RejectedError("field is immutable")
         found = results_of(gpu_stack.objects_are_as_wanted, context_of(cluster))
         assert {result.outcome for result in found} == {Outcome.FAIL}
-        assert found[0].fact == f"ConfigMap {POWER}-agent cannot become what the stack asks for: field is immutable"
+        name = _config_map(cluster, f"{POWER}-agent")
+        assert found[0].fact == f"ConfigMap {name} cannot become what the stack asks for: field is immutable"
 
     def test_who_may_not_try_learns_that_it_was_not_told(self, cluster: FakeCluster) -> None:
         cluster.failures["replace"] = AccessDeniedError("daemonsets is forbidden")

@@ -199,7 +199,7 @@ def test_the_power_limit_is_told_which_limits_differ(keys: dict[str, Any], lines
 
 
 def test_the_power_limits_pods_run_the_script_in_the_config_map() -> None:
-    (agent,) = (each for each in manifests(settings()) if each["metadata"]["name"] == "nvidia-power-limit-agent")
+    (agent,) = (each for each in manifests(settings()) if each["kind"] == "ConfigMap" and "agent.sh" in each["data"])
     (daemon_set,) = (each for each in _daemon_sets(settings()) if each["metadata"]["name"] == "nvidia-power-limit")
     template = daemon_set["spec"]["template"]
     scripts = [(AGENT / name).read_text() for name in ("agent.sh", "handover.sh")]
@@ -208,3 +208,5 @@ def test_the_power_limits_pods_run_the_script_in_the_config_map() -> None:
         "checksum/config": hashlib.sha256("".join(scripts).encode()).hexdigest()
     }
     assert template["spec"]["containers"][0]["command"] == ["/busybox/sh", "/agent/agent.sh", "run"]
+    mounted = {volume["name"]: volume.get("configMap") for volume in template["spec"]["volumes"]}
+    assert mounted["agent"] == {"name": agent["metadata"]["name"]}

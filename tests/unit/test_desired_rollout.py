@@ -6,9 +6,11 @@ from typing import Any, cast
 import pytest
 from hypothesis import given
 
+from gpuctl.desired.desired import desired_state
 from gpuctl.desired.manifests import manifests
 from gpuctl.desired.names import Manifest
 from gpuctl.settings import Settings
+from tests.fixtures.names import without_hash
 from tests.fixtures.stack_files import settings
 from tests.fixtures.strategies import clusters
 
@@ -57,7 +59,12 @@ def test_a_plugin_is_on_the_nodes_of_its_profile_and_the_power_limit_on_all(clus
     [
         (
             {"slices": 8},
-            {("nvidia-device-plugin-config", "data.config.yaml"), ("nvidia-device-plugin", CHECKSUM)},
+            {
+                ("nvidia-device-plugin-config", "data.config.yaml"),
+                ("nvidia-device-plugin-config", "metadata.name"),
+                ("nvidia-device-plugin", CHECKSUM),
+                ("nvidia-device-plugin", f"{TEMPLATE}.spec.volumes.0.configMap.name"),
+            },
         ),
         ({"powerLimit": 250}, {("nvidia-power-limit", f"{ENVIRONMENT}.3.value")}),
         ({"powerInterval": 30}, {("nvidia-power-limit", f"{ENVIRONMENT}.4.value")}),
@@ -83,7 +90,13 @@ def test_a_changed_setting_changes_this_and_nothing_else(change: Any, expected: 
 
 
 def _by_name(cluster: Settings) -> dict[tuple[str, str], Manifest]:
-    return {(each["kind"], each["metadata"]["name"]): each for each in manifests(cluster)}
+    """By the names under which Pulumi knows them."""
+    return {
+        (manifest["kind"], name): manifest
+        for part in desired_state(cluster).parts
+        if not part.is_patch
+        for name, manifest in part.objects.items()
+    }
 
 
 def _changes(before: Manifest, after: Manifest) -> set[str]:
@@ -116,3 +129,15 @@ def test_other_slices_on_one_node_leave_the_other_nodes_alone() -> None:
         "nvidia-device-plugin-config-gpu-2",
         "nvidia-device-plugin-gpu-2",
     }
+
+
+def test_what_a_pod_reads_once_has_another_name_when_it_says_something_else() -> None:
+    """A kubelet that has the former content in its cache would give it to the new pod, which never reads again."""
+    names = {slices: _by_name(settings(slices=slices))["ConfigMap", "nvidia-device-plugin-config"] for slices in (4, 6)}
+    assert [each["metadata"]["name"] for each in names.values()] == [
+        "nvidia-device-plugin-config-1f2c6bdd0d",
+        "nvidia-device-plugin-config-5c01c1c664",
+    ]
+    agent = _by_name(settings())["ConfigMap", "nvidia-power-limit-agent"]
+    assert without_hash(agent["metadata"]["name"]) == "nvidia-power-limit-agent"
+    assert all(each["immutable"] for each in (*names.values(), agent)), "nobody can change what a pod has read"

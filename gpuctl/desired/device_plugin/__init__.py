@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from gpuctl.desired.part import Part
+from gpuctl.desired.part import Part, by_name
 from gpuctl.desired.profiles import Profile
 from gpuctl.desired.sharing import Mode, SharedGpus, resource_name
 from gpuctl.settings import GpuNode, Settings
@@ -20,21 +20,21 @@ def groups(settings: Settings, node: GpuNode) -> tuple[SharedGpus, ...]:
 
 def parts(settings: Settings, profiles: Sequence[Profile]) -> Sequence[Part]:
     """A configuration and a DaemonSet for each profile; the latter rolls when its configuration changes."""
-    from gpuctl.desired.device_plugin.config import config_hash, config_map
+    from gpuctl.desired.device_plugin.config import CONFIG, config_hash, config_map
     from gpuctl.desired.device_plugin.daemon_set import daemon_set
 
     return [
         Part(
             "time-slicing",
             "gpu:index:TimeSlicing",
-            tuple(config_map(settings, profile) for profile in profiles),
+            {profile.named(CONFIG): config_map(settings, profile) for profile in profiles},
             outputs={"hashes": {profile.name: config_hash(settings, profile) for profile in profiles}},
             by_profile=True,
         ),
         Part(
             "device-plugin",
             "gpu:index:DevicePlugin",
-            tuple(daemon_set(settings, profile) for profile in profiles),
+            by_name(*(daemon_set(settings, profile) for profile in profiles)),
             after=("time-slicing",),
             outputs={"image": settings.image},
             by_profile=True,

@@ -3,15 +3,18 @@
 import hashlib
 from typing import Any
 
+from gpuctl.desired.device_plugin import NAME
 from gpuctl.desired.names import Manifest, labels
 from gpuctl.desired.profiles import Profile
 from gpuctl.desired.sharing import RESOURCE
 from gpuctl.desired.text import yaml_text
+from gpuctl.desired.unchanging import unchanging
 from gpuctl.settings import Settings
 
 CONFIG_KEY = "config.yaml"
 
-_NAME = "nvidia-device-plugin-config"
+CONFIG = "nvidia-device-plugin-config"
+"""Of the ConfigMap, without profile and hash."""
 
 
 def plugin_config(settings: Settings, profile: Profile) -> dict[str, Any]:
@@ -35,13 +38,8 @@ def plugin_config(settings: Settings, profile: Profile) -> dict[str, Any]:
 
 def config_map(settings: Settings, profile: Profile) -> Manifest:
     """The ConfigMap that the plugin of one profile reads when it starts, and never again."""
-    metadata = {
-        "name": profile.named(_NAME),
-        "namespace": settings.namespace,
-        "labels": labels("nvidia-device-plugin", profile.name),
-    }
     data = {CONFIG_KEY: _text(settings, profile)}
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+    return unchanging(profile.named(CONFIG), settings.namespace, labels(NAME, profile.name), data)
 
 
 def config_hash(settings: Settings, profile: Profile) -> str:
