@@ -244,7 +244,8 @@ def _pinned() -> dict[str, str]:
         required = requires(_DISTRIBUTION) or []
     except PackageNotFoundError:
         return {}
-    return dict(each.split("==") for each in required if "==" in each)
+    exact = (each.partition(";")[0].strip() for each in required if "==" in each.partition(";")[0])
+    return dict(each.split("==") for each in exact)
 
 
 def _kubectl_for(minor: str) -> str:

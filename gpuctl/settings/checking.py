@@ -41,7 +41,7 @@ def check(raw: Mapping[str, object], notes: Sequence[str] = ()) -> Settings | li
                 return _in_order(problems)
             paths = dict.fromkeys(map(path_of, errors))
             unsound.update(paths)
-            for path in paths:
+            for path in reversed(paths):  # what is taken out of a list moves what comes after it
                 _leave_out(values, path)
     else:
         return _in_order(_without_moved(problems))

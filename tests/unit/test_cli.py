@@ -36,7 +36,6 @@ def _project_with(stack_file: str, folder: Path) -> Path:
     for name in ("gpuctl", "Pulumi.yaml"):
         (folder / name).symlink_to(ROOT / name)
     (folder / "config").mkdir()
-    (folder / "Pulumi.yaml").symlink_to(ROOT / "Pulumi.yaml")
     (folder / "config" / f"Pulumi.{STACK}.yaml").write_text(stack_file)
     return folder
 

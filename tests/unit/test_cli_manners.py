@@ -29,7 +29,6 @@ def _shell(line: str) -> subprocess.CompletedProcess[str]:
         ("gpuctl capacity --stack lab >/dev/full", 2, "gpuctl: error: the output: No space left on device\n"),
         ("gpuctl capacity --stack lab >&-", 0, ""),
         ("gpuctl capacity --stack nowhere 2>&-", 2, ""),
-        ("gpuctl talos patch --stack homelab -o /etc/hostname", 2, "gpuctl: error: /etc/hostname: File exists\n"),
     ],
 )
 def test_an_output_that_takes_nothing_is_no_traceback(line: str, code: int, said: str) -> None:
