@@ -25,7 +25,7 @@ PAGE = (ROOT / "docs" / "sharing.md").read_text()
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> SharingCluster:
     """The cluster of stack `lab`; sleeping takes no time."""
-    made = sharing_cluster(read_stack("lab"))
+    made = sharing_cluster(read_stack("lab"), {"gpu-1": 8, "gpu-2": 6, "gpu-3": 8})
     for module in (proof_pods, proof_namespace, proof, runner):
         monkeypatch.setattr(module, "time", made.clock)
 

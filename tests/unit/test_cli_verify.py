@@ -44,7 +44,7 @@ def _without_cluster(*arguments: str, **environment: str) -> subprocess.Complete
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> FakeCluster:
     """The cluster of every stack, healthy as the stack `lab` asks for it; sleeping takes no time."""
-    made, now = answering(read_stack("lab")), [0.0]
+    made, now = answering(read_stack("lab"), {"gpu-1": 8, "gpu-2": 6, "gpu-3": 8}), [0.0]
 
     def connect(*_: object) -> FakeCluster:
         return made
