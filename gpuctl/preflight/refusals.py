@@ -60,9 +60,9 @@ def _no_prometheus_operator(desired: Desired, owner: str, cluster: Cluster) -> I
     if desired.settings.monitoring and not cluster.get("CustomResourceDefinition", definition):
         yield (
             f"gpu:monitoring needs the Prometheus operator, and context {desired.settings.context} has no "
-            f"CustomResourceDefinition {definition}. Install the operator and run `pulumi up` again. Or do without it: "
-            f"pulumi config set --stack {stack} gpu:monitoring false; the alerts are then a file for your Prometheus: "
-            f"gpuctl render --rules --stack {stack}"
+            f"CustomResourceDefinition {definition}. Install the operator, or load the alerts into your Prometheus "
+            f"as a file (gpuctl render --rules --stack {stack}) and do without its objects. "
+            f"Fix it: pulumi config set --stack {stack} gpu:monitoring false"
         )
 
 

@@ -211,9 +211,9 @@ def test_alerts_without_the_prometheus_operator_are_refused(monkeypatch: pytest.
     deployment = _run(HOMELAB | {"gpu:monitoring": "true"}, preview=preview)
     assert deployment.refusal == (
         "gpu:monitoring needs the Prometheus operator, and context admin@homelab has no CustomResourceDefinition "
-        "prometheusrules.monitoring.coreos.com. Install the operator and run `pulumi up` again. "
-        "Or do without it: pulumi config set --stack fixture gpu:monitoring false; the alerts are then a file for your "
-        "Prometheus: gpuctl render --rules --stack fixture"
+        "prometheusrules.monitoring.coreos.com. Install the operator, or load the alerts into your "
+        "Prometheus as a file (gpuctl render --rules --stack fixture) and do without its objects. "
+        "Fix it: pulumi config set --stack fixture gpu:monitoring false"
     )
     assert deployment.resources == []
 
