@@ -118,7 +118,7 @@ class TestHealthy:
         assert verdict.failed == set()
         assert verdict.checks["API003"]["outcome"] == "pass"
         skipped = [result["fact"] for result in verdict.checks["TAL001"]["results"]]
-        assert skipped == [f"node {node} runs a system that it does not name and not Talos" for node in SLICES]
+        assert skipped == [f"node {node}: OS unknown, not Talos" for node in SLICES]
 
     def test_another_name_for_the_same_cluster_is_the_same_cluster(
         self, deployed: Stack, cluster: Cluster, tmp_path: Path
