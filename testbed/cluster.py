@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from testbed import debian, links, machine, process, tools
+from testbed import cgroups, debian, links, machine, process
 from testbed import environment as environments
-from testbed.cluster_state import LOOPBACK, ClusterState, claim
+from testbed.cluster_state import LOOPBACK, ClusterState, claim, claim_again
 from testbed.control_plane import ControlPlane
 from testbed.errors import BedError
 from testbed.gpus import NodeSpec
@@ -24,7 +24,7 @@ from testbed.kwok import Kwok
 from testbed.layout import CLUSTERS, ClusterDir
 from testbed.locking import exclusive
 from testbed.node import Node
-from testbed.parts import Parts
+from testbed.parts import Parts, tools_for
 from testbed.progress import say, step
 
 _READY_SECONDS = 180
@@ -124,10 +124,14 @@ class Cluster:
         if nodes and problem:
             raise BedError(problem)
         with self._locked():
-            created = not self.is_up
-            if created:
-                claim(self._directory, bridged=machine.obstacle() is None)
+            state = ClusterState.load(self._directory)
+            built = tools_for(state, real_gpus={real_gpu} if nodes else set(), kwok=kwok_nodes > 0)
+            created = state is None
+            if created:  # not before the builds, which take longer than addresses stay free
+                claim(self._directory, built, bridged=machine.obstacle() is None)
             parts = self._parts()
+            claim_again(self._directory, parts.state)
+            parts.state.tools |= built
             present = set(parts.state.nodes)
             try:
                 self._bring_up(parts)
@@ -144,7 +148,9 @@ class Cluster:
     def add_kwok_node(self, name: str, gpus: int = 0) -> None:
         """Adds a node played by kwok that offers a number of GPUs, to a cluster that is up."""
         with self._locked():
-            self._add_kwok_nodes(self._parts(), {name: gpus})
+            parts = self._parts()
+            parts.state.tools |= tools_for(parts.state, real_gpus=set(), kwok=True)
+            self._add_kwok_nodes(parts, {name: gpus})
 
     def down(self) -> None:
         """Ends and removes everything of the cluster. Nothing happens when there is nothing."""
@@ -152,9 +158,7 @@ class Cluster:
             self._take_down()
 
     def _bring_up(self, parts: Parts) -> None:
-        parts.need("kubernetes", tools.kubernetes)
-        parts.need("commands", tools.commands)
-        environments.prepare(self._directory, tools.provider())
+        environments.prepare(self._directory, parts.tool("provider"))
         if parts.state.address != LOOPBACK:
             links.make_bridge(parts.slot)
         with step("control plane"):
@@ -166,14 +170,10 @@ class Cluster:
         parts.state.save(self._directory)
         if not parts.state.nodes:
             return
-        parts.need("debian", debian.packages)
-        for name in parts.state.nodes:
-            parts.need_driver(name)
-        images = tools.node_images()
         for name, node in parts.nodes.items():
             if not node.running:
                 with step(f"node {name}"):
-                    parts.start_node(name, images)
+                    parts.start_node(name)
         with step("nodes are Ready"):
             self._wait_until_ready(parts)
 
@@ -194,7 +194,7 @@ class Cluster:
     def _add_kwok_nodes(self, parts: Parts, gpus: Mapping[str, int]) -> None:
         if not gpus and "kwok" not in parts.state.tools:
             return
-        parts.need("kwok", tools.kwok)
+        parts.state.save(self._directory)
         with step("kwok nodes are Ready"):
             parts.kwok.up()
             for name, count in gpus.items():
@@ -202,14 +202,22 @@ class Cluster:
             parts.kwok.wait_for_nodes(self.api)
 
     def _take_down(self) -> None:
-        if self.is_up:
-            parts = self._parts()
-            with step(f"taking down cluster {self.name}"):
-                parts.kwok.down()
+        if not self.is_up:
+            return
+        parts = self._parts()
+        with step(f"taking down cluster {self.name}"):
+            parts.kwok.down()
+            if parts.state.has_slot:
                 self._end_nodes(parts, parts.state.nodes)
-                parts.control_plane.down()
+            else:  # they ended with the machine, and what has their names now is not this cluster's
+                for record in parts.state.nodes.values():
+                    machine.release(parts.slot.node_group(record.number))
+            parts.control_plane.down()
+            if parts.state.has_slot:
                 links.remove_bridge(parts.slot)
-                shutil.rmtree(self._directory.root)
+                if parts.state.claim:
+                    cgroups.release(parts.slot.prefix)
+            shutil.rmtree(self._directory.root)
 
     def _remove_nodes(self, parts: Parts, names: Iterable[str]) -> None:
         """Ends nodes of a cluster that goes on."""

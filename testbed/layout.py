@@ -19,6 +19,9 @@ CLUSTERS = CACHE / "clusters"
 SLOTS = range(10)
 """Clusters that can run side by side."""
 
+SLOT_GROUPS = "gtb[0-9]"
+"""Pattern of Slot.prefix, the name of the control group that reserves a slot."""
+
 NODE_GROUPS = "gtb[0-9]n[0-9]*"
 """Pattern of the names that Slot.node_group gives."""
 

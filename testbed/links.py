@@ -1,17 +1,24 @@
-"""The machine's side of a cluster's network: one bridge, which carries the API server's address.
+"""The network of clusters: a bridge with the API server's address, and a link from the machine to each node.
 
-Nodes make their own links (node.py); those vanish with the node, a moment after its last process.
+Through rtnetlink, because a GPU machine need not have the `ip` command. A node's link vanishes with the node, a moment
+after its last process.
 """
 
+import contextlib
 import socket
 import time
-from ipaddress import IPv4Interface
+from collections.abc import Generator
+from ipaddress import IPv4Interface, IPv4Network
+from pathlib import Path
+from typing import Any
+
+from pyroute2 import IPRoute, NetlinkError, NetNS  # pyright: ignore[reportMissingTypeStubs]
 
 from testbed.errors import BedError
 from testbed.layout import Slot
-from testbed.netlink import Netlink
 
 _GONE_SECONDS = 60
+_DEFAULT = IPv4Network("0.0.0.0/0")
 
 
 def exists(name: str) -> bool:
@@ -20,21 +27,40 @@ def exists(name: str) -> bool:
 
 
 def make_bridge(slot: Slot) -> None:
-    """Makes the bridge of a cluster, complete also when an earlier attempt was cut off."""
+    """Makes the bridge of a cluster, complete also when an earlier attempt was cut off.
+
+    Raises:
+        OSError: the kernel refuses it; with its reason.
+    """
     if _has_address(str(slot.api_address)):
         return
     remove_bridge(slot)
-    with Netlink() as links:
-        links.add_bridge(slot.bridge)
-        links.up(slot.bridge)
-        links.add_address(slot.bridge, IPv4Interface(f"{slot.api_address}/32"))
+    with _network() as network:
+        network.link("add", ifname=slot.bridge, kind="bridge")
+        _set_up(network, slot.bridge, IPv4Interface(f"{slot.api_address}/32"))
 
 
 def remove_bridge(slot: Slot) -> None:
     """Removes the bridge, if there is one."""
     if exists(slot.bridge):
-        with Netlink() as links:
-            links.delete(slot.bridge)
+        with _network() as network:
+            network.link("del", ifname=slot.bridge)
+
+
+def connect(name: str, near: IPv4Interface, namespace: Path, far: IPv4Interface, pods: IPv4Network) -> None:
+    """Joins the machine to a node: `name` here, `eth0` in the node's network namespace, which gets its default route.
+
+    Raises:
+        OSError: the kernel refuses it; with its reason.
+    """
+    with _network() as machine, _network(namespace) as node:
+        peer = {"ifname": "eth0", "net_ns_fd": str(namespace)}
+        machine.link("add", ifname=name, kind="veth", peer=peer)
+        _set_up(node, "lo")
+        _set_up(node, "eth0", far)
+        _set_up(machine, name, near)
+        node.route("add", dst=str(_DEFAULT), gateway=str(near.ip))
+        machine.route("add", dst=str(pods), gateway=str(far.ip))
 
 
 def wait_until_gone(name: str) -> None:
@@ -47,6 +73,23 @@ def wait_until_gone(name: str) -> None:
                 f"process holds its namespace. Remove it: ip link delete {name}"
             )
         time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def _network(namespace: Path | None = None) -> Generator[Any]:
+    """The kernel's network tables in a namespace, the current one if none is given; pyroute2 has no types."""
+    try:
+        with NetNS(str(namespace), flags=0) if namespace else IPRoute() as network:
+            yield network
+    except NetlinkError as error:
+        raise OSError(*error.args) from error
+
+
+def _set_up(network: Any, name: str, address: IPv4Interface | None = None) -> None:
+    index = network.link_lookup(ifname=name)[0]
+    if address:
+        network.addr("add", index=index, address=str(address.ip), prefixlen=address.network.prefixlen)
+    network.link("set", index=index, state="up")
 
 
 def _has_address(address: str) -> bool:

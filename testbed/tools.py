@@ -76,8 +76,8 @@ def actionlint() -> Path:
     return build(go_tools.ACTIONLINT) / "actionlint"
 
 
-def node_images() -> list[Path]:
-    """The image archives that every real node gets: device plugin, pause and busybox."""
+def node_images() -> Path:
+    """The folder of the image archives that every real node gets: device plugin, pause and busybox."""
     plugin, busybox = build(go_tools.PLUGIN) / "nvidia-device-plugin", debian.packages() / "bin" / "busybox"
 
     def write(out: Path) -> None:
@@ -86,7 +86,7 @@ def node_images() -> list[Path]:
         images.write_archive(images.busybox_image(busybox), out / "busybox.tar")
 
     inputs = key(str(plugin), str(busybox), Path(images.__file__).read_bytes())
-    return sorted(artifact("images", inputs, "writing container images", write).iterdir())
+    return artifact("images", inputs, "writing container images", write)
 
 
 def everything() -> dict[str, Path]:
@@ -99,7 +99,7 @@ def everything() -> dict[str, Path]:
         go_tools.ACTIONLINT.title: actionlint,
         "Debian packages": debian.packages,
         "simulated NVIDIA driver": simulated_driver,
-        "container images": lambda: node_images()[0].parent,
+        "container images": node_images,
         "commands for PATH": commands,
     }
     makers |= {f"Talos {line} configuration library": partial(talos.library, line) for line in talos.LINES}

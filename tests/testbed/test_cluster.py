@@ -20,7 +20,7 @@ from testbed.debian import packages
 from testbed.errors import BedError
 from testbed.gpus import NodeSpec
 from testbed.images import DEVICE_PLUGIN, program_image, write_archive
-from testbed.node_config import KERNEL_SETTINGS
+from tests.testbed import machine_state
 
 REPOSITORY = Path(__file__).parents[2]
 NAME = f"tb-{os.getpid()}"
@@ -113,14 +113,10 @@ def remains(name: str, prefix: str) -> dict[str, object]:
         "folder": root.exists(),
         "processes": processes(root),
         "links": [prefix] if links.exists(prefix) else [],
-        "control groups": [str(path) for path in cgroups.ROOT.glob(f"**/{prefix}n*")],
+        "control groups": [str(path) for path in cgroups.ROOT.glob(f"**/{prefix}*")],
         "mounts": [line for line in Path("/proc/mounts").read_text().splitlines() if f"{root}/" in line],
     }
     return {kind: what for kind, what in left.items() if what}
-
-
-def kernel_settings() -> dict[str, str]:
-    return {name: Path("/proc/sys", name).read_text() for name in KERNEL_SETTINGS}
 
 
 def prefix_of(cluster: Cluster) -> str:
@@ -190,7 +186,7 @@ class TestWhatIsLeft:
     pytestmark = real_nodes
 
     def test_after_a_crash_up_starts_what_is_missing_and_down_leaves_nothing(self, cluster: Cluster) -> None:
-        settings = kernel_settings()
+        settings, mounts = machine_state.kernel_settings(), machine_state.mounts()
         cluster.up([TWO_GPUS])
         prefix = prefix_of(cluster)
         assert remains(NAME, prefix).keys() == {"folder", "processes", "links", "control groups"}
@@ -201,7 +197,8 @@ class TestWhatIsLeft:
         assert ready_nodes(cluster) == ["gpu-1"]
         cluster.down()
         assert remains(NAME, prefix) == {}
-        assert kernel_settings() == settings
+        assert machine_state.kernel_settings() == settings
+        assert machine_state.mounts() == mounts
 
     @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
     def test_an_up_that_is_cut_off_leaves_nothing(self, cluster: Cluster, sent: signal.Signals) -> None:
