@@ -86,6 +86,14 @@ class NodeCgroup:
                 (cpuset / self.name / setting).write_text((cpuset / setting).read_text())
         self.entrance.parent.mkdir(exist_ok=True)
 
+    def roots(self) -> list[Path]:
+        """Where a process enters before its control group namespace is made, to have the node's group as its root."""
+        if not is_unified():
+            return [hierarchy / self.name / "cgroup.procs" for hierarchy in self._hierarchies]
+        inner = self._tracked / "root"  # v2: a group that hands controllers on holds no processes itself
+        inner.mkdir(exist_ok=True)
+        return [inner / "cgroup.procs"]
+
     def processes(self) -> list[int]:
         """Process ids of the node: daemons, shims and containers."""
         pids: list[int] = []

@@ -18,7 +18,7 @@ from testbed.locking import exclusive
 
 LOOPBACK = "127.0.0.1"
 
-_PORT_NAMES: tuple[str, ...] = (*PORTS, "kwok")
+_PORT_NAMES: tuple[str, ...] = (*PORTS, "kwok", "registry")
 
 
 @dataclass
@@ -43,6 +43,8 @@ class ClusterState:
     ports: dict[str, int]
     claim: str = ""
     """The control group that reserves the slot on this machine (cgroups.identity); empty on LOOPBACK."""
+    talos: str = ""
+    """The release that its nodes run, such as v1.13.9; empty when they run this machine's own system."""
     tools: dict[str, str] = field(default_factory=dict[str, str])
     """Folder of each tool it was started with; it keeps them when those of the checkout change."""
     nodes: dict[str, NodeRecord] = field(default_factory=dict[str, NodeRecord])
@@ -85,13 +87,14 @@ class ClusterState:
             )
 
 
-def claim(directory: ClusterDir, tools: Mapping[str, str], *, bridged: bool) -> ClusterState:
+def claim(directory: ClusterDir, tools: Mapping[str, str], *, bridged: bool, talos: str = "") -> ClusterState:
     """Takes the lowest slot that is free on this machine for a new cluster, with free ports.
 
     Args:
         directory: of the new cluster.
         tools: the folder of each tool it is started with.
         bridged: whether the API server listens on a bridge, where real nodes can reach it.
+        talos: the release that its nodes run, if they run Talos.
 
     Raises:
         BedError: no slot is free.
@@ -100,7 +103,7 @@ def claim(directory: ClusterDir, tools: Mapping[str, str], *, bridged: bool) -> 
         slot, claimed = _free_slot(bridged=bridged)
         ports = dict(zip(_PORT_NAMES, _free_ports(slot, len(_PORT_NAMES)), strict=True))
         address = str(slot.api_address) if bridged else LOOPBACK
-        state = ClusterState(slot.number, address, ports, claimed, dict(tools))
+        state = ClusterState(slot.number, address, ports, claimed, talos, dict(tools))
         state.save(directory)
         return state
 

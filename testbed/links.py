@@ -8,7 +8,7 @@ import contextlib
 import socket
 import time
 from collections.abc import Generator
-from ipaddress import IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,12 @@ def exists(name: str) -> bool:
     return any(name == existing for _, existing in socket.if_nameindex())
 
 
-def make_bridge(slot: Slot) -> None:
+def make_bridge(slot: Slot, prefix_length: int = 32) -> None:
     """Makes the bridge of a cluster, complete also when an earlier attempt was cut off.
+
+    Args:
+        slot: of the cluster.
+        prefix_length: of the bridge's network; 32 when no node is in it.
 
     Raises:
         OSError: the kernel refuses it; with its reason.
@@ -37,7 +41,7 @@ def make_bridge(slot: Slot) -> None:
     remove_bridge(slot)
     with _network() as network:
         network.link("add", ifname=slot.bridge, kind="bridge")
-        _set_up(network, slot.bridge, IPv4Interface(f"{slot.api_address}/32"))
+        _set_up(network, slot.bridge, IPv4Interface(f"{slot.api_address}/{prefix_length}"))
 
 
 def remove_bridge(slot: Slot) -> None:
@@ -63,6 +67,21 @@ def connect(name: str, near: IPv4Interface, namespace: Path, far: IPv4Interface,
         machine.route("add", dst=str(pods), gateway=str(far.ip))
 
 
+def attach(bridge: str, name: str, namespace: Path, address: IPv4Interface, gateway: IPv4Address) -> None:
+    """Joins a node to a bridge: `name` on the machine, `eth0` in the node's network namespace.
+
+    Raises:
+        OSError: the kernel refuses it; with its reason.
+    """
+    with _network() as machine, _network(namespace) as node:
+        machine.link("add", ifname=name, kind="veth", peer={"ifname": "eth0", "net_ns_fd": str(namespace)})
+        machine.link("set", index=_index(machine, name), master=_index(machine, bridge))
+        _set_up(machine, name)
+        _set_up(node, "lo")
+        _set_up(node, "eth0", address)
+        node.route("add", dst=str(_DEFAULT), gateway=str(gateway))
+
+
 def wait_until_gone(name: str) -> None:
     """Waits for the kernel to clear away the link of a node that has ended."""
     deadline = time.monotonic() + _GONE_SECONDS
@@ -86,10 +105,14 @@ def _network(namespace: Path | None = None) -> Generator[Any]:
 
 
 def _set_up(network: Any, name: str, address: IPv4Interface | None = None) -> None:
-    index = network.link_lookup(ifname=name)[0]
+    index = _index(network, name)
     if address:
         network.addr("add", index=index, address=str(address.ip), prefixlen=address.network.prefixlen)
     network.link("set", index=index, state="up")
+
+
+def _index(network: Any, name: str) -> int:
+    return network.link_lookup(ifname=name)[0]
 
 
 def _has_address(address: str) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Set
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from testbed import debian, driver, tools
@@ -12,9 +13,12 @@ from testbed.kwok import Kwok
 from testbed.layout import ClusterDir, Slot
 from testbed.node import Node
 from testbed.node_config import NodeConfig
+from testbed.talos_node.control_plane import TalosControlPlane
+from testbed.talos_node.node import TalosNode, TalosNodeConfig
+from testbed.talos_node.releases import release_of
 
 
-def tools_for(state: ClusterState | None, *, real_gpus: Set[bool], kwok: bool) -> dict[str, str]:
+def tools_for(state: ClusterState | None, *, real_gpus: Set[bool], kwok: bool, talos: str) -> dict[str, str]:
     """Where each tool lies that a cluster needs; those missing are built.
 
     One that it was started with is kept while it is there, also when those of the checkout change.
@@ -23,6 +27,7 @@ def tools_for(state: ClusterState | None, *, real_gpus: Set[bool], kwok: bool) -
         state: of the cluster; None for a new one.
         real_gpus: the kinds of real nodes that come to it: with this machine's own GPUs, with simulated ones.
         kwok: whether nodes played by kwok come to it.
+        talos: the release that its nodes run, if they run Talos.
     """
     recorded = state.tools if state else {}
     kinds = real_gpus | {record.real_gpu for record in state.nodes.values()} if state else real_gpus
@@ -31,11 +36,18 @@ def tools_for(state: ClusterState | None, *, real_gpus: Set[bool], kwok: bool) -
         "commands": tools.commands,
         "provider": tools.provider,
     }
-    if kinds:
+    if talos:
+        makers |= {
+            "talos": partial(tools.talos_programs, talos),
+            "talos-root": partial(tools.talos_root, talos),
+            "talos-images": partial(tools.talos_images, talos),
+            "driver": tools.simulated_driver,
+        }
+    elif kinds:
         makers |= {"debian": debian.packages, "images": tools.node_images}
     if True in kinds:
         makers["toolkit"] = tools.container_toolkit
-    if False in kinds:
+    if False in kinds and not talos:
         makers["driver"] = tools.simulated_driver
     if kwok or "kwok" in recorded:
         makers["kwok"] = tools.kwok
@@ -56,15 +68,36 @@ class Parts:
         return Slot(self.state.slot)
 
     @property
-    def control_plane(self) -> ControlPlane:
+    def control_plane(self) -> ControlPlane | TalosControlPlane:
         """The control plane."""
+        if self.state.talos:
+            return self.talos_control_plane
         return ControlPlane(
             directory=self.directory.control_plane,
-            context=f"gpu-testbed-{self.directory.name}",
+            context=self._context,
             programs=self.tool("kubernetes"),
             address=self.state.address,
             ports=self.state.ports,
         )
+
+    @property
+    def talos_control_plane(self) -> TalosControlPlane:
+        """The control plane of a cluster of Talos nodes: the first node that was recorded."""
+        return TalosControlPlane(
+            directory=self.directory.control_plane,
+            context=self._context,
+            release=release_of(self.state.talos),
+            program=self.tool("talos") / "talosctl",
+            images=self.tool("talos-images"),
+            bridge=self.slot.api_address,
+            registry_port=self.state.ports["registry"],
+            node=self.talos_nodes[next(iter(self.state.nodes))],
+        )
+
+    @property
+    def talos_nodes(self) -> dict[str, TalosNode]:
+        """The nodes that run Talos, by name."""
+        return {name: self._talos_node(name) for name in self.state.nodes} if self.state.talos else {}
 
     @property
     def kwok(self) -> Kwok:
@@ -74,8 +107,8 @@ class Parts:
 
     @property
     def nodes(self) -> dict[str, Node]:
-        """The real nodes by name."""
-        return {name: self._node(name) for name in self.state.nodes}
+        """The real nodes that run this machine's own system, by name."""
+        return {} if self.state.talos else {name: self._node(name) for name in self.state.nodes}
 
     @property
     def commands(self) -> Path:
@@ -84,6 +117,11 @@ class Parts:
 
     def start_node(self, name: str) -> None:
         """Starts a recorded node, with its GPUs and images."""
+        if self.state.talos:
+            control_plane, node = self.talos_control_plane, self._talos_node(name)
+            if name != control_plane.node.name:
+                control_plane.join(node)
+            return
         record, directory = self.state.nodes[name], self.directory.node(name)
         directory.mkdir(parents=True, exist_ok=True)
         runc = self.tool("debian") / "usr" / "sbin" / "runc"
@@ -92,6 +130,10 @@ class Parts:
         else:
             driver.simulated(directory, self._spec(name), self.tool("driver"), runc)
         self._node(name).up(sorted(self.tool("images").iterdir()))
+
+    @property
+    def _context(self) -> str:
+        return f"gpu-testbed-{self.directory.name}"
 
     def tool(self, name: str) -> Path:
         """Where a tool lies that the cluster was started with."""
@@ -114,3 +156,19 @@ class Parts:
             runtime=directory / "nvidia-container-runtime",
         )
         return Node(config, driver.simulated_gpus(directory, self._spec(name)))
+
+    def _talos_node(self, name: str) -> TalosNode:
+        number, directory, slot = self.state.nodes[name].number, self.directory.node(name), self.slot
+        config = TalosNodeConfig(
+            spec=self._spec(name),
+            directory=directory,
+            group=slot.node_group(number),
+            address=slot.network_address(number),
+            gateway=slot.api_address,
+            bridge=slot.bridge,
+            pods=slot.pods(number),
+            release=release_of(self.state.talos),
+            root=self.tool("talos-root"),
+            driver=self.tool("driver"),
+        )
+        return TalosNode(config, driver.simulated_gpus(directory, config.spec))
