@@ -27,3 +27,16 @@ def mounts() -> list[str]:
     """Every mount of the machine's own mount namespace: where, of what kind, with which options."""
     lines = (line.split() for line in Path("/proc/1/mounts").read_text().splitlines())
     return sorted(" ".join(fields[1:4]) for fields in lines)
+
+
+def processes(folder: Path) -> list[str]:
+    """The command lines that name something in a folder."""
+    found: list[str] = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:  # it ended while we looked
+            continue
+        if f"{folder}/" in command:
+            found.append(command)
+    return found

@@ -93,25 +93,12 @@ def ready_nodes(cluster: Cluster) -> list[str]:
     return [name for name, _, ready in (line.partition(" ") for line in lines) if ready == "True"]
 
 
-def processes(folder: Path) -> list[str]:
-    """The command lines that name something in a folder."""
-    found: list[str] = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            command = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:  # it ended while we looked
-            continue
-        if f"{folder}/" in command:
-            found.append(command)
-    return found
-
-
 def remains(name: str, prefix: str) -> dict[str, object]:
     """All that a cluster may have left on the machine, by kind; empty when there is nothing."""
     root = layout.CLUSTERS / name
     left = {
         "folder": root.exists(),
-        "processes": processes(root),
+        "processes": machine_state.processes(root),
         "links": [prefix] if links.exists(prefix) else [],
         "control groups": [str(path) for path in cgroups.ROOT.glob(f"**/{prefix}*")],
         "mounts": [line for line in Path("/proc/mounts").read_text().splitlines() if f"{root}/" in line],
