@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import Any
 
-from pyroute2 import IPRoute, NetlinkError, NetNS  # pyright: ignore[reportMissingTypeStubs]
+from pyroute2 import IPRoute, NetlinkError, netns  # pyright: ignore[reportMissingTypeStubs]
 
 from testbed.errors import BedError
 from testbed.layout import Slot
@@ -57,14 +57,11 @@ def connect(name: str, near: IPv4Interface, namespace: Path, far: IPv4Interface,
     Raises:
         OSError: the kernel refuses it; with its reason.
     """
-    with _network() as machine, _network(namespace) as node:
-        peer = {"ifname": "eth0", "net_ns_fd": str(namespace)}
-        machine.link("add", ifname=name, kind="veth", peer=peer)
-        _set_up(node, "lo")
-        _set_up(node, "eth0", far)
+    with _network() as machine:
+        _add_pair(machine, name, namespace)
         _set_up(machine, name, near)
-        node.route("add", dst=str(_DEFAULT), gateway=str(near.ip))
         machine.route("add", dst=str(pods), gateway=str(far.ip))
+    _complete(namespace, far, near.ip)
 
 
 def attach(bridge: str, name: str, namespace: Path, address: IPv4Interface, gateway: IPv4Address) -> None:
@@ -73,13 +70,11 @@ def attach(bridge: str, name: str, namespace: Path, address: IPv4Interface, gate
     Raises:
         OSError: the kernel refuses it; with its reason.
     """
-    with _network() as machine, _network(namespace) as node:
-        machine.link("add", ifname=name, kind="veth", peer={"ifname": "eth0", "net_ns_fd": str(namespace)})
+    with _network() as machine:
+        _add_pair(machine, name, namespace)
         machine.link("set", index=_index(machine, name), master=_index(machine, bridge))
         _set_up(machine, name)
-        _set_up(node, "lo")
-        _set_up(node, "eth0", address)
-        node.route("add", dst=str(_DEFAULT), gateway=str(gateway))
+    _complete(namespace, address, gateway)
 
 
 def wait_until_gone(name: str) -> None:
@@ -96,12 +91,32 @@ def wait_until_gone(name: str) -> None:
 
 @contextlib.contextmanager
 def _network(namespace: Path | None = None) -> Generator[Any]:
-    """The kernel's network tables in a namespace, the current one if none is given; pyroute2 has no types."""
+    """The kernel's network tables in a namespace, the current one if none is given; pyroute2 has no types.
+
+    This thread goes into the namespace and comes back. pyroute2's own way to reach one is a fork, in which a signal
+    that ends this program would run all that this program does when it ends.
+    """
     try:
-        with NetNS(str(namespace), flags=0) if namespace else IPRoute() as network:
-            yield network
+        with contextlib.ExitStack() as stack:
+            if namespace:
+                netns.pushns()
+                stack.callback(netns.popns)
+                netns.setns(str(namespace), flags=0)
+            yield stack.enter_context(IPRoute())
     except NetlinkError as error:
         raise OSError(*error.args) from error
+
+
+def _add_pair(machine: Any, name: str, namespace: Path) -> None:
+    machine.link("add", ifname=name, kind="veth", peer={"ifname": "eth0", "net_ns_fd": str(namespace)})
+
+
+def _complete(namespace: Path, address: IPv4Interface, gateway: IPv4Address) -> None:
+    """Gives a node its links, its address and its way out."""
+    with _network(namespace) as node:
+        _set_up(node, "lo")
+        _set_up(node, "eth0", address)
+        node.route("add", dst=str(_DEFAULT), gateway=str(gateway))
 
 
 def _set_up(network: Any, name: str, address: IPv4Interface | None = None) -> None:

@@ -77,3 +77,17 @@ def test_a_refusal_of_the_kernel_is_an_os_error_with_its_reason(namespaces: tupl
     twice = "with links._network() as network:\n  for _ in 'ab': network.link('add', ifname='b0', kind='bridge')"
     done = run(namespaces[0], twice)
     assert done.stderr.splitlines()[-1] == "FileExistsError: [Errno 17] File exists"
+
+
+def test_no_process_is_forked_that_would_take_signals_for_this_one(namespaces: tuple[Path, Path]) -> None:
+    """A copy of `up` that is ended by SIGTERM would take the cluster down as `up` itself does."""
+    here, there = namespaces
+    done = run(
+        here,
+        f"import os\n\ndef fork(): raise AssertionError('forked')\nos.fork = fork\nslot = Slot(3)\n"
+        f"links.make_bridge(slot, 16)\n"
+        f"links.attach('gtb3', 'near0', Path('{there}'), slot.network_address(1), slot.api_address)",
+    )
+    assert done.stderr == ""
+    assert "eth0\t00000000\t01FFCB0A\t0003" in listing(there, "route")  # everything via 10.203.255.1
+    assert "near0" in listing(here, "dev")
