@@ -33,17 +33,21 @@ tools: venv  ## build Kubernetes, Pulumi and the device plugin for the test bed 
 	$(PYTHON) -m testbed tools
 
 .PHONY: demo
-demo: venv  ## two simulated RTX 3090 become nvidia.com/gpu: 8 on a real kubelet
-	$(PYTHON) -m demo
+demo: venv  ## two simulated RTX 3090 become nvidia.com/gpu: 8 on a real kubelet; TALOS=v1.13.9: on real Talos
+	$(PYTHON) -m demo $(if $(TALOS),--talos $(TALOS) --name demo-talos)
 
 .PHONY: demo-down
 demo-down: venv  ## take the demo's cluster down
-	$(PYTHON) -m testbed down --name demo
+	$(PYTHON) -m testbed down --name $(if $(TALOS),demo-talos,demo)
 
 .PHONY: test
 test: venv policy  ## every test this machine can run; what is skipped says why
 	$(PYTHON) -m testbed tools >/dev/null || echo "The tests that need what cannot be built say so and are skipped."
 	.venv/bin/pytest -n 2 --dist loadgroup
+
+.PHONY: test-talos
+test-talos: venv  ## the tests on nodes that run Talos, by release: make test-talos TALOS="v1.10.6 v1.13.9"
+	$(if $(TALOS),TALOS='$(TALOS)') .venv/bin/pytest tests/talos_node
 
 .PHONY: test-unit
 test-unit: venv  ## the tests of pure functions and of the Pulumi program under mocks

@@ -16,13 +16,16 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command()
-def demo(name: Annotated[str, typer.Option(help="The test bed's cluster to show it on.")] = "demo") -> None:
+def demo(
+    name: Annotated[str, typer.Option(help="The test bed's cluster to show it on.")] = "demo",
+    talos: Annotated[str, typer.Option(metavar="VERSION", help="The node runs Talos, such as v1.13.9.")] = "",
+) -> None:
     """Share two simulated RTX 3090 between nine pods on a real kubelet, and read every figure from the cluster.
 
     May be repeated: a cluster that is up is used again and brought back to the start.
     """
     screen = Screen()
-    story = Story(screen, name)
+    story = Story(screen, name, talos)
     try:
         story.tell()
     except (DemoError, BedError, OSError) as error:

@@ -19,7 +19,7 @@ _STACK_FILE = CONFIG / f"Pulumi.{_STACK}.yaml"
 _UP = ("pulumi", "up", "--yes", "--skip-preview", "--suppress-outputs", "--suppress-progress", "--stack", _STACK)
 _VERIFY = ("gpuctl", "verify", "--sharing", "--cuda-image", "", "--stack", _STACK)
 _REMOVE_PODS = ("kubectl", "delete", "--ignore-not-found", "-f", "demo/pods.yaml")
-_DRIFT = "from testbed.cluster import Cluster; Cluster('{name}').nodes['{node}'].gpus[0].drift(350)"
+_DRIFT = "from testbed.cluster import Cluster; Cluster('{name}').every_node['{node}'].gpus[0].drift(350)"
 
 
 def down_command(name: str) -> str:
@@ -35,8 +35,10 @@ def shell_command(name: str) -> str:
 class Story:
     """One run of the demo on a cluster of its own."""
 
-    def __init__(self, screen: Screen, name: str) -> None:
+    def __init__(self, screen: Screen, name: str, talos: str = "") -> None:
         self._screen = screen
+        self._talos = talos
+        """The release of Talos that the node runs; empty when it runs this machine's own system."""
         self._cluster = Cluster(name)
         self._reused = self._cluster.is_up
 
@@ -80,7 +82,8 @@ class Story:
             screen.say("Control plane, kubelet, containerd and device plugin are real; only the GPUs are simulated.")
         if self._reused:
             screen.say(f"Cluster {cluster.name} is up already: it is used again, brought back to the start.")
-        screen.run("python", "-m", "testbed", "up", "--name", cluster.name, "--node", f"{NODE}=rtx-3090x{GPUS}")
+        talos = ("--talos", self._talos) if self._talos else ()
+        screen.run("python", "-m", "testbed", "up", "--name", cluster.name, *talos, "--node", f"{NODE}=rtx-3090x{GPUS}")
         screen.environment = cluster.environment()
 
     def _deploy(self) -> None:
@@ -90,11 +93,23 @@ class Story:
         write_stack_file(self._cluster, text)
         with KeptStackFile(_STACK):
             screen.run("pulumi", "stack", "select", "--create", _STACK)
+        if self._talos:
+            self._patch()
         if self._reused:  # an earlier run may have been cut off, and Pulumi does not know how far it got
             screen.run(*_REMOVE_PODS)
             screen.run(*_UP, "--refresh")
         else:
             screen.run(*_UP)
+
+    def _patch(self) -> None:
+        """Gives the Talos node its patch; one that has it keeps it, because Talos would append it once more."""
+        screen, folder = self._screen, f"{self._cluster.environment()['TMPDIR']}/patches"
+        screen.run("pulumi", "config", "set", "gpu:talosVersion", self._talos, "--stack", _STACK)
+        if self._reused:
+            return
+        screen.say("What the Talos configuration of the node must say, applied to the running node:")
+        screen.run("gpuctl", "talos", "patch", "--stack", _STACK, "--output", folder)
+        screen.run("talosctl", "patch", "machineconfig", "--patch", f"@{folder}/{NODE}.yaml")
 
     def _show_capacity(self, slices: int) -> None:
         self._screen.title("What the node offers")

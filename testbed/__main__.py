@@ -17,6 +17,7 @@ from testbed.gpus import MODELS, NodeSpec
 from testbed.layout import CACHE
 from testbed.progress import say
 from testbed.status import table
+from testbed.talos_node.releases import RELEASES, release_of
 
 _HELP = f"""\
 A real Kubernetes on this machine, with simulated NVIDIA GPUs.
@@ -60,13 +61,21 @@ def up(
         ),
     ] = None,
     kwok_nodes: Annotated[int, typer.Option(min=0, help="How many nodes without machine or containers.")] = 0,
+    talos: Annotated[
+        str,
+        typer.Option(
+            metavar="VERSION", help=f"The nodes run Talos, the first as control plane: {', '.join(RELEASES)}."
+        ),
+    ] = "",
     real_gpu: Annotated[
         bool, typer.Option("--real-gpu", help="A node gpu-1 with this machine's own NVIDIA GPUs.")
     ] = False,
 ) -> None:
     """Start a cluster, or what is missing of it; add nodes to it."""
     cluster, nodes = Cluster(name), node or []
-    if real_gpu:
+    if talos:
+        cluster.up(nodes, kwok_nodes, talos=release_of(talos).version)
+    elif real_gpu:
         if nodes:
             raise typer.BadParameter("--real-gpu brings its own node gpu-1; start --node in another cluster")
         cluster.up([NodeSpec("gpu-1")], kwok_nodes, real_gpu=True)

@@ -17,6 +17,7 @@ CONTROLLERS = ("cpuset", "cpu", "io", "memory", "hugetlb", "pids")
 """Controllers that the kubelet asks of cgroup v2."""
 
 _KILL_SECONDS = 60
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def is_unified() -> bool:
@@ -27,6 +28,34 @@ def is_unified() -> bool:
 def node_groups() -> list[str]:
     """The names of all nodes' groups on this machine, those of other cache folders included."""
     return [path.name for path in tracked_root().glob(NODE_GROUPS)]
+
+
+def reserve(name: str) -> str | None:
+    """Makes the empty group `/<name>`, which the kernel gives to one caller only; None when somebody has it.
+
+    Cache folders and network namespaces of one machine share its control groups, so whoever made this one has what is
+    called after it. It ends with the machine, like the node groups.
+
+    Returns:
+        What tells this group from a later one of the same name (`identity`).
+    """
+    try:
+        (tracked_root() / name).mkdir()
+    except FileExistsError:
+        return None
+    return identity(name)
+
+
+def identity(name: str) -> str | None:
+    """What tells a group from earlier and later ones of its name, also after the machine was started again."""
+    with contextlib.suppress(FileNotFoundError):
+        return f"{_BOOT_ID.read_text().strip()}/{(tracked_root() / name).stat().st_ino}"
+    return None
+
+
+def release(name: str) -> None:
+    """Removes a group that `reserve` made."""
+    _remove_group(tracked_root() / name)
 
 
 class NodeCgroup:
@@ -57,14 +86,20 @@ class NodeCgroup:
                 (cpuset / self.name / setting).write_text((cpuset / setting).read_text())
         self.entrance.parent.mkdir(exist_ok=True)
 
+    def roots(self) -> list[Path]:
+        """Where a process enters before its control group namespace is made, to have the node's group as its root."""
+        if not is_unified():
+            return [hierarchy / self.name / "cgroup.procs" for hierarchy in self._hierarchies]
+        inner = self._tracked / "root"  # v2: a group that hands controllers on holds no processes itself
+        inner.mkdir(exist_ok=True)
+        return [inner / "cgroup.procs"]
+
     def processes(self) -> list[int]:
         """Process ids of the node: daemons, shims and containers."""
         pids: list[int] = []
-        for path in self._tracked.glob("**/cgroup.procs"):
-            try:
-                pids += [int(line) for line in path.read_text().split()]
-            except OSError:  # the group went away while we looked
-                continue
+        for group, _, _ in os.walk(self._tracked):  # passes over groups that go while they are listed
+            with contextlib.suppress(OSError):
+                pids += map(int, Path(group, "cgroup.procs").read_text().split())
         return pids
 
     def remove(self) -> None:

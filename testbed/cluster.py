@@ -13,21 +13,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from testbed import debian, links, machine, process, tools
+from testbed import cgroups, debian, links, machine, process
 from testbed import environment as environments
-from testbed.cluster_state import LOOPBACK, ClusterState, claim
+from testbed.cluster_state import LOOPBACK, ClusterState, claim, claim_again
 from testbed.control_plane import ControlPlane
 from testbed.errors import BedError
 from testbed.gpus import NodeSpec
 from testbed.kube_api import KubeApi, is_ready
 from testbed.kwok import Kwok
-from testbed.layout import CLUSTERS, ClusterDir
+from testbed.layout import CLUSTERS, NETWORK_PREFIX, ClusterDir
 from testbed.locking import exclusive
 from testbed.node import Node
-from testbed.parts import Parts
+from testbed.parts import Parts, tools_for
 from testbed.progress import say, step
+from testbed.talos_node.control_plane import TalosControlPlane
+from testbed.talos_node.node import TalosNode
 
-_READY_SECONDS = 180
+_READY_SECONDS = 300
 _DRIVER_TRACES = (Path("/dev/nvidiactl"), Path("/proc/driver/nvidia/version"))
 
 
@@ -79,11 +81,26 @@ class Cluster:
 
     @property
     def nodes(self) -> dict[str, Node]:
-        """The real nodes by name."""
+        """The real nodes that run this machine's own system, by name."""
         return self._parts().nodes
 
     @property
-    def control_plane(self) -> ControlPlane:
+    def talos_nodes(self) -> dict[str, TalosNode]:
+        """The nodes that run Talos, by name."""
+        return self._parts().talos_nodes
+
+    @property
+    def every_node(self) -> dict[str, Node | TalosNode]:
+        """The real nodes by name, whatever they run."""
+        return {**self.nodes, **self.talos_nodes}
+
+    @property
+    def talos(self) -> TalosControlPlane:
+        """Access to the nodes of a cluster of Talos nodes."""
+        return self._parts().talos_control_plane
+
+    @property
+    def control_plane(self) -> ControlPlane | TalosControlPlane:
         """The cluster's control plane."""
         return self._parts().control_plane
 
@@ -105,9 +122,15 @@ class Cluster:
     def environment(self) -> dict[str, str]:
         """This process's environment with all that leads kubectl, pulumi and the project to the cluster."""
         parts = self._parts()
-        return environments.environment(self._directory, parts.commands, parts.state.address)
+        found = environments.environment(self._directory, parts.commands, parts.control_plane.address)
+        if parts.state.talos:
+            talosctl = parts.talos_control_plane
+            found |= {"PATH": f"{talosctl.program.parent}:{found['PATH']}", "TALOSCONFIG": str(talosctl.talosconfig)}
+        return found
 
-    def up(self, nodes: Sequence[NodeSpec] = (), kwok_nodes: int = 0, *, real_gpu: bool = False) -> None:
+    def up(
+        self, nodes: Sequence[NodeSpec] = (), kwok_nodes: int = 0, *, real_gpu: bool = False, talos: str = ""
+    ) -> None:
         """Brings up what is missing of the cluster and of the nodes asked for; waits until all are Ready.
 
         Ctrl-C takes down what this call started. After an error everything stays for a look, until `down`.
@@ -116,22 +139,37 @@ class Cluster:
             nodes: real nodes, with simulated GPUs unless `real_gpu`.
             kwok_nodes: how many nodes played by kwok there shall be, kwok-1 to kwok-N.
             real_gpu: the nodes get this machine's own NVIDIA GPUs, through NVIDIA's container runtime.
+            talos: the release of Talos that the nodes run, such as v1.13.9, one of talos_node.RELEASES; a cluster keeps
+                the one it was started with. Its first node is the control plane.
 
         Raises:
             BedError: something on this machine is missing or did not start.
         """
         problem = real_gpu_obstacle() if real_gpu else capabilities()
-        if nodes and problem:
+        if (nodes or talos) and problem:
             raise BedError(problem)
         with self._locked():
-            created = not self.is_up
-            if created:
-                claim(self._directory, bridged=machine.obstacle() is None)
+            state = ClusterState.load(self._directory)
+            if state:
+                talos = state.talos
+            elif talos and not nodes:
+                raise BedError(
+                    "Talos' control plane is a node: python -m testbed up --talos v1.13.9 --node gpu-1=rtx-3090x2"
+                )
+            built = tools_for(state, real_gpus={real_gpu} if nodes else set(), kwok=kwok_nodes > 0, talos=talos)
+            created = state is None
+            if created:  # not before the builds, which take longer than addresses stay free
+                claim(self._directory, built, bridged=machine.obstacle() is None, talos=talos)
             parts = self._parts()
+            claim_again(self._directory, parts.state)
+            parts.state.tools |= built
             present = set(parts.state.nodes)
+            for spec in nodes:
+                parts.state.add_node(spec.name, list(spec.boards), real_gpu=real_gpu)
+            parts.state.save(self._directory)
             try:
                 self._bring_up(parts)
-                self._add_nodes(parts, nodes, real_gpu=real_gpu)
+                self._start_nodes(parts)
                 self._add_kwok_nodes(parts, {f"kwok-{number + 1}": 0 for number in range(kwok_nodes)})
             except KeyboardInterrupt:
                 say("interrupted: taking down what was started")
@@ -144,7 +182,9 @@ class Cluster:
     def add_kwok_node(self, name: str, gpus: int = 0) -> None:
         """Adds a node played by kwok that offers a number of GPUs, to a cluster that is up."""
         with self._locked():
-            self._add_kwok_nodes(self._parts(), {name: gpus})
+            parts = self._parts()
+            parts.state.tools |= tools_for(parts.state, real_gpus=set(), kwok=True, talos=parts.state.talos)
+            self._add_kwok_nodes(parts, {name: gpus})
 
     def down(self) -> None:
         """Ends and removes everything of the cluster. Nothing happens when there is nothing."""
@@ -152,28 +192,19 @@ class Cluster:
             self._take_down()
 
     def _bring_up(self, parts: Parts) -> None:
-        parts.need("kubernetes", tools.kubernetes)
-        parts.need("commands", tools.commands)
-        environments.prepare(self._directory, tools.provider())
+        environments.prepare(self._directory, parts.tool("provider"))
         if parts.state.address != LOOPBACK:
-            links.make_bridge(parts.slot)
+            links.make_bridge(parts.slot, NETWORK_PREFIX if parts.state.talos else 32)
         with step("control plane"):
             parts.control_plane.up(self.kubeconfig)
 
-    def _add_nodes(self, parts: Parts, nodes: Sequence[NodeSpec], *, real_gpu: bool) -> None:
-        for spec in nodes:
-            parts.state.add_node(spec.name, list(spec.boards), real_gpu=real_gpu)
-        parts.state.save(self._directory)
+    def _start_nodes(self, parts: Parts) -> None:
         if not parts.state.nodes:
             return
-        parts.need("debian", debian.packages)
-        for name in parts.state.nodes:
-            parts.need_driver(name)
-        images = tools.node_images()
-        for name, node in parts.nodes.items():
+        for name, node in self.every_node.items():
             if not node.running:
                 with step(f"node {name}"):
-                    parts.start_node(name, images)
+                    parts.start_node(name)
         with step("nodes are Ready"):
             self._wait_until_ready(parts)
 
@@ -184,7 +215,8 @@ class Cluster:
             present = api.nodes()
             waiting = {name for name in waiting if name not in present or not is_ready(present[name])}
             if waiting and time.monotonic() > deadline:
-                logs = (process.log_tail(self._directory.node(name), "kubelet") for name in sorted(waiting))
+                log = "talos" if parts.state.talos else "kubelet"
+                logs = (process.log_tail(self._directory.node(name), log) for name in sorted(waiting))
                 raise BedError(
                     f"nodes {', '.join(sorted(waiting))} are not Ready after {_READY_SECONDS} s; see "
                     f"python -m testbed shell --name {self.name} -- kubectl describe nodes\n" + "\n".join(logs)
@@ -194,7 +226,7 @@ class Cluster:
     def _add_kwok_nodes(self, parts: Parts, gpus: Mapping[str, int]) -> None:
         if not gpus and "kwok" not in parts.state.tools:
             return
-        parts.need("kwok", tools.kwok)
+        parts.state.save(self._directory)
         with step("kwok nodes are Ready"):
             parts.kwok.up()
             for name, count in gpus.items():
@@ -202,14 +234,23 @@ class Cluster:
             parts.kwok.wait_for_nodes(self.api)
 
     def _take_down(self) -> None:
-        if self.is_up:
-            parts = self._parts()
-            with step(f"taking down cluster {self.name}"):
-                parts.kwok.down()
+        if not self.is_up:
+            return
+        parts = self._parts()
+        with step(f"taking down cluster {self.name}"):
+            parts.kwok.down()
+            if parts.state.has_slot:
                 self._end_nodes(parts, parts.state.nodes)
+            else:  # they ended with the machine, and what has their names now is not this cluster's
+                for record in parts.state.nodes.values():
+                    machine.release(parts.slot.node_group(record.number))
+            if parts.state.nodes or not parts.state.talos:  # Talos' own is one of the nodes
                 parts.control_plane.down()
+            if parts.state.has_slot:
                 links.remove_bridge(parts.slot)
-                shutil.rmtree(self._directory.root)
+                if parts.state.claim:
+                    cgroups.release(parts.slot.prefix)
+            shutil.rmtree(self._directory.root)
 
     def _remove_nodes(self, parts: Parts, names: Iterable[str]) -> None:
         """Ends nodes of a cluster that goes on."""
@@ -221,7 +262,7 @@ class Cluster:
 
     def _end_nodes(self, parts: Parts, names: Iterable[str]) -> None:
         for name in names:
-            parts.nodes[name].down()
+            self.every_node[name].down()
             links.wait_until_gone(parts.slot.node_group(parts.state.nodes[name].number))
 
     def _parts(self) -> Parts:

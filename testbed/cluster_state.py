@@ -5,19 +5,20 @@ So `up` brings up what is missing and `down` finds everything, also after a cras
 
 import json
 import socket
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Self
 
-from testbed import links
+from testbed import cgroups, links
 from testbed.control_plane import PORTS
 from testbed.errors import BedError
-from testbed.layout import CACHE, CLUSTERS, SLOTS, ClusterDir, Slot
+from testbed.layout import CACHE, CLUSTERS, SLOT_GROUPS, SLOTS, ClusterDir, Slot
 from testbed.locking import exclusive
 
 LOOPBACK = "127.0.0.1"
 
-_PORT_NAMES: tuple[str, ...] = (*PORTS, "kwok")
+_PORT_NAMES: tuple[str, ...] = (*PORTS, "kwok", "registry")
 
 
 @dataclass
@@ -40,6 +41,10 @@ class ClusterState:
     address: str
     """Of the API server: on the cluster's bridge, or LOOPBACK where no real nodes can run."""
     ports: dict[str, int]
+    claim: str = ""
+    """The control group that reserves the slot on this machine (cgroups.identity); empty on LOOPBACK."""
+    talos: str = ""
+    """The release that its nodes run, such as v1.13.9; empty when they run this machine's own system."""
     tools: dict[str, str] = field(default_factory=dict[str, str])
     """Folder of each tool it was started with; it keeps them when those of the checkout change."""
     nodes: dict[str, NodeRecord] = field(default_factory=dict[str, NodeRecord])
@@ -53,6 +58,11 @@ class ClusterState:
             return None
         nodes = {name: NodeRecord(**record) for name, record in document.pop("nodes").items()}
         return cls(nodes=nodes, **document)
+
+    @property
+    def has_slot(self) -> bool:
+        """Whether the slot is still this cluster's: a claim ends when the machine is started again."""
+        return not self.claim or cgroups.identity(Slot(self.slot).prefix) == self.claim
 
     def save(self, directory: ClusterDir) -> None:
         """Records the state, whole or not at all."""
@@ -77,19 +87,43 @@ class ClusterState:
             )
 
 
-def claim(directory: ClusterDir, *, bridged: bool) -> ClusterState:
-    """Takes the lowest free slot for a new cluster, with free ports.
+def claim(directory: ClusterDir, tools: Mapping[str, str], *, bridged: bool, talos: str = "") -> ClusterState:
+    """Takes the lowest slot that is free on this machine for a new cluster, with free ports.
 
     Args:
         directory: of the new cluster.
+        tools: the folder of each tool it is started with.
         bridged: whether the API server listens on a bridge, where real nodes can reach it.
+        talos: the release that its nodes run, if they run Talos.
+
+    Raises:
+        BedError: no slot is free.
     """
     with exclusive(CACHE / "slots.lock", "the choice of addresses"):
-        slot = _free_slot()
+        slot, claimed = _free_slot(bridged=bridged)
         ports = dict(zip(_PORT_NAMES, _free_ports(slot, len(_PORT_NAMES)), strict=True))
-        state = ClusterState(slot.number, str(slot.api_address) if bridged else LOOPBACK, ports)
+        address = str(slot.api_address) if bridged else LOOPBACK
+        state = ClusterState(slot.number, address, ports, claimed, talos, dict(tools))
         state.save(directory)
         return state
+
+
+def claim_again(directory: ClusterDir, state: ClusterState) -> None:
+    """Takes a cluster's slot once more if the machine was started again since.
+
+    Raises:
+        BedError: another cluster has it by now.
+    """
+    if state.has_slot:
+        return
+    claimed = cgroups.reserve(Slot(state.slot).prefix)
+    if claimed is None:
+        raise BedError(
+            f"the addresses of cluster {directory.name!r} belong to another one since this machine was started again. "
+            f"Start over: python -m testbed down --name {directory.name}"
+        )
+    state.claim = claimed
+    state.save(directory)
 
 
 def cluster_names() -> list[str]:
@@ -97,16 +131,20 @@ def cluster_names() -> list[str]:
     return sorted(path.parent.name for path in CLUSTERS.glob(f"*/{ClusterDir('any').state.name}"))
 
 
-def _free_slot() -> Slot:
+def _free_slot(*, bridged: bool) -> tuple[Slot, str]:
+    """A slot and its claim; clusters of other cache folders show in their claim or their bridge only."""
     states = (ClusterState.load(ClusterDir(name)) for name in cluster_names())
     taken = {state.slot for state in states if state}
     for slot in map(Slot, SLOTS):
-        # a cluster of another cache folder shows in its bridge only
-        if slot.number not in taken and not links.exists(slot.bridge):
-            return slot
+        if slot.number in taken or links.exists(slot.bridge):
+            continue
+        claimed = cgroups.reserve(slot.prefix) if bridged else ""
+        if claimed is not None:
+            return slot, claimed
     raise BedError(
-        f"{len(SLOTS)} clusters are up and there are no more addresses: {', '.join(cluster_names())}. "
-        "Take one down: python -m testbed down --name NAME"
+        f"all {len(SLOTS)} address ranges of this machine are taken, here by {', '.join(cluster_names()) or 'nobody'}. "
+        "Take a cluster down: python -m testbed down --name NAME. Ranges taken from other cache folders: "
+        f"ls -d {cgroups.tracked_root()}/{SLOT_GROUPS}"
     )
 
 

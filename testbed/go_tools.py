@@ -14,6 +14,8 @@ PULUMI_VERSION = "3.259.0"
 PROVIDER_VERSION = "4.25.0"
 """Of Pulumi's Kubernetes provider."""
 KUBERNETES_VERSION = "1.36.4"
+OLDER_KUBERNETES_VERSION = "1.33.3"
+"""For Talos up to v1.12, which does not run the other."""
 KWOK_VERSION = "0.8.0"
 PLUGIN_VERSION = "0.18.2"
 TOOLKIT_VERSION = "1.18.2"
@@ -59,17 +61,23 @@ def _add_stages(module: Module, out: Path) -> None:
                 shutil.copyfile(path, out / "stages" / path.name)
 
 
-KUBERNETES = GoTool(
-    name="kube",
-    title=f"Kubernetes {KUBERNETES_VERSION} and etcd",
-    programs={"hyperkube": "."},
-    ldflags=(
-        f"-X {_VERSION}.gitVersion=v{KUBERNETES_VERSION} -X {_VERSION}.gitMajor=1 -X {_VERSION}.gitMinor=36 "
-        f"-X {_VERSION}.gitTreeState=clean -X {_VERSION}.gitCommit=testbed "
-        f"-X {_VERSION}.buildDate=2026-01-01T00:00:00Z"
-    ),
-    after=_link_kubernetes,
-)
+def _kubernetes(module: str, version: str) -> GoTool:
+    minor = version.split(".")[1]
+    return GoTool(
+        name=module,
+        title=f"Kubernetes {version} and etcd",
+        programs={"hyperkube": "."},
+        ldflags=(
+            f"-X {_VERSION}.gitVersion=v{version} -X {_VERSION}.gitMajor=1 -X {_VERSION}.gitMinor={minor} "
+            f"-X {_VERSION}.gitTreeState=clean -X {_VERSION}.gitCommit=testbed "
+            f"-X {_VERSION}.buildDate=2026-01-01T00:00:00Z"
+        ),
+        after=_link_kubernetes,
+    )
+
+
+KUBERNETES = _kubernetes("kube", KUBERNETES_VERSION)
+KUBERNETES_OF_OLDER_TALOS = _kubernetes("kube-1.33", OLDER_KUBERNETES_VERSION)
 PULUMI = GoTool(
     name="pulumi",
     title=f"Pulumi CLI {PULUMI_VERSION}",

@@ -23,7 +23,9 @@ class Access:
     server: str
     certificate: Path
     """PEM of the authority that signed the server's certificate."""
-    token: str
+    token: str = ""
+    client: Path | None = None
+    """PEM of a client certificate and its key, where the cluster has these instead of a token."""
 
     def kubeconfig(self) -> str:
         """A complete kubeconfig; JSON, which is YAML too."""
@@ -37,11 +39,17 @@ class Access:
                     "cluster": {"server": self.server, "certificate-authority-data": authority},
                 }
             ],
-            "users": [{"name": self.context, "user": {"token": self.token}}],
+            "users": [{"name": self.context, "user": self._user()}],
             "contexts": [{"name": self.context, "context": {"cluster": self.context, "user": self.context}}],
             "current-context": self.context,
         }
         return json.dumps(document, indent=2) + "\n"
+
+    def _user(self) -> dict[str, str]:
+        if self.client is None:
+            return {"token": self.token}
+        both = base64.b64encode(self.client.read_bytes()).decode()  # each reader takes its own from it
+        return {"client-certificate-data": both, "client-key-data": both}
 
 
 class KubeApi:
@@ -49,6 +57,8 @@ class KubeApi:
 
     def __init__(self, access: Access) -> None:
         context = ssl.create_default_context(cafile=str(access.certificate))
+        if access.client:
+            context.load_cert_chain(access.client)
         # no proxy: the address is this machine's own
         handlers = (urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
         self._opener = urllib.request.build_opener(*handlers)
@@ -96,7 +106,9 @@ class KubeApi:
         content_type: str = "application/json",
     ) -> bytes:
         body = None if document is None else json.dumps(document).encode()
-        headers = {"Authorization": f"Bearer {self._access.token}", "Content-Type": content_type}
+        headers = {"Content-Type": content_type}
+        if self._access.token:
+            headers["Authorization"] = f"Bearer {self._access.token}"
         request = urllib.request.Request(self._access.server + path, data=body, headers=headers, method=method)
         with self._opener.open(request, timeout=_TIMEOUT_SECONDS) as answer:
             return answer.read()

@@ -6,7 +6,7 @@ Nothing is written outside `CACHE`; programs in it are shared by every checkout 
 import os
 import re
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 
 from testbed.errors import BedError
@@ -18,6 +18,12 @@ CLUSTERS = CACHE / "clusters"
 
 SLOTS = range(10)
 """Clusters that can run side by side."""
+
+NETWORK_PREFIX = 16
+"""Length of the prefix that all addresses of a slot's nodes have in common."""
+
+SLOT_GROUPS = "gtb[0-9]"
+"""Pattern of Slot.prefix, the name of the control group that reserves a slot."""
 
 NODE_GROUPS = "gtb[0-9]n[0-9]*"
 """Pattern of the names that Slot.node_group gives."""
@@ -125,6 +131,10 @@ class Slot:
     def node_address(self, number: int) -> IPv4Address:
         """A node's address; its gateway is the address before."""
         return IPv4Address(f"10.{200 + self.number}.{number}.2")
+
+    def network_address(self, number: int) -> IPv4Interface:
+        """A node's address with the network that all nodes and the bridge are in, for nodes on the bridge itself."""
+        return IPv4Interface(f"{self.node_address(number)}/{NETWORK_PREFIX}")
 
     def pods(self, number: int) -> IPv4Network:
         """The addresses of a node's pods."""

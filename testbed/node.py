@@ -12,14 +12,13 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Sequence
-from ipaddress import IPv4Interface, IPv4Network
+from ipaddress import IPv4Interface
 from pathlib import Path
 
-from testbed import machine, process
+from testbed import links, machine, process
 from testbed.cgroups import NodeCgroup
 from testbed.errors import BedError
 from testbed.gpus import SimulatedGpu
-from testbed.netlink import Netlink
 from testbed.node_config import SOCKET, NodeConfig
 
 _START_SECONDS = 120
@@ -104,15 +103,7 @@ class Node:
             IPv4Interface(f"{self._config.address}/30"),
         )
         namespace = Path(f"/proc/{process.pid(self._directory, 'anchor')}/ns/net")
-        with Netlink() as machine_links, Netlink(namespace) as node_links:
-            machine_links.add_veth(self._config.group, "eth0", namespace)
-            node_links.up("lo")
-            node_links.add_address("eth0", far)
-            node_links.up("eth0")
-            machine_links.add_address(self._config.group, near)
-            machine_links.up(self._config.group)
-            node_links.add_route(IPv4Network("0.0.0.0/0"), near.ip)
-            machine_links.add_route(self._config.pods, far.ip)
+        links.connect(self._config.group, near, namespace, far, self._config.pods)
 
     def _start(self, daemon: str) -> None:
         """Starts a daemon inside the node: in its control group first, then in its namespaces."""

@@ -1,18 +1,58 @@
 """The parts of a cluster, as its recorded state describes them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Set
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from testbed import driver, tools
+from testbed import debian, driver, tools
 from testbed.cluster_state import ClusterState
 from testbed.control_plane import ControlPlane
-from testbed.errors import BedError
 from testbed.gpus import NodeSpec
 from testbed.kwok import Kwok
 from testbed.layout import ClusterDir, Slot
 from testbed.node import Node
 from testbed.node_config import NodeConfig
+from testbed.talos_node.control_plane import TalosControlPlane
+from testbed.talos_node.node import TalosNode, TalosNodeConfig
+from testbed.talos_node.releases import release_of
+
+
+def tools_for(state: ClusterState | None, *, real_gpus: Set[bool], kwok: bool, talos: str) -> dict[str, str]:
+    """Where each tool lies that a cluster needs; those missing are built.
+
+    One that it was started with is kept while it is there, also when those of the checkout change.
+
+    Args:
+        state: of the cluster; None for a new one.
+        real_gpus: the kinds of real nodes that come to it: with this machine's own GPUs, with simulated ones.
+        kwok: whether nodes played by kwok come to it.
+        talos: the release that its nodes run, if they run Talos.
+    """
+    recorded = state.tools if state else {}
+    kinds = real_gpus | {record.real_gpu for record in state.nodes.values()} if state else real_gpus
+    makers: dict[str, Callable[[], Path]] = {
+        "kubernetes": tools.kubernetes,
+        "commands": tools.commands,
+        "provider": tools.provider,
+    }
+    if talos:
+        makers |= {
+            "talos": partial(tools.talos_programs, talos),
+            "talos-root": partial(tools.talos_root, talos),
+            "talos-images": partial(tools.talos_images, talos),
+            "driver": tools.simulated_driver,
+        }
+    elif kinds:
+        makers |= {"debian": debian.packages, "images": tools.node_images}
+    if True in kinds:
+        makers["toolkit"] = tools.container_toolkit
+    if False in kinds and not talos:
+        makers["driver"] = tools.simulated_driver
+    if kwok or "kwok" in recorded:
+        makers["kwok"] = tools.kwok
+    kept = {name for name, path in recorded.items() if Path(path).exists()}
+    return {name: recorded[name] if name in kept else str(make()) for name, make in makers.items()}
 
 
 @dataclass(frozen=True)
@@ -28,70 +68,75 @@ class Parts:
         return Slot(self.state.slot)
 
     @property
-    def control_plane(self) -> ControlPlane:
+    def control_plane(self) -> ControlPlane | TalosControlPlane:
         """The control plane."""
+        if self.state.talos:
+            return self.talos_control_plane
         return ControlPlane(
             directory=self.directory.control_plane,
-            context=f"gpu-testbed-{self.directory.name}",
-            programs=self._tool("kubernetes"),
+            context=self._context,
+            programs=self.tool("kubernetes"),
             address=self.state.address,
             ports=self.state.ports,
         )
 
     @property
+    def talos_control_plane(self) -> TalosControlPlane:
+        """The control plane of a cluster of Talos nodes: the first node that was recorded."""
+        return TalosControlPlane(
+            directory=self.directory.control_plane,
+            context=self._context,
+            release=release_of(self.state.talos),
+            program=self.tool("talos") / "talosctl",
+            images=self.tool("talos-images"),
+            bridge=self.slot.api_address,
+            registry_port=self.state.ports["registry"],
+            node=self.talos_nodes[next(iter(self.state.nodes))],
+        )
+
+    @property
+    def talos_nodes(self) -> dict[str, TalosNode]:
+        """The nodes that run Talos, by name."""
+        return {name: self._talos_node(name) for name in self.state.nodes} if self.state.talos else {}
+
+    @property
     def kwok(self) -> Kwok:
         """The player of kwok nodes."""
         port = self.state.ports["kwok"]
-        return Kwok(self.directory.kwok, self._tool("kwok"), self.directory.kubeconfig, port)
+        return Kwok(self.directory.kwok, self.tool("kwok"), self.directory.kubeconfig, port)
 
     @property
     def nodes(self) -> dict[str, Node]:
-        """The real nodes by name."""
-        return {name: self._node(name) for name in self.state.nodes}
+        """The real nodes that run this machine's own system, by name."""
+        return {} if self.state.talos else {name: self._node(name) for name in self.state.nodes}
 
     @property
     def commands(self) -> Path:
-        """The folder with kubectl and pulumi.
+        """The folder with kubectl and pulumi."""
+        return self.tool("commands")
 
-        Raises:
-            BedError: the cluster stopped coming up before there was one.
-        """
-        if "commands" not in self.state.tools:
-            name = self.directory.name
-            raise BedError(
-                f"cluster {name!r} did not come up, so there is nothing to work with. "
-                f"Try again: python -m testbed up --name {name}"
-            )
-        return self._tool("commands")
-
-    def need(self, tool: str, make: Callable[[], Path]) -> None:
-        """Records where a tool lies; one that is recorded and still there is kept.
-
-        So a cluster goes on with what it was started with, and taking it down builds nothing.
-        """
-        if tool not in self.state.tools or not self._tool(tool).is_dir():
-            self.state.tools[tool] = str(make())
-            self.state.save(self.directory)
-
-    def need_driver(self, node: str) -> None:
-        """Records what stands between containerd and a node's GPUs, real or simulated."""
-        if self.state.nodes[node].real_gpu:
-            self.need("toolkit", tools.container_toolkit)
-        else:
-            self.need("driver", tools.simulated_driver)
-
-    def start_node(self, name: str, images: Sequence[Path]) -> None:
-        """Starts a recorded node, with its GPUs."""
+    def start_node(self, name: str) -> None:
+        """Starts a recorded node, with its GPUs and images."""
+        if self.state.talos:
+            control_plane, node = self.talos_control_plane, self._talos_node(name)
+            if name != control_plane.node.name:
+                control_plane.join(node)
+            return
         record, directory = self.state.nodes[name], self.directory.node(name)
         directory.mkdir(parents=True, exist_ok=True)
-        runc = self._tool("debian") / "usr" / "sbin" / "runc"
+        runc = self.tool("debian") / "usr" / "sbin" / "runc"
         if record.real_gpu:
-            driver.real(directory, self._tool("toolkit"), runc)
+            driver.real(directory, self.tool("toolkit"), runc)
         else:
-            driver.simulated(directory, self._spec(name), self._tool("driver"), runc)
-        self._node(name).up(images)
+            driver.simulated(directory, self._spec(name), self.tool("driver"), runc)
+        self._node(name).up(sorted(self.tool("images").iterdir()))
 
-    def _tool(self, name: str) -> Path:
+    @property
+    def _context(self) -> str:
+        return f"gpu-testbed-{self.directory.name}"
+
+    def tool(self, name: str) -> Path:
+        """Where a tool lies that the cluster was started with."""
         return Path(self.state.tools.get(name, ""))
 
     def _spec(self, name: str) -> NodeSpec:
@@ -106,8 +151,24 @@ class Parts:
             address=self.slot.node_address(number),
             pods=self.slot.pods(number),
             kubeconfig=self.directory.kubeconfig,
-            kubelet=self._tool("kubernetes") / "kubelet",
-            debian=self._tool("debian"),
+            kubelet=self.tool("kubernetes") / "kubelet",
+            debian=self.tool("debian"),
             runtime=directory / "nvidia-container-runtime",
         )
         return Node(config, driver.simulated_gpus(directory, self._spec(name)))
+
+    def _talos_node(self, name: str) -> TalosNode:
+        number, directory, slot = self.state.nodes[name].number, self.directory.node(name), self.slot
+        config = TalosNodeConfig(
+            spec=self._spec(name),
+            directory=directory,
+            group=slot.node_group(number),
+            address=slot.network_address(number),
+            gateway=slot.api_address,
+            bridge=slot.bridge,
+            pods=slot.pods(number),
+            release=release_of(self.state.talos),
+            root=self.tool("talos-root"),
+            driver=self.tool("driver"),
+        )
+        return TalosNode(config, driver.simulated_gpus(directory, config.spec))

@@ -20,7 +20,7 @@ def table(cluster: Cluster) -> Table:
             rows.add_row("node", name, _node_state(node))
     except OSError as error:
         rows.add_row("node", "all", f"[red]unknown: the API server does not answer ({error})[/]")
-    for name, node in cluster.nodes.items():
+    for name, node in cluster.every_node.items():
         if not node.running:
             rows.add_row("node", name, "[red]its daemons do not run[/]")
         for index, gpu in enumerate(node.gpus):

@@ -7,8 +7,12 @@ from pathlib import Path
 from testbed import debian, driver, go_tools, images, installed_pulumi, talos
 from testbed.artifacts import artifact, folder_content, key
 from testbed.gobuild import build
+from testbed.talos_node import images as talos_node_images
+from testbed.talos_node import releases, root
+from testbed.talos_node.releases import release_of
 
 _LANGUAGE_HOST = Path(__file__).parent / "language_host.py"
+_IMAGE_SOURCES = [Path(__file__).with_name("images.py"), Path(__file__).parent / "talos_node" / "images.py"]
 _LANGUAGE_HOST_SCRIPT = """\
 #!/bin/sh
 : "${GPU_TESTBED_PYTHON:?names the Python that has pulumi installed; python -m testbed shell sets it}"
@@ -71,13 +75,43 @@ def container_toolkit() -> Path:
     return build(go_tools.TOOLKIT)
 
 
+def talos_programs(version: str) -> Path:
+    """The folder with machined and talosctl of a Talos release."""
+    return build(release_of(version).programs)
+
+
+def talos_root(version: str) -> Path:
+    """The read-only root of nodes of a Talos release."""
+    talos, containerd = talos_programs(version), build(releases.CONTAINERD)
+    shim, packages = build(releases.SHIM) / "shim", debian.packages()
+
+    def fill(out: Path) -> None:
+        root.build(out, talos, containerd, shim, packages)
+
+    inputs = key(*map(str, (talos, containerd, shim, packages)), Path(root.__file__).read_bytes())
+    return artifact("talos-root", inputs, f"putting the root of Talos {version} together", fill)
+
+
+def talos_images(version: str) -> Path:
+    """The folder of the registry that nodes of a Talos release pull from."""
+    release, busybox = release_of(version), debian.packages() / "bin" / "busybox"
+    hyperkube, plugin = build(release.kubernetes) / "hyperkube", build(go_tools.PLUGIN) / "nvidia-device-plugin"
+
+    def fill(out: Path) -> None:
+        talos_node_images.write_registry(release, hyperkube, plugin, busybox, out)
+
+    sources = [Path(source).read_bytes() for source in _IMAGE_SOURCES]
+    inputs = key(version, *map(str, (hyperkube, plugin, busybox)), *sources)
+    return artifact("talos-images", inputs, f"writing the images that Talos {version} pulls", fill)
+
+
 def actionlint() -> Path:
     """The program that `make lint` reads the workflows with."""
     return build(go_tools.ACTIONLINT) / "actionlint"
 
 
-def node_images() -> list[Path]:
-    """The image archives that every real node gets: device plugin, pause and busybox."""
+def node_images() -> Path:
+    """The folder of the image archives that every real node gets: device plugin, pause and busybox."""
     plugin, busybox = build(go_tools.PLUGIN) / "nvidia-device-plugin", debian.packages() / "bin" / "busybox"
 
     def write(out: Path) -> None:
@@ -86,7 +120,7 @@ def node_images() -> list[Path]:
         images.write_archive(images.busybox_image(busybox), out / "busybox.tar")
 
     inputs = key(str(plugin), str(busybox), Path(images.__file__).read_bytes())
-    return sorted(artifact("images", inputs, "writing container images", write).iterdir())
+    return artifact("images", inputs, "writing container images", write)
 
 
 def everything() -> dict[str, Path]:
@@ -99,7 +133,7 @@ def everything() -> dict[str, Path]:
         go_tools.ACTIONLINT.title: actionlint,
         "Debian packages": debian.packages,
         "simulated NVIDIA driver": simulated_driver,
-        "container images": lambda: node_images()[0].parent,
+        "container images": node_images,
         "commands for PATH": commands,
     }
     makers |= {f"Talos {line} configuration library": partial(talos.library, line) for line in talos.LINES}

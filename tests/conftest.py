@@ -8,7 +8,7 @@ import pytest
 # what a shell runs in the background ignores Ctrl-C, and so would the programs that tests start and interrupt
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-_SHARED_CLUSTER = ("cluster", "node", "demo", "testbed", "monitoring")
+_SHARED_CLUSTER = ("cluster", "node", "demo", "testbed", "monitoring", "talos_node")
 _CLUSTER_SECONDS = 1800
 """Ends a test that hangs; longer than all waits of a test together, each of which ends by itself."""
 
@@ -24,5 +24,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         folder = item.path.relative_to(root).parts[0]
         if folder in _SHARED_CLUSTER:
             item.add_marker(pytest.mark.xdist_group(folder))
-        if item.get_closest_marker("cluster") or item.get_closest_marker("node"):
+        if any(item.get_closest_marker(marker) for marker in ("cluster", "node", "talos_node")):
             item.add_marker(pytest.mark.timeout(_CLUSTER_SECONDS, func_only=True))

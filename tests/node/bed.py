@@ -185,7 +185,7 @@ class Bed:
 
     def gpus(self, node: str) -> list[SimulatedGpu]:
         """The GPUs of a node."""
-        return self.cluster.nodes[node].gpus
+        return self.cluster.every_node[node].gpus
 
     def allocatable(self, node: str, resource: str = GPU) -> int:
         """How many GPUs a node offers to the scheduler."""

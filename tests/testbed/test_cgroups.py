@@ -50,3 +50,22 @@ def test_making_and_removing_may_be_repeated(group: cgroups.NodeCgroup) -> None:
     group.remove()
     group.remove()
     assert folders(group.name) == []
+
+
+def test_a_group_that_goes_while_processes_are_listed_is_passed_over(
+    group: cgroups.NodeCgroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kubelet removes a pod's group at any moment, also between finding it and listing what is in it."""
+    pod = group.entrance.parent.parent / "kubepods" / "pod1"
+    pod.mkdir(parents=True)
+    daemon = start_in(group.entrance)
+    scan = os.scandir
+
+    def scan_too_late(path: str | Path) -> object:
+        if Path(path).name == "pod1" and pod.exists():
+            pod.rmdir()
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scan_too_late)
+    assert daemon.pid in group.processes()
+    assert not pod.exists()

@@ -20,7 +20,7 @@ from testbed.debian import packages
 from testbed.errors import BedError
 from testbed.gpus import NodeSpec
 from testbed.images import DEVICE_PLUGIN, program_image, write_archive
-from testbed.node_config import KERNEL_SETTINGS
+from tests.testbed import machine_state
 
 REPOSITORY = Path(__file__).parents[2]
 NAME = f"tb-{os.getpid()}"
@@ -93,34 +93,17 @@ def ready_nodes(cluster: Cluster) -> list[str]:
     return [name for name, _, ready in (line.partition(" ") for line in lines) if ready == "True"]
 
 
-def processes(folder: Path) -> list[str]:
-    """The command lines that name something in a folder."""
-    found: list[str] = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            command = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:  # it ended while we looked
-            continue
-        if f"{folder}/" in command:
-            found.append(command)
-    return found
-
-
 def remains(name: str, prefix: str) -> dict[str, object]:
     """All that a cluster may have left on the machine, by kind; empty when there is nothing."""
     root = layout.CLUSTERS / name
     left = {
         "folder": root.exists(),
-        "processes": processes(root),
+        "processes": machine_state.processes(root),
         "links": [prefix] if links.exists(prefix) else [],
-        "control groups": [str(path) for path in cgroups.ROOT.glob(f"**/{prefix}n*")],
+        "control groups": [str(path) for path in cgroups.ROOT.glob(f"**/{prefix}*")],
         "mounts": [line for line in Path("/proc/mounts").read_text().splitlines() if f"{root}/" in line],
     }
     return {kind: what for kind, what in left.items() if what}
-
-
-def kernel_settings() -> dict[str, str]:
-    return {name: Path("/proc/sys", name).read_text() for name in KERNEL_SETTINGS}
 
 
 def prefix_of(cluster: Cluster) -> str:
@@ -190,7 +173,7 @@ class TestWhatIsLeft:
     pytestmark = real_nodes
 
     def test_after_a_crash_up_starts_what_is_missing_and_down_leaves_nothing(self, cluster: Cluster) -> None:
-        settings = kernel_settings()
+        settings, mounts = machine_state.kernel_settings(), machine_state.mounts()
         cluster.up([TWO_GPUS])
         prefix = prefix_of(cluster)
         assert remains(NAME, prefix).keys() == {"folder", "processes", "links", "control groups"}
@@ -201,7 +184,8 @@ class TestWhatIsLeft:
         assert ready_nodes(cluster) == ["gpu-1"]
         cluster.down()
         assert remains(NAME, prefix) == {}
-        assert kernel_settings() == settings
+        assert machine_state.kernel_settings() == settings
+        assert machine_state.mounts() == mounts
 
     @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
     def test_an_up_that_is_cut_off_leaves_nothing(self, cluster: Cluster, sent: signal.Signals) -> None:

@@ -5,18 +5,33 @@ from pathlib import Path
 
 import pytest
 
-from testbed import cluster_state, layout
-from testbed.cluster_state import LOOPBACK, ClusterState, claim
+from testbed import cgroups, cluster_state, layout
+from testbed.cluster_state import LOOPBACK, ClusterState, claim_again
 from testbed.errors import BedError
 from testbed.layout import SLOTS, ClusterDir, Slot
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (layout, cluster_state):
-        monkeypatch.setattr(module, "CACHE", tmp_path)
-        monkeypatch.setattr(module, "CLUSTERS", tmp_path / "clusters")
+    monkeypatch.setattr(cgroups, "ROOT", tmp_path / "cgroup")
+    groups(tmp_path).mkdir(parents=True)
+    use_cache(monkeypatch, tmp_path)
     show_links(monkeypatch)
+
+
+def groups(tmp_path: Path) -> Path:
+    """Stands for the hierarchy of control groups that the test bed looks at."""
+    return tmp_path / "cgroup" / "memory"
+
+
+def use_cache(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    for module in (layout, cluster_state):
+        monkeypatch.setattr(module, "CACHE", folder)
+        monkeypatch.setattr(module, "CLUSTERS", folder / "clusters")
+
+
+def claim(directory: ClusterDir, *, bridged: bool) -> ClusterState:
+    return cluster_state.claim(directory, {}, bridged=bridged)
 
 
 def show_links(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
@@ -37,6 +52,66 @@ def test_each_cluster_gets_the_lowest_free_slot() -> None:
 def test_a_slot_in_use_from_another_cache_folder_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     show_links(monkeypatch, Slot(0).bridge)
     assert claim(ClusterDir("a"), bridged=False).slot == 1
+
+
+def test_two_cache_folders_never_get_one_slot_though_neither_sees_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In two network namespaces neither bridge is seen; the control groups are the machine's all the same."""
+    first = claim(ClusterDir("a"), bridged=True)
+    use_cache(monkeypatch, tmp_path / "other")
+    second = claim(ClusterDir("a"), bridged=True)
+    assert (first.slot, second.slot) == (0, 1)
+    assert first.claim != second.claim
+
+
+def test_a_slot_that_is_claimed_between_choice_and_claim_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel makes a folder once, so of two runs at the same moment one goes on."""
+
+    def nobody_yet(name: str) -> bool:
+        if name == "gtb0":
+            (groups(tmp_path) / name).mkdir()  # by the other run, right after this one found no bridge
+        return False
+
+    monkeypatch.setattr(cluster_state.links, "exists", nobody_yet)
+    assert claim(ClusterDir("a"), bridged=True).slot == 1
+
+
+def test_a_cluster_has_its_slot_until_the_machine_is_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = claim(ClusterDir("a"), bridged=True)
+    assert cluster.has_slot
+    boot = tmp_path / "boot_id"
+    boot.write_text("another\n")
+    monkeypatch.setattr(cgroups, "_BOOT_ID", boot)
+    assert not cluster.has_slot
+
+
+def test_after_a_start_of_the_machine_the_slot_is_taken_again(tmp_path: Path) -> None:
+    cluster = claim(ClusterDir("a"), bridged=True)
+    (groups(tmp_path) / "gtb0").rmdir()
+    claim_again(ClusterDir("a"), cluster)
+    assert cluster.has_slot
+    recorded = ClusterState.load(ClusterDir("a"))
+    assert recorded is not None
+    assert recorded.has_slot
+
+
+def test_a_slot_that_another_took_since_the_start_of_the_machine_is_not_shared(tmp_path: Path) -> None:
+    cluster = claim(ClusterDir("a"), bridged=True)
+    group = groups(tmp_path) / "gtb0"
+    group.rename(group.with_name("kept"))  # so that its inode is not used again
+    group.mkdir()
+    with pytest.raises(BedError, match=r"addresses of cluster 'a' belong to another .*down --name a"):
+        claim_again(ClusterDir("a"), cluster)
+
+
+def test_a_cluster_on_the_loopback_address_needs_no_claim(tmp_path: Path) -> None:
+    assert claim(ClusterDir("a"), bridged=False).has_slot
+    assert list(groups(tmp_path).iterdir()) == []
 
 
 def test_the_eleventh_cluster_is_refused_with_the_names_of_the_others() -> None:
