@@ -99,9 +99,10 @@ def _network(namespace: Path | None = None) -> Generator[Any]:
     try:
         with contextlib.ExitStack() as stack:
             if namespace:
-                netns.pushns()
-                stack.callback(netns.popns)
-                netns.setns(str(namespace), flags=0)
+                namespaces: Any = netns
+                namespaces.pushns()
+                stack.callback(namespaces.popns)
+                namespaces.setns(str(namespace), flags=0)
             yield stack.enter_context(IPRoute())
     except NetlinkError as error:
         raise OSError(*error.args) from error
