@@ -11,8 +11,9 @@ from pulumi.runtime import get_config_env, get_config_secret_keys_env, is_dry_ru
 from components.stack import owner
 from gpuctl.cluster import ClusterError, cluster_uid, connect
 from gpuctl.desired.desired import Desired, desired_state
-from gpuctl.desired.names import CLUSTER_UID
+from gpuctl.desired.names import CLUSTER_UID, RUNTIME_CLASS
 from gpuctl.preflight.ownership import unmarked
+from gpuctl.preflight.provided import given_up
 from gpuctl.preflight.refusals import refusals
 from gpuctl.settings import Settings, SettingsError, read_config
 from gpuctl.settings.secrets import SECRET_FIELDS
@@ -64,6 +65,7 @@ def consult_cluster(desired: Desired) -> dict[str, pulumi.Input[str]]:
         cluster = connect(desired.settings.context, desired.settings.kubeconfig)
         reasons = refusals(desired, owner(), cluster)
         without_owner, uid = unmarked(desired, cluster.get), cluster_uid(cluster)
+        deletes_class = given_up(desired, owner(), cluster.get)
     except ClusterError as error:
         if not is_dry_run():
             raise pulumi.RunError(f"{error}; nothing was changed") from None
@@ -75,6 +77,11 @@ def consult_cluster(desired: Desired) -> dict[str, pulumi.Input[str]]:
         pulumi.log.warn(
             f"{', '.join(without_owner)} do not say of which stack they are: an older version deployed them. They are "
             f"taken as those of {owner()}; if they are another stack's, deploy that one first"
+        )
+    if deletes_class:
+        pulumi.log.warn(
+            f"RuntimeClass {RUNTIME_CLASS} is one that {owner()} created, and gpu:createRuntimeClass is false: this "
+            "update deletes it. Pods run on, and new ones are refused until its new owner has created it again"
         )
     return {CLUSTER_UID: uid}
 

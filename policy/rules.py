@@ -95,9 +95,11 @@ def namespaces_say_their_pod_security(resource: Properties) -> Iterator[str]:
 def runtime_classes_exist(resources: Sequence[Properties]) -> Iterator[str]:
     """A pod that names a RuntimeClass which is not there is never made, and its DaemonSet applies without an error."""
     handlers = {name_of(each): each.get("handler") for each in resources if each.get("kind") == "RuntimeClass"}
+    usable = {name for name, handler in handlers.items() if handler}
+    usable |= {each["existingRuntimeClass"] for each in resources if "existingRuntimeClass" in each}
     for resource in resources:
         for wanted in (pod.get("runtimeClassName") for pod in pods(resource)):
-            if wanted and not handlers.get(wanted):
+            if wanted and wanted not in usable:
                 yield (
                     f"{kind_of(resource)} {name_of(resource)}: runtimeClassName is {wanted!r}, and the stack has no "
                     "RuntimeClass of that name with a handler, so its pods would never start. Fix it: declare it"

@@ -67,17 +67,20 @@ def no_other_device_plugin(context: Context) -> Iterator[Result]:
         confirm=("kubectl --context admin@lab get pods -A -l app.kubernetes.io/part-of=gpu-operator",),
         fix=(
             "Keep it off the stack's nodes: `kubectl label node gpu-1 nvidia.com/gpu.deploy.operands=false`.",
+            "It serves other nodes only: name them in gpu:otherGpuNodes.",
             "Or leave GPUs to it, and take the stack away with `pulumi destroy`.",
         ),
     ),
     severity="warning",
 )
 def no_other_setup(context: Context) -> Iterator[Result]:
-    """Anywhere in the cluster: an operator acts on nodes where it does not run."""
-    found = _found(context, _SETUPS, None)
+    """Anywhere in the cluster: an operator acts on nodes where it does not run, unless it has nodes of its own."""
+    found = _found(context, _SETUPS, set(context.desired.nodes) if context.settings.other_gpu_nodes else None)
     for (what, namespace), pods in found.items():
         yield _competitor(context, f"{what} is in the cluster", namespace, pods)
-    if not found:
+    if not found and context.settings.other_gpu_nodes:
+        yield passed("no GPU Operator and none of its parts runs on the stack's nodes")
+    elif not found:
         yield passed("no GPU Operator and none of its parts is in the cluster")
 
 

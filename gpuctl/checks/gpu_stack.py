@@ -8,7 +8,8 @@ from gpuctl.checks.model import Category, Guide, Result, Subject, check, counted
 from gpuctl.checks.own_pods import Explanation, last_warning, pod_on, why_not_working
 from gpuctl.cluster import Manifest, RejectedError
 from gpuctl.desired.desired import DesiredNode
-from gpuctl.desired.names import PART_OF
+from gpuctl.desired.names import PART_OF, RUNTIME_CLASS
+from gpuctl.preflight.provided import lacking
 from gpuctl.preflight.serving import keeping_off
 
 GPU_STACK = Category("gpu-stack", "the stack's objects")
@@ -52,11 +53,15 @@ def namespace_admits_pods(context: Context) -> Iterator[Result]:
         fix=(
             "`pulumi up --refresh --stack lab` makes it again.",
             "Another handler cannot be changed: `kubectl --context admin@lab delete runtimeclass nvidia` first.",
+            "With gpu:createRuntimeClass = false another tool owns it, and has to create it.",
         ),
     ),
 )
 def runtime_class_is_there(context: Context) -> Iterator[Result]:
     """Without it no pod of the stack is created, and none that asks for a GPU through it."""
+    if not context.settings.create_runtime_class:
+        yield _of_another_owner(context)
+        return
     wanted = _of_kind(context, "RuntimeClass")
     yield _judged(context, wanted, context.get("RuntimeClass", wanted["metadata"]["name"]), wanted)
 
@@ -152,6 +157,14 @@ def daemon_sets_are_ready(context: Context) -> Iterator[Result]:
                 if live
                 else skipped(f"DaemonSet {metadata['name']} is not in the cluster (STK003)", _subject(wanted))
             )
+
+
+def _of_another_owner(context: Context) -> Result:
+    """The RuntimeClass as the stack uses it: everything but its handler is its owner's business."""
+    subject = Subject(name=RUNTIME_CLASS)
+    for each in lacking(context.desired, context.stack, context.get, ()):
+        return failed(each.fact, each.remedy, subject)
+    return passed(f"RuntimeClass {RUNTIME_CLASS} is there with its handler, and is not the stack's", subject)
 
 
 def _own(context: Context) -> list[Manifest]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from gpuctl.checks.context import Context
-from gpuctl.checks.model import Category, Guide, Result, check, failed, passed, skipped
+from gpuctl.checks.model import Category, Guide, Result, Subject, check, failed, passed, skipped
 from gpuctl.checks.pulumi_program import NOT_INSTALLED, pulumi, said
 from gpuctl.cluster import ClusterError, cluster_uid
 from gpuctl.desired.names import CLUSTER_UID
@@ -105,6 +105,43 @@ def cluster_is_the_stacks(context: Context) -> Iterator[Result]:
         yield passed(f"context {name} is the cluster that stack {stack} was deployed to, UID {live}")
 
 
+@check(
+    "API004",
+    KUBERNETES_API,
+    "every object that the checks look at can be read",
+    Guide(
+        cause="A field of the object has a form that the API does not allow there: an older or broken controller wrote "
+        "it",
+        example="Pod vision/train-7d9f: status.phase is not a text",
+        confirm=("kubectl --context admin@lab get pod train-7d9f -n vision -o yaml",),
+        fix=(
+            "Nothing, if the object is none of yours: what could not be read counts as not set, and only there.",
+            "Delete it if nobody needs it: `kubectl --context admin@lab delete pod NAME -n NAMESPACE`.",
+        ),
+    ),
+    severity="warning",
+)
+def every_object_can_be_read(context: Context) -> Iterator[Result]:
+    """Of all nodes and pods, and of whatever was listed before."""
+    seen = len(context.nodes) + (len(context.pods) if context.sees_pods else 0)
+    unreadable: dict[tuple[str, str, str], list[str]] = {}
+    for kind, namespace, name, reason in context.cluster.unreadable:
+        unreadable.setdefault((kind, namespace, name), []).append(reason)
+    for (kind, namespace, name), reasons in unreadable.items():
+        place = f"{namespace}/{name}" if namespace else name
+        remedy = _shown(context, kind.lower(), namespace, name)
+        yield failed(f"{kind} {place}: {'; '.join(reasons)}", remedy, Subject(kind=kind.lower(), name=place))
+    if not unreadable:
+        yield passed(f"all {seen} nodes and pods can be read")
+
+
+def _shown(context: Context, kind: str, namespace: str, name: str) -> str:
+    """The object; where not even its name can be read, all of its kind."""
+    if name.startswith("items["):
+        return context.kubectl("get", kind, "-A", "-o", "yaml")
+    return context.kubectl("get", kind, name, *(("-n", namespace) if namespace else ()), "-o", "yaml")
+
+
 FIRST = (api_answers, kubernetes_runs_on_talos)
 """What must hold before the stack is deployed."""
-CHECKS = (*FIRST, cluster_is_the_stacks)
+CHECKS = (*FIRST, cluster_is_the_stacks, every_object_can_be_read)

@@ -6,7 +6,7 @@ from gpuctl.checks.context import Context
 from gpuctl.checks.model import Category, Guide, Result, check, failed, listed, passed
 from gpuctl.cluster import Node
 from gpuctl.desired.desired import DesiredNode
-from gpuctl.desired.names import PRESENT_LABEL, PROFILE_LABEL
+from gpuctl.desired.names import PRESENT_LABEL, PROFILE_LABEL, node_labels
 from gpuctl.observed.nodes import gpu_resources, is_nvidia_gpu, is_phantom, why_not_ready
 from gpuctl.preflight.serving import keeping_off
 
@@ -118,6 +118,9 @@ def nodes_are_labelled(context: Context) -> Iterator[Result]:
         confirm=("kubectl --context admin@lab describe node gpu-3",),
         fix=(
             "Add it to gpu:nodes: `{name: gpu-3, gpu: MODEL, count: NUMBER}`, and run `pulumi up --stack lab`.",
+            "Others serve it: `pulumi config set --stack lab --path 'gpu:otherGpuNodes[0]' gpu-3`; [0] becomes [1] for "
+            "a second one.",
+            "It is in gpu:otherGpuNodes and has the stack's labels: remove them, or the stack's pods run there too.",
             "It has no GPU any more: remove the label that says so.",
         ),
     ),
@@ -125,8 +128,12 @@ def nodes_are_labelled(context: Context) -> Iterator[Result]:
 def no_other_node_has_gpus(context: Context) -> Iterator[Result]:
     """By what a node offers, and by the labels of NVIDIA's charts and of Node Feature Discovery."""
     others = [node for name, node in context.nodes.items() if name not in context.desired.nodes]
-    found = [result for node in others if (result := _undeclared(context, node))]
-    yield from found or [passed(f"none of the {len(others)} nodes outside the stack file has a GPU")]
+    left = [node for node in others if node.name in context.settings.other_gpu_nodes]
+    found = [result for node in others if node not in left and (result := _undeclared(context, node))]
+    found += [result for node in left if (result := _served_twice(context, node))]
+    besides = f" besides {listed([node.name for node in left])}, which others serve" if left else ""
+    fact = f"none of the {len(others) - len(left)} nodes outside the stack file has a GPU{besides}"
+    yield from found or [passed(fact)]
 
 
 @check(
@@ -186,12 +193,22 @@ def _undeclared(context: Context, node: Node) -> Result | None:
             f"pulumi config set --stack {stack} --path 'gpu:nodes[{index}].{key}' {value}"
             for key, value in entry.items()
         )
-        return failed(f"{fact}offers {', '.join(offered)}", remedy, node.name)
+        cause = "it belongs in gpu:nodes, or in gpu:otherGpuNodes when others serve it"
+        return failed(f"{fact}offers {', '.join(offered)}", remedy, node.name, cause)
     if labels:
         remedy = context.kubectl("label", "node", node.name, f"{labels[0]}-")
-        cause = f"it has GPUs and belongs in gpu:nodes, or label {labels[0]} is wrong"
+        cause = f"it has GPUs and belongs in gpu:nodes or gpu:otherGpuNodes, or label {labels[0]} is wrong"
         return failed(f"{fact}has the label {labels[0]}=true", remedy, node.name, cause)
     return None
+
+
+def _served_twice(context: Context, node: Node) -> Result | None:
+    profile = node.labels.get(PROFILE_LABEL, "")
+    if all(node_labels(each.name).items() - node.labels.items() for each in context.desired.profiles):
+        return None
+    fact = f"node {node.name} is in gpu:otherGpuNodes and has the labels of profile {profile}"
+    remedy = context.kubectl("label", "node", node.name, f"{PROFILE_LABEL}-")
+    return failed(fact, remedy, node.name, "the stack's pods run there beside those of the node's other owner")
 
 
 CHECKS = (nodes_exist, nodes_take_pods, nodes_are_labelled, no_other_node_has_gpus, no_node_is_a_phantom)

@@ -11,6 +11,7 @@ from gpuctl.checks.context import Context
 from gpuctl.checks.model import Category, Guide, Result, Subject, check, failed, passed, skipped
 from gpuctl.checks.pulumi_program import NOT_INSTALLED, pulumi, said
 from gpuctl.preflight.ownership import foreign
+from gpuctl.preflight.provided import lacking
 from gpuctl.settings import config_folder
 from gpuctl.settings.minor_version import format_minor, minor_of
 from gpuctl.settings.talos_tables import KUBERNETES_MINORS
@@ -223,7 +224,9 @@ def passphrase_is_set(context: Context) -> Iterator[Result]:
         example="RuntimeClass nvidia exists already and was not made by this project: it would be taken over, [...]",
         confirm=("kubectl --context admin@lab get runtimeclass nvidia -o yaml",),
         fix=(
-            "Hand it over: `kubectl --context admin@lab label runtimeclass nvidia "
+            "Another tool owns the RuntimeClass, so use it as it is: "
+            "`pulumi config set gpu:createRuntimeClass false --stack lab`.",
+            "Or hand it over: `kubectl --context admin@lab label runtimeclass nvidia "
             "app.kubernetes.io/part-of=gpu-sharing`; `pulumi destroy` then deletes it.",
             "A namespace: or choose another with `pulumi config set gpu:namespace NAME --stack lab`.",
         ),
@@ -231,11 +234,39 @@ def passphrase_is_set(context: Context) -> Iterator[Result]:
 )
 def nothing_is_in_the_way(context: Context) -> Iterator[Result]:
     """`pulumi up` refuses for the same reason."""
-    found = foreign(context.desired, context.get)
+    found = foreign(context.desired, context.stack, context.get)
     for each in found:
-        yield failed(each.fact, each.hand_over, Subject(name=f"{each.kind} {each.name}"))
+        yield failed(each.fact, each.remedy, Subject(name=f"{each.kind} {each.name}"))
     if not found:
         yield passed("no object of others has a name that the stack needs")
+
+
+@check(
+    "PRE009",
+    WORKSTATION,
+    "what the stack leaves to others is there",
+    Guide(
+        cause="gpu:createRuntimeClass or gpu:labelNodes is false, and what others should provide is missing",
+        example="gpu:createRuntimeClass is false, and context admin@lab has no RuntimeClass nvidia: [...]",
+        confirm=(
+            "kubectl --context admin@lab get runtimeclass nvidia -o yaml",
+            "kubectl --context admin@lab get nodes --show-labels",
+        ),
+        fix=(
+            "Let its owner create the RuntimeClass with the handler `nvidia`, or the stack: "
+            "`pulumi config set gpu:createRuntimeClass true --stack lab`.",
+            "Labels: apply the node's Talos patch, or let the stack set them: "
+            "`pulumi config set gpu:labelNodes true --stack lab`.",
+        ),
+    ),
+)
+def what_others_provide_is_there(context: Context) -> Iterator[Result]:
+    """`pulumi up` refuses for the same reason: no pod of the stack would be made, and nothing would wait for one."""
+    found = list(lacking(context.desired, context.stack, context.get, context.nodes.values()))
+    for each in found:
+        yield failed(each.fact, each.remedy, Subject(name=each.name))
+    if not found:
+        yield passed("nothing that the stack leaves to others is missing")
 
 
 def _pinned() -> dict[str, str]:
@@ -268,5 +299,5 @@ PROGRAMS = (pulumi_is_installed, packages_are_installed)
 """What needs no stack file."""
 STACK = (kubectl_is_installed, talosctl_is_installed, pulumi_is_logged_in, stack_exists, passphrase_is_set)
 """What needs no cluster."""
-CLUSTER = (nothing_is_in_the_way,)
+CLUSTER = (nothing_is_in_the_way, what_others_provide_is_there)
 CHECKS = (*PROGRAMS, *STACK, *CLUSTER)

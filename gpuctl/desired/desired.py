@@ -18,7 +18,7 @@ from gpuctl.desired.capacity import (
 )
 from gpuctl.desired.device_plugin import NAME as PLUGIN
 from gpuctl.desired.limits import Limit, limits
-from gpuctl.desired.names import Manifest, node_labels
+from gpuctl.desired.names import RUNTIME_CLASS, Manifest, node_labels
 from gpuctl.desired.profiles import Profile, profiles
 from gpuctl.desired.sharing import SharedGpus
 from gpuctl.settings import GpuNode, Settings
@@ -130,7 +130,8 @@ class Desired:
     def outputs(self) -> dict[str, Any]:
         """The outputs of the stack; others read them by name (`pulumi stack output gpuCapacity`)."""
         said = {part.name: part.outputs for part in self.parts}
-        return {
+        used = {} if self.settings.create_runtime_class else {"existingRuntimeClass": RUNTIME_CLASS}
+        return used | {
             "gpuCapacity": {
                 "resource": self.resource,
                 "total": self.capacity.total,

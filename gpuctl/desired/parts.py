@@ -48,10 +48,11 @@ def _talos(settings: Settings, _: Sequence[Profile]) -> Iterator[Part]:
 def _ground(settings: Settings, _: Sequence[Profile]) -> Iterator[Part]:
     own_name = {"name": settings.namespace}
     yield Part("namespace", "gpu:index:Namespace", by_name(namespace(settings)), outputs=own_name)
-    handler = runtime_class()
-    yield Part(
-        "runtime-class", "gpu:index:RuntimeClass", by_name(handler), outputs={"name": handler["metadata"]["name"]}
-    )
+    if settings.create_runtime_class:
+        handler = runtime_class()
+        yield Part(
+            "runtime-class", "gpu:index:RuntimeClass", by_name(handler), outputs={"name": handler["metadata"]["name"]}
+        )
 
 
 def _node_labels(settings: Settings, profiles: Sequence[Profile]) -> Iterator[Part]:

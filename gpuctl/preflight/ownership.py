@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from gpuctl.cluster import Node
 from gpuctl.desired.desired import Desired
-from gpuctl.desired.names import OWNER, PART_OF, Manifest
+from gpuctl.desired.names import OWNER, PART_OF, RUNTIME_CLASS, Manifest
 
 
 class Foreign(NamedTuple):
@@ -20,13 +20,16 @@ class Foreign(NamedTuple):
     kind: str
     name: str
     context: str
+    stack: str
+    """The stack's own name."""
 
     @property
     def fact(self) -> str:
         """What is in the way, as a sentence without a full stop."""
+        content = " with all that it holds" if self.kind == "Namespace" else ""
         return (
             f"{self.kind} {self.name} exists already and was not made by this project: it would be taken over, and "
-            "deleted by `pulumi destroy` with all that it holds"
+            f"deleted by `pulumi destroy`{content}"
         )
 
     @property
@@ -36,8 +39,16 @@ class Foreign(NamedTuple):
         return f"kubectl --context {self.context} label {self.kind.lower()} {self.name} {label}={value}"
 
     @property
+    def remedy(self) -> str:
+        """The command that fixes it, and leaves it to its owner where it can."""
+        use = f"pulumi config set --stack {self.stack} gpu:createRuntimeClass false"
+        return use if self.kind == "RuntimeClass" else self.hand_over
+
+    @property
     def advice(self) -> str:
-        """Everything that fixes it, as a sentence without a full stop."""
+        """Everything that fixes it, without a full stop at the end."""
+        if self.kind == "RuntimeClass":
+            return f"Use it as it is: {self.remedy}. Or hand it over: {self.hand_over}"
         other = ", or choose another gpu:namespace" if self.kind == "Namespace" else ""
         return f"Hand it over: {self.hand_over}{other}"
 
@@ -57,23 +68,25 @@ class OfAnotherStack(NamedTuple):
     def reason(self) -> str:
         """What is in the way and what fixes it, as sentences."""
         taken = shlex.join(["kubectl", "--context", self.context, "annotate", "--overwrite", *self.names])
+        belong = "belongs" if len(self.names) == 1 else "belong"
         return (
-            f"{', '.join(self.names)} belong to stack {self.stack}: two stacks on one cluster would undo each other's "
-            f"slices and power limits. Declare these GPU nodes in the stack file of {self.stack}, or run `pulumi "
-            f"destroy` there first. If that stack is gone, or was renamed, take them over: {taken} {OWNER}={self.own}"
+            f"{', '.join(self.names)} {belong} to stack {self.stack}: two stacks on one cluster would undo each "
+            f"other's slices and power limits. Declare these GPU nodes in the stack file of {self.stack}, or run "
+            f"`pulumi destroy` there first. If that stack is gone, or was renamed, take them over: {taken} {OWNER}={self.own}"
         )
 
 
-def foreign(desired: Desired, find: Callable[[str, str], Manifest | None]) -> list[Foreign]:
+def foreign(desired: Desired, stack: str, find: Callable[[str, str], Manifest | None]) -> list[Foreign]:
     """What stands in the stack's way and is nobody's of this project.
 
     Args:
         desired: what the stack asks for.
+        stack: its name.
         find: the object of a kind and a name, if there is one.
     """
     context = desired.settings.context
     return [
-        Foreign(manifest["kind"], manifest["metadata"]["name"], context)
+        Foreign(manifest["kind"], manifest["metadata"]["name"], context, stack)
         for manifest in _existing(desired, find)
         if not _is_the_projects(manifest)
     ]
@@ -92,12 +105,10 @@ def of_other_stacks(
     """
     owners = {
         f"{manifest['kind'].lower()}/{manifest['metadata']['name']}": _owner(manifest)
-        for manifest in _existing(desired, find)
+        for manifest in (*_existing(desired, find), *_used(desired, find))
         if _is_the_projects(manifest)
     }
-    owners |= {
-        f"node/{node.name}": node.metadata.annotations.get(OWNER) for node in nodes if node.name in desired.nodes
-    }
+    owners |= {f"node/{node.name}": node.metadata.annotations.get(OWNER) for node in nodes}
     others = dict.fromkeys(stack for stack in owners.values() if stack and stack != own)
     return [
         OfAnotherStack(
@@ -124,6 +135,12 @@ def _existing(desired: Desired, find: Callable[[str, str], Manifest | None]) -> 
             existing = find(wanted["kind"], wanted["metadata"]["name"])
             if existing is not None:
                 yield existing
+
+
+def _used(desired: Desired, find: Callable[[str, str], Manifest | None]) -> Iterable[Manifest]:
+    """The RuntimeClass that the stack does not create: another stack's shows that there is one."""
+    existing = None if desired.settings.create_runtime_class else find("RuntimeClass", RUNTIME_CLASS)
+    return [] if existing is None else [existing]
 
 
 def _is_the_projects(manifest: Manifest) -> bool:

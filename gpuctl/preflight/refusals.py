@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from gpuctl.cluster import Cluster
 from gpuctl.desired.desired import Desired
 from gpuctl.preflight.ownership import foreign, of_other_stacks
+from gpuctl.preflight.provided import lacking
 from gpuctl.preflight.serving import why_not_serving
 
 
@@ -43,9 +44,14 @@ def _nodes_that_cannot_serve(desired: Desired, _: str, cluster: Cluster) -> Iter
             yield from why_not_serving(node, desired.settings.context)
 
 
-def _objects_of_others(desired: Desired, _: str, cluster: Cluster) -> Iterator[str]:
-    for found in foreign(desired, cluster.get):
+def _objects_of_others(desired: Desired, owner: str, cluster: Cluster) -> Iterator[str]:
+    for found in foreign(desired, _stack(owner), cluster.get):
         yield f"{found.fact}. {found.advice}"
+
+
+def _objects_that_others_provide(desired: Desired, owner: str, cluster: Cluster) -> Iterator[str]:
+    for found in lacking(desired, _stack(owner), cluster.get, cluster.nodes()):
+        yield f"{found.fact}. Fix it: {found.remedy}"
 
 
 def _other_stacks(desired: Desired, owner: str, cluster: Cluster) -> Iterator[str]:
@@ -55,7 +61,7 @@ def _other_stacks(desired: Desired, owner: str, cluster: Cluster) -> Iterator[st
 
 def _no_prometheus_operator(desired: Desired, owner: str, cluster: Cluster) -> Iterator[str]:
     """The API server would refuse the alerts itself: half-way, and in words about a missing kind."""
-    stack = owner.rpartition("/")[2]
+    stack = _stack(owner)
     definition = "prometheusrules.monitoring.coreos.com"
     if desired.settings.monitoring and not cluster.get("CustomResourceDefinition", definition):
         yield (
@@ -66,10 +72,15 @@ def _no_prometheus_operator(desired: Desired, owner: str, cluster: Cluster) -> I
         )
 
 
+def _stack(owner: str) -> str:
+    return owner.rpartition("/")[2]
+
+
 _RULES: tuple[Callable[[Desired, str, Cluster], Iterator[str]], ...] = (
     _missing_nodes,
     _nodes_that_cannot_serve,
     _objects_of_others,
+    _objects_that_others_provide,
     _other_stacks,
     _no_prometheus_operator,
 )

@@ -56,6 +56,15 @@ def names_are_different(settings: "Settings", named: Mapping[int, str]) -> Itera
     )
 
 
+def other_nodes_are_not_the_stacks(settings: "Settings") -> Iterator[Problem]:
+    """A node is served by the stack or by others, never by both."""
+    own = {node.name for node in settings.nodes}
+    for index, name in enumerate(settings.other_gpu_nodes):
+        if name in own:
+            reason = "is in gpu:nodes too: either the stack serves a node, or others do"
+            yield Problem(("otherGpuNodes", index), name, reason, [RemoveKey()])
+
+
 def gpus_are_declared_in_one_way(index: int, given: frozenset[str], values: Mapping[str, object]) -> Iterator[Problem]:
     """A node has `gpu` and `count`, or `gpus`.
 

@@ -22,6 +22,7 @@ from gpuctl.settings.values import (
     IntervalSeconds,
     KernelModules,
     NamespaceName,
+    NodeName,
     OptionalAddress,
     OptionalDocument,
     OptionalImage,
@@ -74,6 +75,10 @@ class Settings(Model):
     """Whether slices are offered as nvidia.com/gpu.shared instead of nvidia.com/gpu."""
     label_nodes: Switch = True
     """Whether the stack labels its nodes; if not, the Talos patches or you must."""
+    create_runtime_class: Switch = True
+    """Whether the stack creates the RuntimeClass `nvidia`; if not, it uses the one that another tool owns."""
+    other_gpu_nodes: tuple[NodeName, ...] = ()
+    """GPU nodes of the cluster that others serve, by name: the stack leaves them alone, and no check reports them."""
     monitoring: Switch = False
     """Whether the stack has alerts for the Prometheus operator and a dashboard for Grafana; see docs/monitoring.md."""
     rule_label: OptionalLabel = None

@@ -132,6 +132,7 @@ Rules that compare keys:
   `gpu:powerManagement` the cards' default limits count, where the catalogue has them.
 - `gpu:allocationPolicy` needs a device plugin of line v0.20: older ones ignore it without a word.
 - `gpu:renameByDefault` needs at least two slices on every node: a GPU that is not shared keeps its name.
+- A name in `gpu:otherGpuNodes` is not one of `gpu:nodes`.
 - `gpu:talosContract`, also of a node, is never newer than `gpu:talosVersion`.
 - `gpu:kubernetesVersion` must be of a line that `gpu:talosVersion` runs.
 - `gpu:driverChannel` must be a driver that still, or already, knows every catalogued GPU.

@@ -120,6 +120,7 @@ RULES = (
         _of(talos_rules.apply_has_what_it_needs),
     ),
     Rule(("nodes",), _names_are_different),
+    Rule(("nodes", "otherGpuNodes"), _of(limit_rules.other_nodes_are_not_the_stacks, "name")),
     Rule(
         (
             *(*_LIMITS, *_CARDS, "nodes.powerLimit", "nodeBaseWatts", "nodes.baseWatts"),

@@ -62,6 +62,21 @@ class TestObjectsOfOthers:
         stack.pulumi("config", "set", "gpu:namespace", f"{namespace}-other")  # the other way out
         assert stack.preview().errors == ""
 
+    def test_a_runtime_class_that_is_used_as_it_is_outlives_the_stack(
+        self, stack: Stack, environment: Environment, made_by_hand: str
+    ) -> None:
+        namespace = stack.settings.namespace
+        stack.pulumi("config", "set", "gpu:namespace", f"{namespace}-other")
+        use = f"pulumi config set --stack {stack.name} gpu:createRuntimeClass false"
+        assert use in stack.up().errors
+        stack.shell(use)
+        outcome = stack.up()
+        assert outcome.errors == ""
+        assert "RuntimeClass" not in {step.kind for step in outcome.steps}
+        assert snapshot(environment).objects[Key("DaemonSet", "nvidia-device-plugin")]["status"]["numberReady"] == 1
+        assert stack.destroy().succeeded
+        assert uids(environment, namespace) == made_by_hand
+
     def test_a_label_that_another_owner_holds_at_another_value_is_not_overwritten(
         self, stack: Stack, environment: Environment
     ) -> None:
@@ -122,7 +137,7 @@ class TestSecondStack:
         for outcome in (second.preview(), second.up()):
             assert not outcome.succeeded
             assert outcome.steps == set()
-            assert f"runtimeclass/nvidia belong to stack gpu/{stack.name}" in outcome.errors
+            assert f"runtimeclass/nvidia, node/gpu-1 belong to stack gpu/{stack.name}" in outcome.errors
         after = snapshot(environment)
         assert after.uids() == before.uids()
         assert after.changed_since(before) == set()

@@ -200,7 +200,11 @@ def test_a_namespace_of_others_is_not_taken_over(monkeypatch: pytest.MonkeyPatch
         "Hand it over: kubectl --context admin@homelab label namespace gpu-device-plugin "
         f"{label}, or choose another gpu:namespace"
     )
-    assert runtime_class.endswith(f"Hand it over: kubectl --context admin@homelab label runtimeclass nvidia {label}")
+    assert runtime_class == (
+        "RuntimeClass nvidia exists already and was not made by this project: it would be taken over, and deleted by "
+        "`pulumi destroy`. Use it as it is: pulumi config set --stack fixture gpu:createRuntimeClass false. "
+        f"Or hand it over: kubectl --context admin@homelab label runtimeclass nvidia {label}"
+    )
     assert deployment.resources == []
 
 
@@ -231,17 +235,18 @@ def test_the_projects_own_objects_are_no_hindrance(monkeypatch: pytest.MonkeyPat
 
 def test_a_second_stack_of_one_cluster_is_refused_before_anything_is_declared(monkeypatch: pytest.MonkeyPatch) -> None:
     """It would give the first one's nodes other slices and other power limits, and its destroy would delete all."""
-    cluster = _cluster({"gpu-1", "gpu-2"}, {("RuntimeClass", "nvidia"): OURS, ("Namespace", "gpu-device-plugin"): OURS})
+    cluster = _cluster({"gpu-1"}, {("RuntimeClass", "nvidia"): OURS, ("Namespace", "gpu-device-plugin"): OURS})
+    cluster.add_node("gpu-2")
     cluster.objects["RuntimeClass", None, "nvidia"]["metadata"]["annotations"] = {"gpu-sharing/stack": "gpu/first"}
     for node in ("gpu-1", "gpu-2"):
         cluster.node_objects[node]["metadata"]["annotations"] = {"gpu-sharing/stack": "gpu/first"}
     _connect(monkeypatch, cluster)
     deployment = _run(HOMELAB)
     assert deployment.refusal == (
-        "runtimeclass/nvidia, node/gpu-1 belong to stack gpu/first: two stacks on one cluster would undo each other's "
-        "slices and power limits. Declare these GPU nodes in the stack file of gpu/first, or run `pulumi destroy` "
-        "there first. If that stack is gone, or was renamed, take them over: kubectl --context admin@homelab annotate "
-        "--overwrite runtimeclass/nvidia node/gpu-1 gpu-sharing/stack=gpu/fixture"
+        "runtimeclass/nvidia, node/gpu-1, node/gpu-2 belong to stack gpu/first: two stacks on one cluster would undo "
+        "each other's slices and power limits. Declare these GPU nodes in the stack file of gpu/first, or run "
+        "`pulumi destroy` there first. If that stack is gone, or was renamed, take them over: kubectl --context admin@homelab annotate "
+        "--overwrite runtimeclass/nvidia node/gpu-1 node/gpu-2 gpu-sharing/stack=gpu/fixture"
     )
     assert deployment.resources == []
 
@@ -291,3 +296,78 @@ def test_a_stack_knows_its_own_objects_again(monkeypatch: pytest.MonkeyPatch) ->
     cluster.objects["RuntimeClass", None, "nvidia"]["metadata"]["annotations"] = {"gpu-sharing/stack": "gpu/fixture"}
     _connect(monkeypatch, cluster)
     assert _run(HOMELAB).refusal is None
+
+
+class TestRuntimeClassOfOthers:
+    USED: Mapping[str, Any] = HOMELAB | {"gpu:createRuntimeClass": "false"}
+
+    def _with(self, monkeypatch: pytest.MonkeyPatch, handler: str, **annotations: str) -> FakeCluster:
+        cluster = _cluster({"gpu-1", "gpu-9"}, {("RuntimeClass", "nvidia"): OURS if annotations else {}})
+        cluster.objects["RuntimeClass", None, "nvidia"]["handler"] = handler
+        cluster.objects["RuntimeClass", None, "nvidia"]["metadata"]["annotations"] = annotations
+        _connect(monkeypatch, cluster)
+        return cluster
+
+    def test_it_is_used_as_it_is(self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+        self._with(monkeypatch, "nvidia")
+        deployment = _run(self.USED)
+        assert (deployment.refusal, caplog.messages) == (None, [])
+        assert "RuntimeClass" not in {each.inputs.get("kind") for each in deployment.resources}
+        assert deployment.outputs["existingRuntimeClass"] == "nvidia"
+
+    def test_without_it_the_stack_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Its DaemonSets would want pods that the API server refuses."""
+        _consult(monkeypatch, {"gpu-1"})
+        deployment = _run(self.USED)
+        assert deployment.refusal == (
+            "gpu:createRuntimeClass is false, and context admin@homelab has no RuntimeClass nvidia: no pod of the "
+            "stack could be made. Whatever owns it must create it first, or let the stack do so. "
+            "Fix it: pulumi config set --stack fixture gpu:createRuntimeClass true"
+        )
+        assert deployment.resources == []
+
+    def test_with_another_handler_it_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._with(monkeypatch, "nvidia-cdi")
+        assert _run(self.USED).refusal == (
+            "gpu:createRuntimeClass is false, and RuntimeClass nvidia has the handler nvidia-cdi; NVIDIA's Talos "
+            "extension has nvidia, so no pod of the stack would start. A handler cannot be changed: delete it, and "
+            "have its owner create it again with the right one. "
+            "Fix it: kubectl --context admin@homelab delete runtimeclass nvidia"
+        )
+
+    def test_the_stacks_own_one_is_given_up_with_a_warning(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        self._with(monkeypatch, "nvidia", **{"gpu-sharing/stack": "gpu/fixture"})
+        assert _run(self.USED).refusal is None
+        assert caplog.messages == [
+            "RuntimeClass nvidia is one that gpu/fixture created, and gpu:createRuntimeClass is false: this update "
+            "deletes it. Pods run on, and new ones are refused until its new owner has created it again"
+        ]
+
+    def test_another_stacks_one_still_shows_that_there_is_a_second_stack(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._with(monkeypatch, "nvidia", **{"gpu-sharing/stack": "gpu/first"})
+        assert (_run(self.USED).refusal or "").startswith("runtimeclass/nvidia belongs to stack gpu/first: ")
+
+    def test_another_stacks_node_does_too_when_neither_creates_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Their DaemonSets select nodes by the same labels."""
+        cluster = self._with(monkeypatch, "nvidia")
+        cluster.node_objects["gpu-9"]["metadata"]["annotations"] = {"gpu-sharing/stack": "gpu/first"}
+        assert (_run(self.USED).refusal or "").startswith("node/gpu-9 belongs to stack gpu/first: ")
+
+
+def test_a_node_that_others_should_have_labelled_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A DaemonSet that wants no pod counts as complete, so the update would be green and serve nothing."""
+    cluster = _cluster({"gpu-1", "gpu-2"}, {})
+    labels = cluster.node_objects["gpu-1"]["metadata"]["labels"]
+    labels.clear()
+    labels["nvidia.com/gpu.present"] = "true"  # by Node Feature Discovery
+    _connect(monkeypatch, cluster)
+    config = HOMELAB | {"gpu:labelNodes": "false"}
+    assert _run(config).refusal == (
+        "gpu:labelNodes is false, and node gpu-1 has no label nvidia.com/device-plugin.config=default: no pod of the "
+        "stack would come to it. Apply its Talos patch, or label it yourself. Fix it: kubectl --context admin@homelab "
+        "label node gpu-1 nvidia.com/device-plugin.config=default --overwrite"
+    )
+    labels["nvidia.com/device-plugin.config"] = "default"
+    assert _run(config).refusal is None

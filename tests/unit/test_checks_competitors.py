@@ -142,6 +142,16 @@ def test_a_gpu_operator_is_named_wherever_it_runs() -> None:
     )
 
 
+def test_a_gpu_operator_is_accepted_where_it_has_nodes_of_its_own() -> None:
+    fake = cluster()
+    foreign(fake, "gpu-operator-1", "nvcr.io/nvidia/gpu-operator:v26.7.0", "cp-1")
+    foreign(fake, "gfd-1", "nvcr.io/nvidia/gpu-feature-discovery:v0.17.0", "gpu-3")
+    assert only(competitors.no_other_setup, fake, otherGpuNodes=["gpu-3"]).outcome is Outcome.PASS
+    foreign(fake, "gfd-2", "nvcr.io/nvidia/gpu-feature-discovery:v0.17.0", "gpu-2")
+    found = only(competitors.no_other_setup, fake, otherGpuNodes=["gpu-3"])
+    assert found.fact == "GPU Feature Discovery is in the cluster: elsewhere/gfd-2"
+
+
 def test_another_power_agent_is_known_by_name_image_or_annotation() -> None:
     for name, image, annotations in (
         ("nvidia-power-limit-x", "busybox", {}),

@@ -100,6 +100,18 @@ class TestRuntimeClass:
             "RuntimeClass nvidia: handler: live nvidia-cdi, stack nvidia"
         )
 
+    def test_one_of_another_owner_is_judged_by_its_handler_alone(self, cluster: FakeCluster) -> None:
+        live = _live(cluster, "RuntimeClass", "nvidia")
+        live["metadata"]["labels"] = {"kustomize.toolkit.fluxcd.io/name": "nvidia-device-plugin"}
+        context = context_of(cluster, settings_of(createRuntimeClass=False))
+        (found,) = results_of(gpu_stack.runtime_class_is_there, context)
+        assert found.outcome is Outcome.PASS
+        live["handler"] = "nvidia-cdi"
+        found = _bad(gpu_stack.runtime_class_is_there, cluster, createRuntimeClass=False)
+        assert found.fact.startswith(
+            "gpu:createRuntimeClass is false, and RuntimeClass nvidia has the handler nvidia-cdi"
+        )
+
 
 class TestObjects:
     def test_a_changed_config_map_is_told_with_the_line(self, cluster: FakeCluster) -> None:

@@ -1,6 +1,6 @@
 """Checks of the cluster's identity and of its nodes, each against a cluster in memory that has exactly that flaw."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -203,6 +203,30 @@ class TestOthers:
         cluster.add_node("cpu-1", {PRESENT_LABEL: "false"}, **{"nvidia.com/gpu": 0})
         (found,) = results_of(no_other_node_has_gpus, context_of(cluster))
         assert found.fact == "none of the 2 nodes outside the stack file has a GPU"
+
+
+class TestNodesOfOthers:
+    OTHER: ClassVar = {"otherGpuNodes": ["gpu-3"]}
+
+    def test_one_that_others_serve_is_accepted(self, cluster: FakeCluster) -> None:
+        cluster.add_node("gpu-3", {PRESENT_LABEL: "true"}, **{"nvidia.com/gpu": 4})
+        (found,) = results_of(no_other_node_has_gpus, context_of(cluster, settings_of(**self.OTHER)))
+        assert (found.outcome, found.fact) == (
+            Outcome.PASS,
+            "none of the 1 nodes outside the stack file has a GPU besides gpu-3, which others serve",
+        )
+
+    def test_another_one_is_named_all_the_same(self, cluster: FakeCluster) -> None:
+        cluster.add_node("gpu-4", {}, **{"nvidia.com/gpu": 4})
+        found = _bad(no_other_node_has_gpus, cluster, **self.OTHER)
+        assert found.subject == "gpu-4"
+        assert found.cause == "it belongs in gpu:nodes, or in gpu:otherGpuNodes when others serve it"
+
+    def test_one_with_the_stacks_own_labels_is_served_twice(self, cluster: FakeCluster) -> None:
+        cluster.add_node("gpu-3", {PRESENT_LABEL: "true", PROFILE_LABEL: "default"})
+        found = _bad(no_other_node_has_gpus, cluster, **self.OTHER)
+        assert found.fact == "node gpu-3 is in gpu:otherGpuNodes and has the labels of profile default"
+        assert found.remedy == f"kubectl --context admin@lab label node gpu-3 {PROFILE_LABEL}-"
 
 
 def test_a_node_that_no_kubelet_has_ever_reported_is_a_phantom() -> None:

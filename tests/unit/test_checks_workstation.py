@@ -229,9 +229,28 @@ class TestOwnership:
         del cluster.objects["RuntimeClass", None, "nvidia"]["metadata"]["labels"]
         (found,) = results_of(workstation.nothing_is_in_the_way, context_of(cluster))
         assert (found.outcome, found.subject) == (Outcome.FAIL, "RuntimeClass nvidia")
-        assert found.remedy == (
-            "kubectl --context admin@lab label runtimeclass nvidia app.kubernetes.io/part-of=gpu-sharing"
-        )
+        assert found.remedy == "pulumi config set --stack lab gpu:createRuntimeClass false"
+
+    def test_one_that_the_stack_uses_as_it_is_is_not_in_the_way(self) -> None:
+        cluster = healthy(settings_of())
+        del cluster.objects["RuntimeClass", None, "nvidia"]["metadata"]["labels"]
+        context = context_of(cluster, settings_of(createRuntimeClass=False))
+        for each in workstation.CLUSTER:
+            assert [found.outcome for found in results_of(each, context)] == [Outcome.PASS]
+
+    def test_what_others_should_provide_and_do_not_is_told_before_the_first_update(self) -> None:
+        cluster = healthy(settings_of())
+        del cluster.objects["RuntimeClass", None, "nvidia"]
+        cluster.node_objects["gpu-2"]["metadata"]["labels"] = {"nvidia.com/gpu.present": "true"}
+        context = context_of(cluster, settings_of(createRuntimeClass=False, labelNodes=False))
+        found = results_of(workstation.what_others_provide_is_there, context)
+        assert [(each.subject, each.remedy) for each in found] == [
+            ("RuntimeClass nvidia", "pulumi config set --stack lab gpu:createRuntimeClass true"),
+            (
+                "gpu-2",
+                "kubectl --context admin@lab label node gpu-2 nvidia.com/device-plugin.config=default --overwrite",
+            ),
+        ]
 
     def test_a_cluster_without_any_of_them_is_free(self) -> None:
         (found,) = results_of(workstation.nothing_is_in_the_way, context_of(FakeCluster()))

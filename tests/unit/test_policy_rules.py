@@ -413,6 +413,10 @@ class TestRuntimeClass:
         assert _violations([self.pod, there | {"handler": ""}]).keys() == {"runtime-class"}
         assert _violations([self.pod, there | {"metadata": {"name": "other"}}]).keys() == {"runtime-class"}
 
+    def test_one_that_the_stack_uses_as_it_is_counts(self) -> None:
+        assert _violations([self.pod, {"existingRuntimeClass": "nvidia"}]) == {}
+        assert _violations([self.pod, {"existingRuntimeClass": "other"}]).keys() == {"runtime-class"}
+
     def test_without_it_every_daemon_set_of_the_product_is_named(self) -> None:
         objects = [each for each in manifests(settings()) if each["kind"] != "RuntimeClass"]
         messages = _violations(objects)["runtime-class"]
