@@ -72,7 +72,8 @@ class OfAnotherStack(NamedTuple):
         return (
             f"{', '.join(self.names)} {belong} to stack {self.stack}: two stacks on one cluster would undo each "
             f"other's slices and power limits. Declare these GPU nodes in the stack file of {self.stack}, or run "
-            f"`pulumi destroy` there first. If that stack is gone, or was renamed, take them over: {taken} {OWNER}={self.own}"
+            f"`pulumi destroy` there first. If that stack is gone, or was renamed, take them over: "
+            f"{taken} {OWNER}={self.own}"
         )
 
 

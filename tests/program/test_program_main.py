@@ -245,7 +245,8 @@ def test_a_second_stack_of_one_cluster_is_refused_before_anything_is_declared(mo
     assert deployment.refusal == (
         "runtimeclass/nvidia, node/gpu-1, node/gpu-2 belong to stack gpu/first: two stacks on one cluster would undo "
         "each other's slices and power limits. Declare these GPU nodes in the stack file of gpu/first, or run "
-        "`pulumi destroy` there first. If that stack is gone, or was renamed, take them over: kubectl --context admin@homelab annotate "
+        "`pulumi destroy` there first. If that stack is gone, or was renamed, take them over: "
+        "kubectl --context admin@homelab annotate "
         "--overwrite runtimeclass/nvidia node/gpu-1 node/gpu-2 gpu-sharing/stack=gpu/fixture"
     )
     assert deployment.resources == []
