@@ -55,7 +55,7 @@ test-unit: venv  ## the tests of pure functions and of the Pulumi program under 
 
 .PHONY: fuzz
 fuzz: venv  ## broken stack files for ten minutes: settings or mistakes, and commands that repair them
-	FUZZ_SECONDS=300 .venv/bin/pytest --timeout 1200 tests/unit/test_settings_fuzz.py
+	FUZZ_SECONDS=300 FUZZ_FILES=20000 .venv/bin/pytest --timeout 1200 tests/unit/test_settings_fuzz.py tests/unit/test_settings_as_pulumi.py
 
 .PHONY: bench
 bench: venv  ## what the project costs on this machine; prints figures and judges none

@@ -1,5 +1,6 @@
 """What is up, as a table for people."""
 
+from rich.markup import escape
 from rich.table import Table
 
 from testbed.cluster import Cluster
@@ -11,20 +12,20 @@ _GPU = "nvidia.com/gpu"
 
 def table(cluster: Cluster) -> Table:
     """One cluster: its processes, nodes and GPUs."""
-    rows = Table("part", "name", "state", title=f"{cluster.context}  {cluster.control_plane.server}")
+    rows = Table("part", "name", "state", title=escape(f"{cluster.context}  {cluster.control_plane.server}"))
     processes = cluster.control_plane.processes | ({"kwok": cluster.kwok.pid} if cluster.has_kwok else {})
     for name, pid in processes.items():
         rows.add_row("process", name, f"pid {pid}" if pid else "[red]not running[/]")
     try:
         for name, node in cluster.api.nodes().items():
-            rows.add_row("node", name, _node_state(node))
+            rows.add_row("node", escape(name), _node_state(node))
     except OSError as error:
-        rows.add_row("node", "all", f"[red]unknown: the API server does not answer ({error})[/]")
+        rows.add_row("node", "all", f"[red]unknown: the API server does not answer ({escape(str(error))})[/]")
     for name, node in cluster.every_node.items():
         if not node.running:
-            rows.add_row("node", name, "[red]its daemons do not run[/]")
+            rows.add_row("node", escape(name), "[red]its daemons do not run[/]")
         for index, gpu in enumerate(node.gpus):
-            rows.add_row("gpu", f"{name}/{index} {gpu.model.name}", _gpu_state(gpu))
+            rows.add_row("gpu", escape(f"{name}/{index} {gpu.model.name}"), _gpu_state(gpu))
     return rows
 
 

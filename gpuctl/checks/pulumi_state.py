@@ -9,6 +9,7 @@ from typing import Any
 from gpuctl.checks.context import Context
 from gpuctl.checks.model import Category, Guide, Result, check, failed, listed, passed, skipped
 from gpuctl.checks.pulumi_program import NOT_INSTALLED, pulumi, said
+from gpuctl.forms.command import command
 
 PULUMI_STATE = Category("pulumi-state", "Pulumi's state of the stack")
 
@@ -103,7 +104,7 @@ def _restore(context: Context) -> str:
     if folder is None:
         return f"pulumi stack export --stack {context.stack}"
     state = folder / "stacks" / _PROJECT / f"{context.stack}.json"
-    return f"cp {state}.bak {state} && {up}"
+    return f"{command('cp', f'{state}.bak', str(state))} && {up}"
 
 
 def _pending(exported: str) -> list[str]:

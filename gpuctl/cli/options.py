@@ -26,12 +26,31 @@ def known_stacks() -> str:
         return "there is none in this folder"
 
 
+_STACK_NAME = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_./-]{0,300}")
+"""As Pulumi has it, also with organization and project: nothing that a shell would take for more than a name."""
+
+
+def _named(chosen: str | list[str] | None) -> str | list[str] | None:
+    for name in [chosen] if isinstance(chosen, str) else chosen or []:
+        if not _STACK_NAME.fullmatch(name):
+            raise typer.BadParameter(
+                f"{name[:100]!r} is not the name of a stack: letters, digits, hyphens, underscores and dots; "
+                f"there are: {known_stacks()}"
+            )
+    return chosen
+
+
 Stack = Annotated[
     str,
-    typer.Option(metavar="NAME", help=f"The stack, which is config/Pulumi.NAME.yaml: {known_stacks()}."),
+    typer.Option(
+        metavar="NAME", callback=_named, help=f"The stack, which is config/Pulumi.NAME.yaml: {known_stacks()}."
+    ),
 ]
 _STACKS = typer.Option(
-    "--stack", metavar="NAME", help=f"A stack, as often as there are clusters to look at: {known_stacks()}."
+    "--stack",
+    metavar="NAME",
+    callback=_named,
+    help=f"A stack, as often as there are clusters to look at: {known_stacks()}.",
 )
 Stacks = Annotated[list[str] | None, _STACKS]
 SomeStacks = Annotated[list[str], _STACKS]

@@ -7,6 +7,7 @@ is `k8s.io/client-go/tools/clientcmd/api/v1`; what kubectl no longer knows is re
 import base64
 import binascii
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -25,6 +26,7 @@ _MOST_BYTES = 2_000_000
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """libyaml's where PyYAML has it, which ends at a depth of its own, in no time."""
 _FETCH = "Fetch a new one: talosctl kubeconfig"
+_CHOOSE = "Choose one of them in gpu:context, or fetch what is missing: talosctl kubeconfig"
 
 _Part = TypeVar("_Part")
 
@@ -159,11 +161,13 @@ def _document(path: Path) -> dict[str, Any]:
             raise ValueError(f"it has {size:,} bytes, and no kubeconfig has more than {_MOST_BYTES:,}")
         document = yaml.load(path.read_text("utf-8"), _LOADER)
     except RecursionError as error:
-        raise _FileError(f"kubeconfig {path} cannot be used: it is nested too deeply") from error
+        raise _FileError(f"kubeconfig {path} cannot be used: it is nested too deeply. {_FETCH}") from error
     except OSError as error:
-        raise _FileError(f"kubeconfig {path} cannot be used: {error.strerror}") from error
+        raise _FileError(
+            f"kubeconfig {path} cannot be used: {error.strerror}; see: ls -ld {shlex.quote(str(path))}"
+        ) from error
     except (yaml.YAMLError, ValueError) as error:
-        raise _FileError(f"kubeconfig {path} cannot be used: {error}") from error
+        raise _FileError(f"kubeconfig {path} cannot be used: {error}. {_FETCH}") from error
     if not isinstance(document, dict | None):
         raise _FileError(f"kubeconfig {path} cannot be used: it is no kubeconfig, which is a mapping. {_FETCH}")
     return cast(dict[str, Any], document or {})
@@ -171,16 +175,15 @@ def _document(path: Path) -> dict[str, Any]:
 
 def _access(origin: str, context: str, files: Sequence[tuple[Path, dict[str, Any]]]) -> Access:
     entries = [(folder, _entries(document, "contexts")) for folder, document in files]
-    _, chosen = _find(entries, "context", context, _Context, f"it has no context {context}")
+    _, chosen = _find(entries, "context", context, _Context, f"it has no context {context}", _CHOOSE)
     for what, name in (("cluster", chosen.cluster), ("user", chosen.user)):
         if not name:
             raise ValueError(f"context {context} names no {what}. {_FETCH}")
     found: dict[str, Any] = {}
     for what, name, kind in (("cluster", chosen.cluster, Server), ("user", chosen.user, User)):
         entries = [(folder, _entries(document, f"{what}s")) for folder, document in files]
-        folder, part = _find(
-            entries, what, name, kind, f"context {context} names the {what} {name}, which is not there"
-        )
+        missing = f"context {context} names the {what} {name}, which is not there"
+        folder, part = _find(entries, what, name, kind, missing, _FETCH)
         try:
             found[what] = _server(part, folder) if isinstance(part, Server) else _user(part, folder)
         except ValueError as error:
@@ -200,7 +203,7 @@ def _entries(document: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def _find(
-    files: Sequence[tuple[Path, dict[str, Any]]], what: str, name: str, kind: type[_Part], missing: str
+    files: Sequence[tuple[Path, dict[str, Any]]], what: str, name: str, kind: type[_Part], missing: str, fix: str
 ) -> tuple[Path, _Part]:
     """An entry of the first file that has it, and that file's folder."""
     for folder, entries in files:
@@ -210,19 +213,21 @@ def _find(
             except (ValueError, RecursionError) as error:
                 raise ValueError(f"{what} {name}: {_plain(error)}. {_FETCH}") from error
     there = dict.fromkeys(each for _, entries in files for each in entries)
-    raise ValueError(f"{missing}; it has {', '.join(there) or 'none'}")
+    raise ValueError(f"{missing}; it has {', '.join(there) or 'none'}. {fix}")
 
 
 def _server(server: Server, folder: Path) -> Server:
     url = urlsplit(server.server)
     if url.scheme not in ("http", "https") or not url.hostname:
-        raise ValueError(f"server is {server.server!r}, and not such as https://10.0.0.10:6443")
+        raise ValueError(f"server is {server.server!r}, and not such as https://10.0.0.10:6443. {_FETCH}")
     if server.insecure_skip_tls_verify and (server.certificate_authority or server.certificate_authority_data):
         raise ValueError("insecure-skip-tls-verify and a certificate authority exclude each other. Take one out")
     _check_base64(server.certificate_authority_data, "certificate-authority-data")
     proxy = urlsplit(server.proxy_url)
     if server.proxy_url and (proxy.scheme not in ("http", "https", "socks5", "socks5h") or not proxy.hostname):
-        raise ValueError(f"proxy-url is {server.proxy_url!r}, and not such as http://proxy:3128")
+        raise ValueError(
+            f"proxy-url is {server.proxy_url!r}, and not such as http://proxy:3128. Correct it, or take it out"
+        )
     return msgspec.structs.replace(server, certificate_authority=_absolute(server.certificate_authority, folder))
 
 
@@ -236,9 +241,11 @@ def _user(user: User, folder: Path) -> User:
     for field, data in (("client-certificate", user.client_certificate_data), ("client-key", user.client_key_data)):
         _check_base64(data, f"{field}-data")
     if bool(user.client_certificate or user.client_certificate_data) != bool(user.client_key or user.client_key_data):
-        raise ValueError("client-certificate and client-key need each other, and one is missing")
+        raise ValueError(f"client-certificate and client-key need each other, and one is missing. {_FETCH}")
     if (user.as_uid or user.as_groups or user.as_user_extra) and not user.as_user:
-        raise ValueError("as-uid, as-groups and as-user-extra need as: the user to impersonate")
+        raise ValueError(
+            "as-uid, as-groups and as-user-extra need as: the user to impersonate. Add it, or take them out"
+        )
     plugin = user.exec
     if plugin is not None and os.sep in plugin.command:
         plugin = msgspec.structs.replace(plugin, command=_absolute(plugin.command, folder))
@@ -259,7 +266,7 @@ def _check_base64(data: str, field: str) -> None:
     try:
         base64.b64decode("".join(data.split()), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise ValueError(f"{field} is no base64: {error}") from error
+        raise ValueError(f"{field} is no base64: {error}. {_FETCH}") from error
 
 
 def _plain(error: Exception) -> str:

@@ -1,7 +1,10 @@
 """The stack files at a revision of the repository, without checking it out."""
 
+import os
 import posixpath
 import subprocess
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from gpuctl.settings import config_folder
@@ -18,8 +21,12 @@ class RevisionError(Exception):
     """The revision cannot be read."""
 
 
-def stack_texts(revision: str, folder: Path | None = None) -> dict[str, str]:
-    """Stack -> content of its file.
+class UnreadableError(Exception):
+    """The file of one stack cannot be read."""
+
+
+def stack_texts(revision: str, folder: Path | None = None) -> dict[str, str | UnreadableError]:
+    """Stack -> content of its file, or why it cannot be read, which is a matter of that stack alone.
 
     Args:
         revision: whatever git takes for a commit, or WORKING_TREE.
@@ -30,15 +37,26 @@ def stack_texts(revision: str, folder: Path | None = None) -> dict[str, str]:
     """
     folder = folder or config_folder()
     if revision == WORKING_TREE:
-        return {_stack(path.name): path.read_text() for path in sorted(folder.glob("Pulumi.*.yaml"))}
+        return {_stack(path.name): _read(path.name, path.read_bytes) for path in sorted(folder.glob("Pulumi.*.yaml"))}
     commit = _commit(folder, revision)
     prefix = _git(folder, "rev-parse", "--show-prefix").strip()
     entries = [_entry(line) for line in _git(folder, "ls-tree", "-z", commit, ".").split("\0") if line]
     return {
-        _stack(name): _text(folder, commit, f"{prefix}{name}", is_link=mode == _LINK)
+        _stack(name): _read(name, partial(_text, folder, commit, f"{prefix}{name}", is_link=mode == _LINK))
         for mode, name in sorted(entries, key=lambda entry: entry[1])
         if name.startswith("Pulumi.") and name.endswith(".yaml")
     }
+
+
+def _read(name: str, content: Callable[[], bytes]) -> str | UnreadableError:
+    try:
+        return content().decode()
+    except UnreadableError as error:
+        return error
+    except OSError as error:
+        return UnreadableError(f"{name} cannot be read: {error.strerror}")
+    except UnicodeDecodeError as error:
+        return UnreadableError(f"{name} is not a text: {error}")
 
 
 def merge_base(base: str, head: str, folder: Path | None = None) -> str:
@@ -73,30 +91,40 @@ def _entry(line: str) -> tuple[str, str]:
     return facts.split()[0], name
 
 
-def _text(folder: Path, commit: str, path: str, *, is_link: bool) -> str:
+def _text(folder: Path, commit: str, path: str, *, is_link: bool) -> bytes:
     """A file at a commit; a link is followed within the repository, as Pulumi follows it in the working tree."""
     for _ in range(_LINKS):
         if not is_link:
-            return _git(folder, "show", f"{commit}:{path}")
-        target = posixpath.normpath(posixpath.join(posixpath.dirname(path), _git(folder, "show", f"{commit}:{path}")))
+            return _shown(folder, commit, path)
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(path), os.fsdecode(_shown(folder, commit, path))))
         inside = not target.startswith(("/", ".."))
         found = _git(folder, "ls-tree", "-z", "--full-tree", commit, "--", target).split("\0")[0] if inside else ""
         if not found:
-            raise RevisionError(f"{path} is a link to {target}, which the repository does not have at {commit[:12]}")
+            raise UnreadableError(f"{path} is a link to {target}, which the repository does not have at {commit[:12]}")
         path, is_link = target, _entry(found)[0] == _LINK
-    raise RevisionError(f"{path} is a link that leads nowhere")
+    raise UnreadableError(f"{path} is a link that leads nowhere")
 
 
 def _stack(name: str) -> str:
     return name.removeprefix("Pulumi.").removesuffix(".yaml")
 
 
+def _shown(folder: Path, commit: str, path: str) -> bytes:
+    return _output(folder, "show", f"{commit}:{path}")
+
+
 def _git(folder: Path, *words: str) -> str:
+    return os.fsdecode(_output(folder, *words))
+
+
+def _output(folder: Path, *words: str) -> bytes:
     try:
-        done = subprocess.run(["git", "-C", folder, *words], capture_output=True, text=True, check=False)
+        done = subprocess.run(["git", "-C", folder, *words], capture_output=True, check=False)
     except FileNotFoundError:
         raise RevisionError("git is not installed, and revisions are read with it") from None
     if done.returncode:
-        reason = done.stderr.strip() or "it has no such revision; in a shallow clone: git fetch --unshallow"
+        reason = (
+            os.fsdecode(done.stderr).strip() or "it has no such revision; in a shallow clone: git fetch --unshallow"
+        )
         raise RevisionError(f"git {' '.join(words[:1])} in {folder}: {reason}")
     return done.stdout

@@ -6,7 +6,9 @@ from functools import cached_property
 from gpuctl.desired.desired import Desired, desired_state
 from gpuctl.desired.text import yaml_text
 from gpuctl.plan.figures import NodeFigures, node_figures
+from gpuctl.plan.revisions import UnreadableError
 from gpuctl.settings import SettingsError
+from gpuctl.settings.mistakes import in_the_file
 from gpuctl.settings.stack_file import parse_stack
 
 
@@ -44,10 +46,12 @@ class Side:
         return dict(self.desired.patches) if self.desired else {}
 
 
-def side(stack: str, text: str | None) -> Side:
+def side(stack: str, text: str | UnreadableError | None) -> Side:
     """A stack as its file says; None is a file that is not there."""
     if text is None:
         return Side()
+    if isinstance(text, UnreadableError):
+        return Side(mistakes=str(SettingsError(stack, [in_the_file(f"config/Pulumi.{stack}.yaml", str(text))])))
     try:
         return Side(desired_state(parse_stack(stack, text, f"config/Pulumi.{stack}.yaml")))
     except SettingsError as error:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from gpuctl.cluster import Node
 from gpuctl.desired.desired import Desired
 from gpuctl.desired.names import OWNER, PART_OF, RUNTIME_CLASS, Manifest
+from gpuctl.forms.command import command
 
 
 class Foreign(NamedTuple):
@@ -36,7 +37,7 @@ class Foreign(NamedTuple):
     def hand_over(self) -> str:
         """The command that makes it the project's."""
         label, value = PART_OF
-        return f"kubectl --context {self.context} label {self.kind.lower()} {self.name} {label}={value}"
+        return command("kubectl", "--context", self.context, "label", self.kind.lower(), self.name, f"{label}={value}")
 
     @property
     def remedy(self) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 from gpuctl.cluster import Cluster
 from gpuctl.desired.desired import Desired
+from gpuctl.forms.command import command
 from gpuctl.preflight.ownership import foreign, of_other_stacks
 from gpuctl.preflight.provided import lacking
 from gpuctl.preflight.serving import why_not_serving
@@ -34,7 +35,7 @@ def _missing_nodes(desired: Desired, _: str, cluster: Cluster) -> Iterator[str]:
         yield (
             f"context {context} has no node {', '.join(missing)}; it has {', '.join(sorted(present))}. "
             "Fix gpu:nodes, or gpu:context when this is another cluster; "
-            f"see: kubectl --context {context} get nodes"
+            f"see: {command('kubectl', '--context', context, 'get', 'nodes')}"
         )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from gpuctl.cluster import Node
 from gpuctl.cluster.objects import Taint
 from gpuctl.desired.daemon_set import TOLERATIONS
+from gpuctl.forms.command import command
 
 _KUBERNETES = "node.kubernetes.io/"
 """What the keys of taints begin with that the pods of every DaemonSet tolerate."""
@@ -26,16 +27,17 @@ def why_not_serving(node: Node, context: str) -> Iterator[str]:
         node: one of the stack.
         context: of the kubeconfig.
     """
+    kubectl = ("kubectl", "--context", context)
     if not node.ready:
         yield (
             f"node {node.name} is not Ready, so nothing would reach it: it would stay on what it has. Bring it back, "
-            f"or take it out of gpu:nodes until then; see: kubectl --context {context} describe node {node.name}"
+            f"or take it out of gpu:nodes until then; see: {command(*kubectl, 'describe', 'node', node.name)}"
         )
     for taint in keeping_off(node):
         said = f"{taint.key}={taint.value}:{taint.effect}" if taint.value else f"{taint.key}:{taint.effect}"
         yield (
             f"node {node.name} has the taint {said}, which keeps the stack's pods off it: no slice would be offered "
-            f"and no power limit held. Fix it: kubectl --context {context} taint node {node.name} {said}-"
+            f"and no power limit held. Fix it: {command(*kubectl, 'taint', 'node', node.name, f'{said}-')}"
         )
 
 

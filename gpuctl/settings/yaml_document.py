@@ -36,6 +36,8 @@ _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", re.A
 _DATE = re.compile(
     r"(\d{4})-(\d\d?)-(\d\d?)([Tt]\d\d?:\d\d?:\d\d?(\.\d+)?(Z|[-+]\d\d:\d\d)| \d\d?:\d\d?:\d\d?(\.\d+)?)?", re.ASCII
 )
+_ENDS = re.compile(r"\?(?=\s)")
+"""What ends a plain text within brackets for yaml.v3, and not for libyaml."""
 _STANDARD = "tag:yaml.org,2002:"
 _WHOLE_UP_TO = 1e21
 """Pulumi writes a document again before it takes its types: up to here a float without fraction is an integer."""
@@ -83,6 +85,8 @@ def load(text: str) -> object:
 
 class _Reader:
     def __init__(self, text: str) -> None:
+        self._text = text
+        self._flow = 0
         self._events: Iterator[Any] = yaml.parse(text, yaml.CLoader)
         self._anchors: dict[str, _Built | None] = {}
         self._written = self._expanded = 0
@@ -103,6 +107,8 @@ class _Reader:
         anchor: str | None = event.anchor
         if anchor:
             self._anchors[anchor] = None
+        flow = bool(getattr(event, "flow_style", False))
+        self._flow += flow
         match event:
             case yaml.SequenceStartEvent():
                 built = self._sequence(depth)
@@ -110,6 +116,7 @@ class _Reader:
                 built = self._mapping(depth)
             case _:
                 built = _Built(self._scalar(event), 1)
+        self._flow -= flow
         if anchor:
             self._anchors[anchor] = built
         return built
@@ -179,6 +186,9 @@ class _Reader:
 
     def _scalar(self, event: Any) -> object:
         tag, text = event.tag, event.value
+        is_plain = event.style in (None, "")
+        if self._flow and is_plain and _ENDS.search(self._text, event.start_mark.index, event.end_mark.index + 1):
+            self.problems.append(f"{_line(event)}: {text!r} has a question mark before a blank and must be in quotes")
         if tag is None:
             return _as_pulumi_writes(_resolved(text)) if event.implicit[0] else text
         if not tag.startswith(_STANDARD):

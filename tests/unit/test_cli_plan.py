@@ -158,8 +158,29 @@ def test_a_stack_file_that_is_a_link_is_read_at_a_revision_as_in_the_working_tre
 def test_a_link_that_leaves_the_repository_is_not_followed(repository: Path, target: str) -> None:
     (repository / "config" / "Pulumi.lab2.yaml").symlink_to(target)
     _commit(repository)
-    with pytest.raises(RevisionError, match=r"config/Pulumi\.lab2\.yaml is a link"):
-        stack_texts("HEAD", repository / "config")
+    found = stack_texts("HEAD", repository / "config")
+    assert "config/Pulumi.lab2.yaml is a link" in str(found["lab2"])
+    assert found["lab"] == LAB
+
+
+@pytest.mark.parametrize("base", ["HEAD", "HEAD~1"])
+def test_a_broken_link_is_a_mistake_of_its_own_stack_and_the_others_are_planned(
+    repository: Path, gpuctl: Run, base: str
+) -> None:
+    (repository / "config" / "Pulumi.broken.yaml").symlink_to("nowhere.yaml")
+    (repository / "config" / "Pulumi.binary.yaml").write_bytes(b"\xff\xfe\x00")
+    _commit(repository, lab=LAB.replace("count: 2", "count: 1"))
+    done = gpuctl("plan", "--base", base, "-o", "json")
+    stacks = {stack["stack"]: stack for stack in json.loads(done.stdout)["stacks"]}
+    assert (done.returncode, stacks.keys()) == (2, {"binary", "broken", "lab"})
+    assert "config/Pulumi.broken.yaml = stack file: " in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_a_name_that_a_shell_would_take_for_more_is_no_stack(gpuctl: Run) -> None:
+    for name in ("a b; id", "*", "-x", "$(id)", "a\nb", ""):
+        done = gpuctl("capacity", f"--stack={name}")
+        assert (done.returncode, "is not the name of a stack" in " ".join(done.stderr.split())) == (2, True), name
 
 
 def test_exit_zero_is_for_pipelines_that_only_want_the_comment(repository: Path, gpuctl: Run) -> None:
