@@ -26,13 +26,12 @@ def known_stacks() -> str:
         return "there is none in this folder"
 
 
+_KNOWN = known_stacks()
 Stack = Annotated[
     str,
-    typer.Option(metavar="NAME", help=f"The stack, which is config/Pulumi.NAME.yaml: {known_stacks()}."),
+    typer.Option(metavar="NAME", help=f"The stack, which is config/Pulumi.NAME.yaml: {_KNOWN}."),
 ]
-_STACKS = typer.Option(
-    "--stack", metavar="NAME", help=f"A stack, as often as there are clusters to look at: {known_stacks()}."
-)
+_STACKS = typer.Option("--stack", metavar="NAME", help=f"A stack, as often as there are clusters to look at: {_KNOWN}.")
 Stacks = Annotated[list[str] | None, _STACKS]
 SomeStacks = Annotated[list[str], _STACKS]
 """Stacks, of which one must be named."""
