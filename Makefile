@@ -53,6 +53,10 @@ test-talos: venv  ## the tests on nodes that run Talos, by release: make test-ta
 test-unit: venv  ## the tests of pure functions and of the Pulumi program under mocks
 	.venv/bin/pytest -n 2 tests/unit tests/program
 
+.PHONY: test-package
+test-package: venv  ## the wheel, built and installed elsewhere
+	.venv/bin/pytest tests/package
+
 .PHONY: fuzz
 fuzz: venv  ## broken stack files for ten minutes: settings or mistakes, and commands that repair them
 	FUZZ_SECONDS=300 FUZZ_FILES=20000 .venv/bin/pytest --timeout 1200 tests/unit/test_settings_fuzz.py tests/unit/test_settings_as_pulumi.py

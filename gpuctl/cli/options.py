@@ -40,17 +40,16 @@ def _named(chosen: str | list[str] | None) -> str | list[str] | None:
     return chosen
 
 
+_KNOWN = known_stacks()
 Stack = Annotated[
     str,
-    typer.Option(
-        metavar="NAME", callback=_named, help=f"The stack, which is config/Pulumi.NAME.yaml: {known_stacks()}."
-    ),
+    typer.Option(metavar="NAME", callback=_named, help=f"The stack, which is config/Pulumi.NAME.yaml: {_KNOWN}."),
 ]
 _STACKS = typer.Option(
     "--stack",
     metavar="NAME",
     callback=_named,
-    help=f"A stack, as often as there are clusters to look at: {known_stacks()}.",
+    help=f"A stack, as often as there are clusters to look at: {_KNOWN}.",
 )
 Stacks = Annotated[list[str] | None, _STACKS]
 SomeStacks = Annotated[list[str], _STACKS]

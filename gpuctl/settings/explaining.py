@@ -9,6 +9,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic_core import ErrorDetails
 
 from gpuctl.settings.catalogue import CATALOGUE
+from gpuctl.settings.docstrings import meanings
 from gpuctl.settings.limit_rules import example_node
 from gpuctl.settings.model import Settings
 from gpuctl.settings.nodes import GpuNode
@@ -54,8 +55,12 @@ def problem_of(details: ErrorDetails, raw: Mapping[str, object]) -> Problem:
 
 def described(path: Path) -> str:
     """What a key is for, as the documentation says it."""
-    field = _field(path)
-    return str(field.description).rstrip(".") if field else ""
+    found = _model_of(path)
+    if found is None:
+        return ""
+    model, alias = found
+    texts = meanings(model)
+    return next((texts[name].rstrip(".") for name, field in model.model_fields.items() if field.alias == alias), "")
 
 
 def example_of(path: Path) -> Remedy:
@@ -193,13 +198,18 @@ def _aliases(model: type[BaseModel]) -> list[str]:
 
 
 def _field(path: Path) -> Any:
-    if len(path) == 1:
-        model, name = Settings, path[0]
-    elif len(path) == 3 and path[0] == "nodes":
-        model, name = GpuNode, path[2]
-    else:
+    found = _model_of(path)
+    if found is None:
         return None
-    return next((field for field in model.model_fields.values() if name == field.alias), None)
+    model, alias = found
+    return next((field for field in model.model_fields.values() if field.alias == alias), None)
+
+
+def _model_of(path: Path) -> tuple[type[BaseModel], str | int] | None:
+    """The model that has a key, and the key there."""
+    if len(path) == 1:
+        return Settings, path[0]
+    return (GpuNode, path[2]) if len(path) == 3 and path[0] == "nodes" else None
 
 
 def path_of(details: ErrorDetails) -> Path:

@@ -29,12 +29,7 @@ from gpuctl.settings.values import (
 class Model(BaseModel):
     """What all parts of a stack file have in common."""
 
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        alias_generator=to_camel,
-        use_attribute_docstrings=True,
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ def project_folder() -> Path:
     Raises:
         ProjectError: there is none, or it is of another project.
     """
-    return _project_file().parent
+    return _project()[0].parent
 
 
 def config_folder() -> Path:
@@ -34,11 +34,12 @@ def config_folder() -> Path:
     Raises:
         ProjectError: the working folder is in no project of this name.
     """
-    path = _project_file()
-    return path.parent / str(_document(path).get("stackConfigDir") or ".")
+    path, document = _project()
+    return path.parent / str(document.get("stackConfigDir") or ".")
 
 
-def _project_file() -> Path:
+def _project() -> tuple[Path, dict[str, object]]:
+    """The project file and what is in it."""
     try:
         here = Path.cwd()
     except OSError as error:
@@ -51,13 +52,14 @@ def _project_file() -> Path:
             f"no Pulumi.yaml in {here} or a folder above it, so it is not known which stack files are meant. "
             "Fix it: cd to your copy of this project, or name a stack file in PULUMI_OPTION_CONFIG_FILE"
         )
-    name = _document(path).get("name")
+    document = _document(path)
+    name = document.get("name")
     if name != PROJECT:
         raise ProjectError(
             f"{path} is of the project {str(name)[:100]!r}, and the stack files that gpuctl reads are of {PROJECT!r}. "
             "Fix it: cd to your copy of this project, or name a stack file in PULUMI_OPTION_CONFIG_FILE"
         )
-    return path
+    return path, document
 
 
 def _document(path: Path) -> dict[str, object]:

@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel
 
 from gpuctl.settings.catalogue import CATALOGUE
+from gpuctl.settings.docstrings import meanings
 from gpuctl.settings.model import Settings
 from gpuctl.settings.nodes import GpuNode
 
@@ -33,9 +34,20 @@ def files() -> dict[str, str]:
     }
 
 
+def _schema() -> dict[str, Any]:
+    """JSON Schema of the model, with what each key means."""
+    schema = Settings.model_json_schema()
+    for model, part in ((Settings, schema), (GpuNode, schema["$defs"][GpuNode.__name__])):
+        texts = meanings(model)
+        for name, field in model.model_fields.items():
+            rule = part["properties"][field.alias]
+            part["properties"][field.alias] = dict(sorted((rule | {"description": texts[name]}).items()))
+    return schema
+
+
 def _project() -> str:
     """Pulumi's project file. The project's name is the namespace of its keys: `gpu:slices` is `slices` of `gpu`."""
-    schema = Settings.model_json_schema()
+    schema = _schema()
     document = {
         "name": "gpu",
         "description": "Shares the NVIDIA GPUs of a Talos cluster between pods, at a power limit",
@@ -66,7 +78,7 @@ def _declared(rule: Mapping[str, Any]) -> dict[str, Any]:
 
 def _stack_file_schema() -> dict[str, Any]:
     """JSON Schema of a stack file, for editors; the draft is the one their YAML language server knows."""
-    schema = Settings.model_json_schema()
+    schema = _schema()
     keys = {f"gpu:{key}": _also_from_text(rule) for key, rule in schema["properties"].items()}
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
@@ -99,7 +111,8 @@ def _also_from_text(rule: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _documentation() -> str:
-    stack, node = Settings.model_json_schema(), GpuNode.model_json_schema()
+    stack = _schema()
+    node = stack["$defs"][GpuNode.__name__]
     return f"""\
 # Stack file reference
 
