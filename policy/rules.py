@@ -31,6 +31,8 @@ _DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
 _VERSION = re.compile(r"v\d+\.\d+\.\d+(-rc\.\d+)?(-ubi\d+|-ubuntu\d+\.\d+)?")
 _OWN = ("app.kubernetes.io/part-of", "gpu-sharing")
 _POD_SECURITY = "pod-security.kubernetes.io"
+_LEFT_ALONE = "none"
+"""Instead of watts, of GPUs whose limit nobody holds."""
 _LEVELS = ("restricted", "baseline", "privileged")
 _MODELS: list[dict[str, Any]] = list(
     yaml.safe_load((Path(__file__).parents[1] / "gpuctl" / "data" / "gpus.yaml").read_text()).values()
@@ -67,7 +69,7 @@ def power_limits_are_in_the_catalogue(resource: Properties) -> Iterator[str]:
             yield f"{container}: POWER_LIMIT_WATTS is {every!r}, and {reason}. {fix}"
         for line in values.get("POWER_LIMITS", "").splitlines():
             _, watts, model = (*line.split(maxsplit=2), "", "", "")[:3]
-            if reason := _refused(watts, model):
+            if watts != _LEFT_ALONE and (reason := _refused(watts, model)):
                 yield f"{container}: POWER_LIMITS has {line!r}, and {reason}. {fix}"
 
 

@@ -40,7 +40,7 @@ _REPORT = (
     retry=True,
 )
 def agents_are_ready(context: Context) -> Iterator[Result]:
-    """An agent is ready only while every GPU of its node is at its limit, and its last round is not long ago."""
+    """An agent is ready only while every GPU of its node is held, and its last round is not long ago."""
     if not context.settings.power_management:
         yield skipped(_UNMANAGED)
         return
@@ -101,7 +101,8 @@ def every_gpu_answers(context: Context) -> Iterator[Result]:
         fix=(
             "A limit that was moved is put back within `gpu:powerInterval`; POD012 says how often.",
             "A limit outside the card's range: give that model or card its own in `gpu:powerLimits`.",
-            "A card that refuses: a laptop's or a virtual GPU's limit cannot be set; `gpu:powerManagement: false`.",
+            "A card that refuses, such as a laptop's: leave it alone, with `none` for its model or UUID in "
+            "`gpu:powerLimits` or `powerManagement: false` in its node.",
         ),
     ),
     retry=True,
@@ -131,7 +132,9 @@ def limits_are_not_undercut(context: Context) -> Iterator[Result]:
     """The driver enforces the lowest of all limiters."""
     for node, report in _reports(context):
         for gpu in report.gpus:
-            if gpu.limit is None or gpu.enforced is None:
+            if gpu.desired is None:
+                yield skipped(f"{_named(node, gpu)} is left alone: its agent holds no limit", _subject(node, gpu))
+            elif gpu.limit is None or gpu.enforced is None:
                 yield skipped(f"{_named(node, gpu)} does not report what it enforces", _subject(node, gpu))
             elif gpu.enforced < gpu.limit - _TOLERANCE:
                 fact = f"{_named(node, gpu)} enforces {gpu.enforced:g} W, and {gpu.limit:g} W are requested of it"
@@ -210,18 +213,24 @@ def limits_stay(context: Context) -> Iterator[Result]:
             yield passed(f"no limit on {name} was moved again and again", name)
 
 
-def _limited(context: Context, node: DesiredNode, report: AgentReport, gpu: Sample, watts: int) -> Result:
+def _limited(context: Context, node: DesiredNode, report: AgentReport, gpu: Sample, watts: int | None) -> Result:
     name, subject = _named(node, gpu), _subject(node, gpu)
+    if watts is None:
+        return skipped(f"{name} is left alone: the stack file gives it no limit", subject)
+    settable = not _differs(gpu.limit, watts) or watts > (gpu.maximum or watts)
+    if gpu.at_limit and gpu.desired == watts and gpu.enforced is not None and not settable:
+        return passed(
+            f"{name} does not take a limit, and enforces {gpu.enforced:g} W of the {watts} W allowed", subject
+        )
     if gpu.limit is None:
         return skipped(f"{name} does not report its power limit", subject, _ask(context, node))
     if abs(gpu.limit - watts) <= _TOLERANCE and (gpu.enforced or 0) <= watts + _TOLERANCE:
         return passed(f"{name} is limited to {watts} W", subject)
     fact = f"{name} is limited to {gpu.limit:g} W instead of {watts} W"
-    if abs(gpu.desired - watts) > _TOLERANCE:
+    if _differs(gpu.desired, watts):
         remedy = f"pulumi up --refresh --stack {context.stack}"
-        return failed(
-            fact, remedy, subject, f"the agent was given {gpu.desired:g} W, by another stack file than this one"
-        )
+        given = "no limit" if gpu.desired is None else f"{gpu.desired:g} W"
+        return failed(fact, remedy, subject, f"the agent was given {given}, by another stack file than this one")
     nearest = max(watts, gpu.minimum or 0)
     nearest = min(nearest, gpu.maximum or nearest)
     if nearest != watts:
@@ -235,6 +244,10 @@ def _limited(context: Context, node: DesiredNode, report: AgentReport, gpu: Samp
     return failed(fact, logs, subject, _why(context, node, gpu, report.fault_of(gpu.gpu)))
 
 
+def _differs(limit: float | None, watts: int) -> bool:
+    return limit is None or abs(limit - watts) > _TOLERANCE
+
+
 def _why(context: Context, node: DesiredNode, gpu: Sample, fault: Event | None) -> str:
     if fault and fault.name in ("refused", "not_applied"):
         return f"the card does not take it: {fault.fields.get('message') or fault.name}"
@@ -245,8 +258,11 @@ def _why(context: Context, node: DesiredNode, gpu: Sample, fault: Event | None) 
     )
 
 
-def _desired(wanted: Mapping[tuple[str, ...], int], node: DesiredNode, gpu: Sample) -> int:
-    """What the stack wants of a GPU: what is said of the card counts before its model, and that before its node."""
+def _desired(wanted: Mapping[tuple[str, ...], int | None], node: DesiredNode, gpu: Sample) -> int | None:
+    """What the stack wants of a GPU: what is said of the card counts before its model, and that before its node.
+
+    None where it leaves the card alone.
+    """
     keys = (gpu.gpu, "", ""), ("", node.name, gpu.name), ("", node.name, "")
     return next(wanted[key] for key in keys if key in wanted)
 

@@ -59,7 +59,7 @@ def _nodes(settings: Settings) -> list[tuple[str, ...]]:
             "\n".join(f"{cards.count} x {cards.gpu}" for cards in node.cards),
             str(settings.slices_of(node)),
             str(offered.by_node[node.name]),
-            "\n".join(str(settings.limit_of(node, cards)) for cards in node.cards)
+            "\n".join(str(settings.limit_of(node, cards) or "default") for cards in node.cards)
             if settings.power_management
             else "default",
             _or_unknown(budget.by_node[node.name]),

@@ -153,14 +153,14 @@ def _lines(
         (
             each.node,
             f"{'?' if each.index is None else each.index} {each.name.removeprefix('NVIDIA ')}",
-            f"{each.limit:.0f}",
+            "none" if each.limit is None else f"{each.limit:.0f}",
             _shown(each.mean, ".0f"),
             _shown(each.peak, ".0f"),
             _shown(each.energy, ".1f"),
             _shown(each.at_cap, ".0%"),
             "unknown" if each.utilization is None else f"{each.utilization:.0f}%",
             str(timedelta(seconds=round(each.covered.total_seconds()))),
-            sparkline(each.draws(now - since, now, _PARTS), each.limit, sys.stdout.encoding),
+            sparkline(each.draws(now - since, now, _PARTS), each.limit or each.peak, sys.stdout.encoding),
         )
         for each in found
     ]
@@ -170,15 +170,17 @@ def _lines(
         yield line()
         yield line(
             f"stack {stack}, context {settings.context}: {sum(known):.1f} Wh in the time covered, "
-            f"of {_clock(now - since)} to {_clock(now)}. A full bar is the limit."
+            f"of {_clock(now - since)} to {_clock(now)}. A full bar is the limit, or else the peak."
         )
     yield from map(line, notes)
 
 
-def sparkline(values: Sequence[float | None], full: float, encoding: str | None) -> str:
+def sparkline(values: Sequence[float | None], full: float | None, encoding: str | None) -> str:
     """One character per value, the highest at `full` and above, a blank for None; ASCII where nothing else shows."""
     blocks = _BLOCKS if can_print(_BLOCKS, encoding) else _ASCII
-    levels = (None if value is None else min(len(blocks) - 1, int(value / full * len(blocks))) for value in values)
+    levels = (
+        None if value is None or not full else min(len(blocks) - 1, int(value / full * len(blocks))) for value in values
+    )
     return "".join(" " if level is None else blocks[level] for level in levels)
 
 

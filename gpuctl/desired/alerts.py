@@ -1,7 +1,7 @@
 """The alerts: what must never go unnoticed, with the words for it. docs/alerts.md says what fixes each.
 
-They read nvidia_gpu_exporter v1.14, whose series have a UUID and, by relabelling, a node, and kube-state-metrics.
-Whatever else a series is labelled with is aggregated away: an exporter that restarts must not reset a pending alert.
+They read what `figures` records of nvidia_gpu_exporter v1.14 or dcgm-exporter, and kube-state-metrics. Whatever else
+a series is labelled with is aggregated away: an exporter that restarts must not reset a pending alert.
 """
 
 from collections.abc import Iterator
@@ -9,10 +9,16 @@ from collections.abc import Iterator
 from gpuctl.desired.figures import (
     CIRCUIT_ALLOWED,
     CIRCUIT_DRAWN,
+    DCGM_INFO,
+    DEFAULT_LIMIT,
     DESIRED_LIMIT,
+    ENFORCED_LIMIT,
     EXPECTED_AGENTS,
     EXPECTED_SLICES,
+    EXPORTED_INFO,
     GPU_INFO,
+    REQUESTED_LIMIT,
+    XID,
     Rule,
 )
 from gpuctl.settings import Settings
@@ -37,11 +43,13 @@ def alerts(settings: Settings) -> list[Rule]:
 
 
 def _limits(settings: Settings) -> Iterator[Rule]:
-    """The agent has two looks to put a limit back before anyone is told."""
+    """The agent has two looks to put a limit back before anyone is told.
+
+    An exporter that does not tell the default lets every limit that is too high count as lost: the graver of the two.
+    """
     patience = f"{2 * settings.power_interval + 60}s"
-    requested, enforced = (_watts(f"nvidia_smi_{name}_watts") for name in ("power_limit", "enforced_power_limit"))
-    default = _watts("nvidia_smi_power_default_limit_watts")
-    lost = f"({requested} - on (node, uuid) {DESIRED_LIMIT}) > 1 and on (node, uuid) {requested} == {default}"
+    off_default = f"{REQUESTED_LIMIT} != on (node, uuid) {DEFAULT_LIMIT}"
+    lost = f"({REQUESTED_LIMIT} - on (node, uuid) {DESIRED_LIMIT}) > 1 unless on (node, uuid) ({off_default})"
     yield _alert(
         "GpuPowerLimitLost",
         lost,
@@ -52,7 +60,7 @@ def _limits(settings: Settings) -> Iterator[Rule]:
     )
     yield _alert(
         "GpuPowerLimitDrift",
-        f"({_off(requested)}) unless on (node, uuid) ({lost})",
+        f"({_off(REQUESTED_LIMIT)}) unless on (node, uuid) ({lost})",
         patience,
         "warning",
         f"{_GPU} is not at its power limit",
@@ -60,7 +68,7 @@ def _limits(settings: Settings) -> Iterator[Rule]:
     )
     yield _alert(
         "GpuPowerLimitNotEnforced",
-        f"({_off(enforced)}) unless on (node, uuid) ({_off(requested)})",
+        f"({_off(ENFORCED_LIMIT)}) unless on (node, uuid) ({_off(REQUESTED_LIMIT)})",
         patience,
         "warning",
         f"{_GPU} enforces another power limit than the one that is set",
@@ -110,14 +118,15 @@ def _capacity() -> Iterator[Rule]:
         "{{ $value }} slices of {{ $labels.resource }} on node {{ $labels.node }} get no new pods: the device plugin "
         "found their GPU unhealthy, or does not run.",
     )
+    critical = f'{{xid=~"{_CRITICAL_XIDS}"}}'
     yield _alert(
         "GpuXid",
-        f'min by (node, uuid, xid) (time() - nvidia_smi_xid_last_timestamp_seconds{{xid=~"{_CRITICAL_XIDS}"}}) < 300 '
-        f"and on (node) {EXPECTED_SLICES}",
+        f"((min by (node, uuid, xid) (time() - nvidia_smi_xid_last_timestamp_seconds{critical}) < 300) "
+        f"or ({XID}{critical} unless {XID} offset 5m)) and on (node) {EXPECTED_SLICES}",
         "0s",
         "critical",
         f"Xid {{{{ $labels.xid }}}} on {_GPU}",
-        f"The driver reported Xid {{{{ $labels.xid }}}} for {_GPU} {{{{ $value | humanizeDuration }}}} ago.",
+        f"The driver reported Xid {{{{ $labels.xid }}}} for {_GPU} within the last five minutes.",
     )
 
 
@@ -128,7 +137,8 @@ def _sources() -> Iterator[Rule]:
         "5m",
         "warning",
         "No GPU metrics of node {{ $labels.node }}",
-        f"Prometheus has no {GPU_INFO} with node {{{{ $labels.node }}}}: nobody watches what its GPUs draw.",
+        f"Prometheus has no {EXPORTED_INFO} with node {{{{ $labels.node }}}} and no {DCGM_INFO} with Hostname "
+        "{{ $labels.node }}: nobody watches what its GPUs draw.",
     )
     yield _alert(
         "GpuKubeStateMetricsAbsent",
@@ -138,10 +148,6 @@ def _sources() -> Iterator[Rule]:
         "No metrics of kube-state-metrics",
         "Prometheus has no kube_node_info: nobody watches capacity, health and the power-limit agent.",
     )
-
-
-def _watts(metric: str) -> str:
-    return f"max by (node, uuid) ({metric})"
 
 
 def _off(limit: str) -> str:

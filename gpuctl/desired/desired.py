@@ -44,7 +44,7 @@ class DesiredNode:
     memory_mib: int | None
     """Average memory of one slice of its smallest GPU; None with a model that is not in the catalogue."""
     limits: tuple[int, ...]
-    """Watts of its GPUs, each different limit once, in the order of its models; none without power management."""
+    """Watts of its GPUs, each different limit once, in the order of its models; none of those that are left alone."""
     watts: int | None
     """What its GPUs may draw together; None where a card's own default counts and is not known."""
 
@@ -171,6 +171,5 @@ def desired_state(settings: Settings) -> Desired:
 
 
 def _limits(settings: Settings, node: GpuNode) -> tuple[int, ...]:
-    if not settings.power_management:
-        return ()
-    return tuple(dict.fromkeys(settings.limit_of(node, cards) for cards in node.cards))
+    found = (settings.limit_of(node, cards) for cards in node.cards)
+    return tuple(dict.fromkeys(watts for watts in found if watts is not None))

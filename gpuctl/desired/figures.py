@@ -4,7 +4,7 @@ The alerts and the dashboard are then the same for every stack, and a figure is 
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from gpuctl.desired.capacity import capacity
@@ -26,13 +26,58 @@ CIRCUIT_ALLOWED = "gpu_stack:circuit_watts:allowed"
 CIRCUIT_DRAWN = "gpu_stack:circuit_watts:drawn"
 """What the GPUs on it draw now and its nodes draw besides, by circuit."""
 
-GPU_INFO = "nvidia_smi_gpu_info"
-"""Always 1; the exporter's only series that names the model."""
+GPU_INFO = "gpu_stack:gpu:info"
+"""Always 1, by node, UUID and name of the model; the exporters' series differ in their labels, these do not."""
+REQUESTED_LIMIT = "gpu_stack:power_limit_watts:requested"
+ENFORCED_LIMIT = "gpu_stack:power_limit_watts:enforced"
+DEFAULT_LIMIT = "gpu_stack:power_limit_watts:default"
+DRAW = "gpu_stack:power_draw_watts"
+"""These are measured, by node and UUID."""
+XID = "gpu_stack:gpu_xid:last"
+"""Always 1, of a GPU whose DCGM reports an Xid: the last one, until the next, by node, UUID and xid."""
+
+EXPORTED_INFO, DCGM_INFO = "nvidia_smi_gpu_info", "DCGM_FI_DEV_POWER_USAGE"
+"""The series by which an exporter shows that it watches a GPU."""
+_MEASURED = {
+    REQUESTED_LIMIT: ("nvidia_smi_power_limit_watts", "DCGM_FI_DEV_POWER_MGMT_LIMIT"),
+    ENFORCED_LIMIT: ("nvidia_smi_enforced_power_limit_watts", "DCGM_FI_DEV_ENFORCED_POWER_LIMIT"),
+    DEFAULT_LIMIT: ("nvidia_smi_power_default_limit_watts", "DCGM_FI_DEV_POWER_MGMT_LIMIT_DEF"),
+    DRAW: ("nvidia_smi_power_draw_watts", "DCGM_FI_DEV_POWER_USAGE"),
+}
+"""Series -> those of nvidia_gpu_exporter and of dcgm-exporter with the same meaning, in the same unit."""
 
 
 def figures(settings: Settings) -> list[Rule]:
-    """The recording rules of a stack."""
-    return [*_slices(settings), *_circuits(settings), *(_power(settings) if settings.power_management else ())]
+    """The recording rules of a stack: first what is measured, then what is wanted."""
+    return [
+        *_measured(settings.nodes),
+        *_slices(settings),
+        *_circuits(settings),
+        *(_power(settings) if settings.power_management else ()),
+    ]
+
+
+def _measured(nodes: Sequence[GpuNode]) -> Iterator[Rule]:
+    """One series for each figure, whichever exporter tells it, or both: of this stack's nodes alone."""
+    info = f"{EXPORTED_INFO}{{{_of(nodes)}}} or {_from_dcgm(DCGM_INFO, nodes, name='modelName')}"
+    yield _rule(GPU_INFO, f"group by (node, uuid, name) ({info})")
+    for series, (exported, dcgm) in _MEASURED.items():
+        either = f"{exported}{{{_of(nodes)}}} or {_from_dcgm(dcgm, nodes)}"
+        yield _rule(series, f"max by (node, uuid) ({either})")
+    counted = f'count_values by (node, uuid) ("xid", {_from_dcgm("DCGM_FI_DEV_XID_ERRORS", nodes)} > 0)'
+    yield _rule(XID, f"group by (node, uuid, xid) ({counted})")
+
+
+def _from_dcgm(metric: str, nodes: Iterable[GpuNode], **more: str) -> str:
+    """A series of dcgm-exporter with the labels of nvidia_gpu_exporter: node, uuid without `GPU-`, and more."""
+    expr = f"{metric}{{{_of(nodes, 'Hostname')}}}"
+    for label, (source, pattern) in {
+        "node": ("Hostname", "(.+)"),
+        "uuid": ("UUID", "GPU-(.+)"),
+        **{label: (source, "(.+)") for label, source in more.items()},
+    }.items():
+        expr = f'label_replace({expr}, "{label}", "$1", "{source}", "{pattern}")'
+    return expr
 
 
 def _slices(settings: Settings) -> Iterator[Rule]:
@@ -44,15 +89,16 @@ def _slices(settings: Settings) -> Iterator[Rule]:
 
 def _circuits(settings: Settings) -> Iterator[Rule]:
     for circuit in settings.circuits:
-        draws = f"max by (node, uuid) (nvidia_smi_power_draw_watts{{{_of(circuit.nodes)}}})"
-        yield _rule(CIRCUIT_DRAWN, f"sum({draws}) + {circuit.base_watts}", circuit=circuit.name)
+        draws = f"sum({DRAW}{{{_of(circuit.nodes)}}})"
+        yield _rule(CIRCUIT_DRAWN, f"{draws} + {circuit.base_watts}", circuit=circuit.name)
         yield _rule(CIRCUIT_ALLOWED, f"vector({circuit.allowed_watts})", circuit=circuit.name)
 
 
 def _power(settings: Settings) -> Iterator[Rule]:
     all_limits = list(limits(settings))
     for limit in all_limits:
-        yield _limit(limit, all_limits, settings.nodes)
+        if limit.watts is not None:
+            yield _limit(limit, all_limits, settings.nodes)
     agents = f"vector({len(settings.nodes)})"
     yield _rule(EXPECTED_AGENTS, agents, namespace=settings.namespace, daemonset=AGENT)
 
@@ -74,11 +120,11 @@ def _limit(limit: Limit, others: Iterable[Limit], nodes: Iterable[GpuNode]) -> R
 
 
 def _rule(name: str, expr: str, **labels: str) -> Rule:
-    return {"record": name, "expr": expr, "labels": labels}
+    return {"record": name, "expr": expr} | ({"labels": labels} if labels else {})
 
 
-def _of(nodes: Iterable[GpuNode]) -> str:
-    return f"node=~{_quoted('|'.join(node.name.replace('.', '[.]') for node in nodes))}"
+def _of(nodes: Iterable[GpuNode], label: str = "node") -> str:
+    return f"{label}=~{_quoted('|'.join(node.name.replace('.', '[.]') for node in nodes))}"
 
 
 def _exported(uuid: str) -> str:

@@ -1,6 +1,6 @@
 """Which power limit is for which GPU, as the settings tell GPUs apart: by UUID, by node, by model."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from gpuctl.settings import Settings
@@ -9,7 +9,8 @@ from gpuctl.settings import Settings
 class Limit(NamedTuple):
     """A power limit, and the GPUs it is for."""
 
-    watts: int
+    watts: int | None
+    """None for GPUs that are left alone."""
     uuid: str = ""
     """The one GPU."""
     node: str = ""
@@ -28,12 +29,18 @@ def limits(settings: Settings) -> Iterator[Limit]:
         yield Limit(watts, uuid=uuid)
     for node in settings.nodes:
         by_cards = {cards: settings.limit_of(node, cards) for cards in node.cards}
-        lowest, highest = min(by_cards.values()), max(by_cards.values())
-        rest = lowest if all(cards.model for cards in by_cards) or lowest == highest else settings.power_limit
-        yield Limit(rest, node=node.name)
-        if lowest != highest:
-            by_name: dict[str, int] = {}  # boards of one name differ in memory alone
+        different = len(set(by_cards.values())) > 1
+        rest = _lowest(by_cards.values())
+        named = all(cards.model for cards in by_cards)
+        yield Limit(rest if named or not different else settings.power_limit, node=node.name)
+        if different:
+            by_name: dict[str, list[int | None]] = {}  # boards of one name differ in memory alone
             for cards, watts in by_cards.items():
                 if cards.model:
-                    by_name[cards.model.name] = min(watts, by_name.get(cards.model.name, watts))
-            yield from (Limit(watts, node=node.name, model=name) for name, watts in by_name.items())
+                    by_name.setdefault(cards.model.name, []).append(watts)
+            yield from (Limit(_lowest(found), node=node.name, model=name) for name, found in by_name.items())
+
+
+def _lowest(limits: Iterable[int | None]) -> int | None:
+    """The lowest of some limits; None where there is none."""
+    return min((watts for watts in limits if watts is not None), default=None)

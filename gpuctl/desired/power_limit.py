@@ -11,6 +11,7 @@ from gpuctl.desired.names import PRESENT_LABEL, PROFILE_LABEL, Manifest, labels
 from gpuctl.desired.profiles import DEFAULT
 from gpuctl.desired.unchanging import unchanging
 from gpuctl.settings import Settings
+from gpuctl.settings.values import NO_LIMIT
 
 NAME = "nvidia-power-limit"
 SCRIPTS = f"{NAME}-agent"
@@ -47,7 +48,7 @@ def daemon_set(settings: Settings) -> Manifest:
     the old pod stays until the new one is ready, and hands over to it; all nodes at once, because none depends on
     another and a limit that a card refuses changes nothing.
 
-    A pod is Ready exactly while every GPU of its node is at its limit, so `pulumi up` waits for the watts. Setting
+    A pod is Ready exactly while every GPU of its node is held, so `pulumi up` waits for the watts. Setting
     a limit takes uid 0 and SYS_ADMIN, the driver's own check, and nothing else; the pod asks for no GPU, because it
     must see all of them and use up no slice.
     """
@@ -103,12 +104,13 @@ def _limits(settings: Settings) -> list[dict[str, Any]]:
 
 
 def _lines(settings: Settings) -> Iterator[str]:
-    """One line each: `UUID WATTS`, `NODE WATTS` or `NODE WATTS NAME-OF-THE-MODEL`."""
+    """One line each: `UUID WATTS`, `NODE WATTS` or `NODE WATTS NAME-OF-THE-MODEL`; `none` for WATTS: left alone."""
     for limit in limits(settings):
+        watts = NO_LIMIT if limit.watts is None else limit.watts
         if limit.uuid:
-            yield f"{limit.uuid} {limit.watts}"
+            yield f"{limit.uuid} {watts}"
         elif limit.model or limit.watts != settings.power_limit:
-            yield f"{limit.node} {limit.watts} {limit.model}".rstrip()
+            yield f"{limit.node} {watts} {limit.model}".rstrip()
 
 
 def _agent(verb: str) -> list[str]:

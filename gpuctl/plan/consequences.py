@@ -110,6 +110,14 @@ def _restarts(before: Desired, after: Desired) -> Iterator[Consequence]:
 def _power_management(before: Desired, after: Desired) -> Iterator[Consequence]:
     if before.limits and not after.limits:
         yield Consequence("removal", "Power limits are no longer held: every GPU gets its card's default limit back.")
+        return
+    freed = [name for name, node in after.nodes.items() if not node.limits and name in before.nodes]
+    freed = [name for name in freed if before.nodes[name].limits]
+    if freed:
+        yield Consequence(
+            "removal",
+            f"Power limits are no longer held on {_listed(freed)}: its GPUs get their cards' default limits back.",
+        )
 
 
 def _power(before: Desired, after: Desired) -> Iterator[Consequence]:

@@ -21,8 +21,8 @@ class History:
     """UUID."""
     index: int | None
     name: str
-    limit: float
-    """Watts that the stack wants, at the last sample."""
+    limit: float | None
+    """Watts that the stack wants, at the last sample; None where it leaves the card alone."""
     energy: float | None
     """Watt-hours, over the time that is covered."""
     mean: float | None

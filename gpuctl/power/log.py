@@ -24,8 +24,8 @@ class Sample:
     index: int | None
     name: str
     """Of the model, as the driver says it."""
-    desired: float
-    """Watts that the stack wants; the other powers are in watts as well."""
+    desired: float | None
+    """Watts that the stack wants, None where it leaves the card alone; the other powers are in watts as well."""
     limit: float | None
     """Requested of the card."""
     enforced: float | None
@@ -47,7 +47,8 @@ class Sample:
     persistence: bool | None
     """Whether the driver stays loaded without a user; if not, it forgets the limit with its last one."""
     at_limit: bool
-    """Whether the limit is as desired, to 1 W, and enforced."""
+    """Whether the card is held: the limit is as desired, to 1 W, and enforced, or cannot be set and a lower one is in
+    force. True of a card that is left alone."""
 
     @property
     def capped(self) -> bool | None:
@@ -111,7 +112,7 @@ def _look(time: datetime, fields: Mapping[str, str]) -> Sample:
         gpu=fields["gpu"],
         index=None if fields["index"] == "unknown" else int(fields["index"]),
         name=fields["name"],
-        desired=float(fields["desired_w"]),
+        desired=None if fields["desired_w"] == "none" else float(fields["desired_w"]),
         limit=_number(fields["limit_w"]),
         enforced=_number(fields["enforced_w"]),
         draw=_number(fields["draw_w"]),

@@ -26,14 +26,20 @@ class _Stack:
     def __init__(self, settings: "Settings") -> None:
         self.settings = settings
         self.index = {id(node): at for at, node in enumerate(settings.nodes)}
-        self.users = _users(settings.nodes)
+        self.users = _users(settings, settings.nodes)
         self.lowered: dict[Path, int] = {}
         """By circuits before this one; a limit by UUID counts on every circuit."""
 
 
-def _users(nodes: Iterable[GpuNode]) -> Counter[str]:
-    """Model -> how many nodes have it and no limit of their own."""
-    return Counter(cards.gpu for node in nodes if node.power_limit is None for cards in node.cards)
+def _users(settings: "Settings", nodes: Iterable[GpuNode]) -> Counter[str]:
+    """Model -> how many nodes have it, held at a limit that is not the node's own."""
+    return Counter(
+        cards.gpu
+        for node in nodes
+        if node.power_limit is None
+        for cards in node.cards
+        if settings.limit_of(node, cards) is not None
+    )
 
 
 def no_circuit_is_overloaded(settings: "Settings") -> Iterator[Problem]:
@@ -98,19 +104,19 @@ def highest_cap(settings: "Settings", circuit: Circuit) -> int | None:
 
 def _limits(stack: _Stack, circuit: Circuit, cap: int) -> list[_Limit] | None:
     """The limits above a cap, lowered to it where they stand; None where that would touch nodes of other circuits."""
-    settings, inside = stack.settings, _users(circuit.nodes)
+    settings, inside = stack.settings, _users(stack.settings, circuit.nodes)
     found: list[_Limit] = []
     for node in circuit.nodes:
         for cards in node.cards:
-            watts = watts_of(settings, node, cards, cap) or cap
-            if watts >= settings.limit_of(node, cards):
+            watts, limit = watts_of(settings, node, cards, cap) or cap, settings.limit_of(node, cards)
+            if limit is None or watts >= limit:
                 continue
             path = None if node.power_limit else _shared_key(stack, circuit, inside, cards, watts)
-            limit = _Limit(path, watts) if path else _node_limit(settings, node, stack.index[id(node)], cap)
-            if limit is None:
+            lower = _Limit(path, watts) if path else _node_limit(settings, node, stack.index[id(node)], cap)
+            if lower is None:
                 return None
-            found.append(limit)
-    uuids = (uuid for uuid, watts in settings.limits_by_uuid.items() if watts > cap)
+            found.append(lower)
+    uuids = (uuid for uuid, watts in settings.limits_by_uuid.items() if watts and watts > cap)
     return [*found, *(_Limit(("powerLimits", uuid), cap) for uuid in uuids)]
 
 
@@ -120,7 +126,7 @@ def _shared_key(stack: _Stack, circuit: Circuit, inside: Counter[str], cards: Gp
     is_free = stack.users[cards.gpu] == inside[cards.gpu]
     if cards.gpu not in limits:
         by_default = [each for node in circuit.nodes if node.power_limit is None for each in node.cards]
-        by_default = [each for each in by_default if each.gpu not in limits]
+        by_default = [each for each in by_default if each.gpu not in limits and inside[each.gpu]]
         default_is_free = all(count == inside[gpu] for gpu, count in stack.users.items() if gpu not in limits)
         if default_is_free and all(takes(each, watts) for each in by_default):
             return ("powerLimit",)
@@ -128,7 +134,9 @@ def _shared_key(stack: _Stack, circuit: Circuit, inside: Counter[str], cards: Gp
 
 
 def _node_limit(settings: "Settings", node: GpuNode, index: int, cap: int) -> _Limit | None:
-    """One limit for all cards of a node; None where one of them does not take it, or would be raised to it."""
+    """One limit for all cards of a node; None where one of them does not take it, is left alone, or would be raised."""
+    if any(settings.limit_of(node, cards) is None for cards in node.cards):
+        return None
     watts = {cards: watts_of(settings, node, cards, cap) or cap for cards in node.cards}
     lowest = min(watts.values())
     fits = all(takes(cards, lowest) for cards in watts)

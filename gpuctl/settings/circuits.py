@@ -46,7 +46,7 @@ def circuits(settings: "Settings") -> tuple[Circuit, ...]:
 
 
 def most_watts(settings: "Settings", nodes: Iterable[GpuNode], cap: int = MOST_WATTS) -> int | None:
-    """What the GPUs of some nodes may draw together; None without limits, where a card's default is not known.
+    """What the GPUs of some nodes may draw together; None where a default counts and is not known.
 
     Which card has a UUID is not known here, so a limit by UUID counts only where it is higher: as if the card with
     the lowest limit, of those that take it, were meant. The sum is therefore never less than what may be drawn.
@@ -64,17 +64,22 @@ def most_watts(settings: "Settings", nodes: Iterable[GpuNode], cap: int = MOST_W
                 return None
             total += cards.count * watts
             lowest[cards.gpu] = min(lowest.get(cards.gpu, (cards, watts)), (cards, watts), key=lambda each: each[1])
-    by_uuid = settings.limits_by_uuid.values() if settings.power_management else ()
-    return total + sum(_more_by_uuid(min(watts, cap), lowest.values()) for watts in by_uuid)
+    for limit in settings.limits_by_uuid.values() if settings.power_management else ():
+        more = _more_without(lowest.values()) if limit is None else _more_by_uuid(min(limit, cap), lowest.values())
+        if more is None:
+            return None
+        total += more
+    return total
 
 
 def watts_of(settings: "Settings", node: GpuNode, cards: GpuGroup, cap: int = MOST_WATTS) -> int | None:
-    """What each of these cards may draw: its limit, or without power management its default, if that is known."""
-    if not settings.power_management:
+    """What each of these cards may draw: its limit, or where none is held its default, if that is known."""
+    limit = settings.limit_of(node, cards)
+    if limit is None:
         return cards.model.watts.default if cards.model else None
     if node.power_limit:
         return _node_limit(node, min(node.power_limit, cap))
-    return min(settings.limit_of(node, cards), cards.model.watts.nearest(cap) if cards.model else cap)
+    return min(limit, cards.model.watts.nearest(cap) if cards.model else cap)
 
 
 def takes(cards: GpuGroup, watts: int) -> bool:
@@ -86,6 +91,13 @@ def _node_limit(node: GpuNode, watts: int) -> int:
     """The limit closest to the one asked for that all cards of a node with one limit take."""
     nearest = nearest_common(watts, (cards.model.watts for cards in node.cards if cards.model))
     return node.power_limit or watts if nearest is None else min(nearest, node.power_limit or nearest)
+
+
+def _more_without(lowest: Iterable[tuple[GpuGroup, int]]) -> int | None:
+    """What a card whose limit is not held may draw besides; None where some default, which may be its, is not known."""
+    defaults = [(cards.model.watts.default if cards.model else None, lower) for cards, lower in lowest]
+    known = [default - lower for default, lower in defaults if default is not None]
+    return max([0, *known]) if len(known) == len(defaults) else None
 
 
 def _more_by_uuid(watts: int, lowest: Iterable[tuple[GpuGroup, int]]) -> int:

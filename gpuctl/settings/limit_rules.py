@@ -10,7 +10,7 @@ from gpuctl.settings.circuits import takes
 from gpuctl.settings.minor_version import minor_of
 from gpuctl.settings.nodes import GpuGroup, GpuNode
 from gpuctl.settings.refusal import NOT_SET, Path, Problem, Remedy, RemoveKey, SetValue, listed
-from gpuctl.settings.values import is_a_gpu_uuid
+from gpuctl.settings.values import NO_LIMIT, is_a_gpu_uuid
 
 if TYPE_CHECKING:
     from gpuctl.settings.model import Settings
@@ -84,10 +84,14 @@ def gpus_are_declared_in_one_way(index: int, given: frozenset[str], values: Mapp
 
 
 def node_limits_are_within_range(settings: "Settings") -> Iterator[Problem]:
-    """A node's own limit must be one that all its cards take."""
+    """A node's own limit must be one that all its cards take, and one that is held."""
     for index, node in enumerate(settings.nodes):
         ranges = {cards.gpu: cards.model.watts for cards in node.cards if cards.model}
         watts = node.power_limit
+        if watts and not node.power_management:
+            reason = "stands beside powerManagement: false, which leaves the node's cards alone"
+            yield Problem(("nodes", index, "powerLimit"), watts, reason, [RemoveKey()])
+            continue
         unfit = [cards for cards in node.cards if watts and not takes(cards, watts)]
         if watts and unfit:
             nearest = nearest_common(watts, ranges.values())
@@ -100,8 +104,13 @@ def limit_is_within_every_range(settings: "Settings") -> Iterator[Problem]:
     """`powerLimit` must be legal for every card that has no other limit."""
     declared = _declared(settings)
     by_model = {_meant(key, declared) or key for key in settings.power_limits}
-    concerned = [cards for node in settings.nodes if node.power_limit is None for cards in node.cards]
-    concerned = [cards for cards in concerned if cards.gpu not in by_model]
+    concerned = [
+        cards
+        for node in settings.nodes
+        if node.power_limit is None
+        for cards in node.cards
+        if cards.gpu not in by_model and settings.limit_of(node, cards)
+    ]
     watts = settings.power_limit
     unfit = {cards.gpu: cards.model.watts for cards in concerned if cards.model and not takes(cards, watts)}
     if settings.power_management and unfit:
@@ -134,7 +143,7 @@ def limits_are_of_cards_that_are_there(settings: "Settings", *, all_known: bool)
         reasons = [reason for reason, _ in wrong]
         yield Problem(
             ("powerLimits",),
-            settings.power_limits,
+            {key: NO_LIMIT if watts is None else watts for key, watts in settings.power_limits.items()},
             listed(reasons, separator="; "),
             [remedy for _, remedies in wrong[:_MOST_REMOVED] for remedy in remedies],
         )
@@ -154,7 +163,7 @@ def _meant(key: str, declared: set[str]) -> str | None:
 
 
 def _wrong_limit(
-    key: str, limits: Mapping[str, int], declared: set[str], managed: bool
+    key: str, limits: Mapping[str, int | None], declared: set[str], managed: bool
 ) -> tuple[str, list[Remedy]] | None:
     """What is wrong with one entry of `powerLimits`, and what fixes it.
 
@@ -168,8 +177,10 @@ def _wrong_limit(
         close = _meant(key, declared)
         what = "a model that no node has" if key in CATALOGUE else "neither a model of the catalogue nor a GPU's UUID"
         meant = f" (did you mean {close}?)" if close else ""
-        moved = [SetValue(str(watts), ("powerLimits", close))] if close and close not in limits else []
+        moved = [SetValue(str(watts or NO_LIMIT), ("powerLimits", close))] if close and close not in limits else []
         return f"names {key[:100]}, {what}{meant}", [*moved, RemoveKey(here)]
+    if watts is None:
+        return None
     ranges = {gpu: CATALOGUE[gpu].watts for gpu in (known if by_uuid else [key])}
     nearest = min((span.nearest(watts) for span in ranges.values()), key=lambda each: abs(each - watts), default=watts)
     if not managed or nearest == watts or (by_uuid and not declared <= CATALOGUE.keys()):

@@ -38,6 +38,7 @@ from gpuctl.settings.values import (
     TalosVersion,
     Text,
     Watts,
+    WattsOrNone,
     is_a_gpu_uuid,
 )
 
@@ -55,8 +56,8 @@ class Settings(Model):
     """Time slices per GPU: how many pods can share each one. 1 means whole GPUs."""
     power_management: Switch = True
     """Whether the power-limit DaemonSet is deployed."""
-    power_limits: dict[str, Watts] = {}  # noqa: RUF012 (pydantic copies it)
-    """Watts instead of `powerLimit`, by GPU model (key of gpuctl/data/gpus.yaml) or GPU UUID (`nvidia-smi -L`)."""
+    power_limits: dict[str, WattsOrNone] = {}  # noqa: RUF012 (pydantic copies it)
+    """Watts instead of `powerLimit`, or `none`, by GPU model (key of gpuctl/data/gpus.yaml) or UUID."""
     power_limit: Watts = 300
     """Power limit in watts, for each GPU."""
     power_interval: IntervalSeconds = 60
@@ -142,16 +143,21 @@ class Settings(Model):
         """Time slices per GPU of a node."""
         return node.slices or self.slices
 
-    def limit_of(self, node: GpuNode, cards: GpuGroup) -> int:
+    def limit_of(self, node: GpuNode, cards: GpuGroup) -> int | None:
         """Power limit of each of these cards of a node, in watts, unless `powerLimits` has the UUID of one.
 
-        The more a key says about a card, the more it counts: its UUID, its node, its model, all of them.
+        The more a key says about a card, the more it counts: its UUID, its node, its model, all of them. None where the
+        cards are left alone: a key says so, or they take no limit and no key gives them one.
         """
-        return node.power_limit or self.power_limits.get(cards.gpu) or self.power_limit
+        if not (self.power_management and node.power_management):
+            return None
+        if node.power_limit or cards.gpu in self.power_limits:
+            return node.power_limit or self.power_limits[cards.gpu]
+        return None if cards.model and not cards.model.has_limit else self.power_limit
 
     @cached_property
-    def limits_by_uuid(self) -> dict[str, int]:
-        """GPU UUID -> its power limit in watts. Which node a GPU is in is not known here."""
+    def limits_by_uuid(self) -> dict[str, int | None]:
+        """GPU UUID -> its power limit in watts, None for none. Which node a GPU is in is not known here."""
         return {key: watts for key, watts in self.power_limits.items() if is_a_gpu_uuid(key)}
 
     @property
@@ -217,19 +223,25 @@ class Settings(Model):
             if cards.model is None
         ]
         unchecked = [
-            f"the circuit of {circuit.name} is not checked: without gpu:powerManagement its cards draw up to their own "
+            f"the circuit of {circuit.name} is not checked: cards whose limits are not held draw up to their own "
             "default limits, which are not all known here"
             for circuit in self.circuits
             if circuit.used_watts is None
         ]
         unlimited = [
-            f"node {node.name}: GPU {cards.gpu!r} is not known to take a power limit; one that is in force already "
-            "is all that can be held there"
+            f"node {node.name}: GPU {cards.gpu!r} is not known to take a power limit; "
+            + ("one that is in force already is all that can be held there" if watts else "it is left alone")
             for node in self.nodes
             for cards in node.cards
-            if self.power_management and cards.model and not cards.model.has_limit
+            for watts in [self.limit_of(node, cards)]
+            if cards.model and not cards.model.has_limit and self._lets_its_limit_be_held(node, cards)
         ]
         return [*self._notes, *unknown, *unlimited, *unchecked, *self._talos_warnings()]
+
+    def _lets_its_limit_be_held(self, node: GpuNode, cards: GpuGroup) -> bool:
+        """Whether no key says that the cards are to be left alone."""
+        managed = self.power_management and node.power_management
+        return managed and (node.power_limit or self.power_limits.get(cards.gpu, 0)) is not None
 
     def _talos_warnings(self) -> list[str]:
         versions = list(dict.fromkeys([self.talos_version, *map(self.talos_version_of, self.nodes)]))

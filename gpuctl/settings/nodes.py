@@ -20,6 +20,7 @@ from gpuctl.settings.values import (
     OptionalTalosMinor,
     OptionalText,
     Slices,
+    Switch,
     TalosVersion,
     Text,
     Watts,
@@ -63,6 +64,8 @@ class GpuNode(Model):
     """Physical GPUs in the node."""
     slices: Slices | None = None
     """Time slices per GPU of this node, instead of `slices`."""
+    power_management: Switch = True
+    """Whether this node's GPUs are held at a limit; false leaves them alone, but for one whose UUID has a limit."""
     power_limit: Watts | None = None
     """Watts per GPU of this node, instead of `powerLimit` and of what `powerLimits` says about its models."""
     base_watts: BaseWatts | None = None

@@ -4,7 +4,15 @@ import json
 import re
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    WrapValidator,
+)
 from pydantic_core import PydanticKnownError
 
 from gpuctl.settings.minor_version import format_minor, minor_of
@@ -25,6 +33,8 @@ MOST_GPUS = 16
 """Physical GPUs in one node."""
 MOST_WATTS = 2000
 """Of one GPU's limit."""
+NO_LIMIT = "none"
+"""Instead of watts, for cards whose limits are left alone."""
 
 
 def is_a_gpu_uuid(text: str) -> bool:
@@ -178,6 +188,15 @@ def _whole_number(value: Any) -> Any:
     raise SettingRefused("must be a whole number")
 
 
+def _watts_or_none(value: Any, watts: ValidatorFunctionWrapHandler) -> int | None:
+    """The word `none` says that no limit is meant; a value that was forgotten says nothing."""
+    if value == NO_LIMIT:
+        return None
+    if value is None:
+        raise SettingRefused(f"must be a whole number, or {NO_LIMIT} where no limit is to be held", SetValue(NO_LIMIT))
+    return watts(value)
+
+
 def _truth_value(value: Any) -> Any:
     """As Pulumi's engine takes it: true and false, also as texts, and nothing like yes, on or 1."""
     _plain_text(value)
@@ -224,6 +243,12 @@ _Unset, _Plain = BeforeValidator(_unset), BeforeValidator(_plain_text)
 
 Slices = Annotated[int, Field(ge=1, le=64), _Number]
 Watts = Annotated[int, Field(ge=1, le=MOST_WATTS), _Number]
+WattsOrNone = Annotated[
+    Watts | None,
+    WrapValidator(_watts_or_none),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1, "maximum": MOST_WATTS}, {"const": NO_LIMIT}]}),
+]
+"""A power limit of some cards; None where theirs are left alone."""
 BaseWatts = Annotated[int, Field(ge=0, le=10_000), _Number]
 CircuitWatts = Annotated[int, Field(ge=0, le=100_000), _Number]
 IntervalSeconds = Annotated[int, Field(ge=5, le=3600), _Number]

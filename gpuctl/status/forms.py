@@ -31,7 +31,9 @@ def _cells(row: Row) -> tuple[str, ...]:
     users = ", ".join(row.users) or (_UNKNOWN if row.used is None else _NONE)
     if (gpu := row.gpu) is None:
         return (row.node, "all", *[_NONE] * 2, slices, *[_NONE] * 6, users)
-    limit = _figure(gpu.limit) if gpu.at_limit else f"{_figure(gpu.limit)}, not {gpu.desired:.0f}"
+    limit = (
+        _figure(gpu.limit) if gpu.at_limit or gpu.desired is None else f"{_figure(gpu.limit)}, not {gpu.desired:.0f}"
+    )
     return (
         row.node,
         _UNKNOWN if gpu.index is None else str(gpu.index),

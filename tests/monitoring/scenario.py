@@ -36,6 +36,11 @@ class Gpu:
         """The name of one of its series, as it comes from the exporter by the assumed scrape configuration."""
         return _series(f"nvidia_smi_{metric}", job="gpu", instance=instance, node=self.node, uuid=self.uuid, **labels)
 
+    def of_dcgm(self, metric: str) -> str:
+        """The name of one of its series as dcgm-exporter writes it; the pods that use the GPU come and go with them."""
+        labels = {"gpu": "0", "UUID": f"GPU-{self.uuid}", "modelName": self.name, "Hostname": self.node}
+        return _series(f"DCGM_FI_DEV_{metric}", job="dcgm", instance="10.0.0.1:9400", exported_pod="one", **labels)
+
 
 FIRST = Gpu("gpu-1", "aaaaaaaa-0000-0000-0000-000000000001", "NVIDIA GeForce RTX 3090", limit=300, default=350)
 BY_UUID = Gpu("gpu-1", "aaaaaaaa-0000-0000-0000-000000000002", "NVIDIA GeForce RTX 3090", limit=200, default=350)
@@ -88,6 +93,20 @@ def exported(gpu: Gpu, instance: str = "10.0.0.1:9835") -> dict[str, Values]:
         gpu.series("power_default_limit_watts", instance): gpu.default,
         gpu.series("power_draw_watts", instance): 100,
     }
+
+
+def by_dcgm(*gpus: Gpu) -> dict[str, Values]:
+    """Changes after which dcgm-exporter tells of some GPUs, and nvidia_gpu_exporter nothing."""
+    found: dict[str, Values] = {}
+    for gpu in gpus:
+        found |= dict.fromkeys(exported(gpu)) | {
+            gpu.of_dcgm("POWER_MGMT_LIMIT"): gpu.limit,
+            gpu.of_dcgm("ENFORCED_POWER_LIMIT"): gpu.limit,
+            gpu.of_dcgm("POWER_MGMT_LIMIT_DEF"): gpu.default,
+            gpu.of_dcgm("POWER_USAGE"): 100,
+            gpu.of_dcgm("XID_ERRORS"): 0,
+        }
+    return found
 
 
 def judge(

@@ -138,7 +138,7 @@ def test_slices_that_are_there_and_not_healthy_are_told(judge: Judge) -> None:
 
 def test_a_critical_xid_is_told_for_five_minutes(judge: Judge) -> None:
     xid = FIRST.series("xid_last_timestamp_seconds", xid="79")
-    told = _gpu(FIRST, "The driver reported Xid 79 for GPU 2m 0s ago.")
+    told = _gpu(FIRST, "The driver reported Xid 79 for GPU within the last five minutes.")
     judge({xid: 1680}, {"GpuXid": [told[0] | {"xid": "79"}]})
     judge({xid: 1500})
 
@@ -177,7 +177,10 @@ def test_a_node_may_have_a_circuit_of_its_own(judge: Judge) -> None:
 def test_a_node_without_metrics_of_its_gpus_is_told(judge: Judge) -> None:
     """Its exporter does not run or is not scraped, or the label `node` is missing."""
     changes = dict.fromkeys([*scenario.exported(MIXED), *scenario.exported(BY_MODEL)])
-    words = "Prometheus has no nvidia_smi_gpu_info with node gpu-2: nobody watches what its GPUs draw."
+    words = (
+        "Prometheus has no nvidia_smi_gpu_info with node gpu-2 and no DCGM_FI_DEV_POWER_USAGE with Hostname gpu-2: "
+        "nobody watches what its GPUs draw."
+    )
     judge(changes, {"GpuExporterAbsent": [{"node": "gpu-2", "description": words}]})
 
 
@@ -185,3 +188,65 @@ def test_without_kube_state_metrics_only_that_is_told(judge: Judge) -> None:
     changes = {name: None for name in scenario.healthy() if name.startswith("kube_")}
     words = "Prometheus has no kube_node_info: nobody watches capacity, health and the power-limit agent."
     judge(changes, {"GpuKubeStateMetricsAbsent": [{"description": words}]})
+
+
+DCGM = scenario.by_dcgm(*scenario.GPUS)
+
+
+def test_a_cluster_with_dcgm_instead_raises_no_alert_either(judge: Judge) -> None:
+    judge(DCGM)
+
+
+def test_a_gpu_that_both_exporters_tell_of_is_one_gpu(judge: Judge) -> None:
+    """Counted twice, 4 GPUs of 300 W and 2 nodes of 150 W would be more than the circuit's 1500 W."""
+    both = scenario.by_dcgm(*scenario.GPUS) | scenario.healthy()
+    draws = {name: 300 for name in both if "power_draw_watts" in name or "POWER_USAGE" in name}
+    judge(both | draws)
+
+
+@pytest.mark.parametrize("default", [350, None], ids=["the default is told", "the default is not told"])
+def test_dcgm_tells_of_a_limit_that_is_lost(judge: Judge, default: Values) -> None:
+    told = {"POWER_MGMT_LIMIT": 350, "ENFORCED_POWER_LIMIT": 350, "POWER_MGMT_LIMIT_DEF": default}
+    lost = "GPU may draw 50 W more than the stack allows, and the agent does not put its limit back."
+    judge(DCGM | {FIRST.of_dcgm(name): value for name, value in told.items()}, {"GpuPowerLimitLost": _gpu(FIRST, lost)})
+
+
+@pytest.mark.parametrize("gpu", scenario.GPUS, ids=["by node", "by UUID", "in a mixed node", "by model"])
+def test_dcgm_tells_of_a_limit_that_has_drifted(judge: Judge, gpu: scenario.Gpu) -> None:
+    changes = {gpu.of_dcgm(name): gpu.limit + 10 for name in ("POWER_MGMT_LIMIT", "ENFORCED_POWER_LIMIT")}
+    drift = "The power limit of GPU is 10 W off the stack's, and the agent does not put it back."
+    judge(DCGM | changes, {"GpuPowerLimitDrift": _gpu(gpu, drift)})
+
+
+def test_dcgm_tells_of_a_card_that_enforces_something_else(judge: Judge) -> None:
+    words = "What GPU enforces is 40 W off the stack's limit, although that limit is set."
+    judge(DCGM | {FIRST.of_dcgm("ENFORCED_POWER_LIMIT"): 340}, {"GpuPowerLimitNotEnforced": _gpu(FIRST, words)})
+
+
+def test_dcgm_tells_of_an_overloaded_circuit(judge: Judge) -> None:
+    draws = {gpu.of_dcgm("POWER_USAGE"): 310 for gpu in scenario.GPUS}
+    words = "The nodes on the circuit of gpu-1, gpu-2 draw 40 W more than it allows."
+    judge(DCGM | draws, {"GpuCircuitOverBudget": [{"circuit": "gpu-1, gpu-2", "description": words}]})
+
+
+def test_dcgm_tells_of_a_critical_xid_for_five_minutes(judge: Judge) -> None:
+    """Its series goes on saying which Xid was the last."""
+    told = _gpu(FIRST, "The driver reported Xid 79 for GPU within the last five minutes.")
+    judge(DCGM | {FIRST.of_dcgm("XID_ERRORS"): "0x27 79x12"}, {"GpuXid": [told[0] | {"xid": "79"}]})
+    judge(DCGM | {FIRST.of_dcgm("XID_ERRORS"): "0x20 79x19"})
+    judge(DCGM | {FIRST.of_dcgm("XID_ERRORS"): "0x27 31x12"})
+
+
+def test_a_node_that_neither_exporter_tells_of_is_told(judge: Judge) -> None:
+    silent = dict.fromkeys(scenario.by_dcgm(MIXED, BY_MODEL))
+    words = (
+        "Prometheus has no nvidia_smi_gpu_info with node gpu-2 and no DCGM_FI_DEV_POWER_USAGE with Hostname gpu-2: "
+        "nobody watches what its GPUs draw."
+    )
+    judge(DCGM | silent, {"GpuExporterAbsent": [{"node": "gpu-2", "description": words}]})
+
+
+def test_a_gpu_that_is_left_alone_is_compared_with_no_limit(judge: Judge) -> None:
+    changes = {BY_MODEL.of_dcgm(name): 450 for name in ("POWER_MGMT_LIMIT", "ENFORCED_POWER_LIMIT")}
+    limits = {"rtx-4090": "none", f"GPU-{BY_UUID.uuid}": BY_UUID.limit}
+    judge(DCGM | changes, powerLimits=limits, circuitWatts=2000)

@@ -104,6 +104,28 @@ def test_a_card_that_refuses_its_limit_is_told_in_the_drivers_words() -> None:
     assert ready.fact == f"the power-limit agent on gpu-1 is not ready: {refusal}; another fault"
 
 
+@pytest.mark.parametrize("limit", ["unknown", 175])
+def test_a_card_that_takes_no_limit_and_enforces_less_passes(limit: object) -> None:
+    fake = cluster({"gpu-1": [look(FIRST, 0, limit_w=limit, enforced_w=175, max_w="unknown"), look(SECOND, 1)]})
+    found = first(power_limit.limits_are_in_force, fake)
+    assert (found.outcome, found.fact) == (
+        Outcome.PASS,
+        f"GPU 0 of gpu-1 ({RTX_3090}) does not take a limit, and enforces 175 W of the 300 W allowed",
+    )
+
+
+def test_a_card_that_is_left_alone_is_skipped_and_the_other_judged() -> None:
+    stack = settings_of(powerLimits={FIRST: "none"})
+    alone = look(FIRST, 0, limit_w=350, enforced_w=350, desired_w="none")
+    fake = cluster({"gpu-1": [alone, look(SECOND, 1)]})
+    left, other, *_ = power_limit.limits_are_in_force.run(context_of(fake, stack))
+    assert (left.outcome, left.fact) == (
+        Outcome.SKIP,
+        f"GPU 0 of gpu-1 ({RTX_3090}) is left alone: the stack file gives it no limit",
+    )
+    assert other.outcome is Outcome.PASS
+
+
 def test_a_limit_outside_the_cards_own_range_is_told_with_the_range_and_the_nearest() -> None:
     report = [look(FIRST, 0, limit_w=575, enforced_w=575, min_w=400, max_w=600), look(SECOND, 1)]
     found = first(power_limit.limits_are_in_force, cluster({"gpu-1": report}))

@@ -77,6 +77,80 @@ def test_an_unknown_limit_is_neither_zero_nor_at_the_limit(node: Node, answer: s
     assert node.set_calls == []
 
 
+@pytest.mark.parametrize(("enforced", "held"), [("175.00", True), ("301.00", True), ("302.00", False)])
+def test_a_card_that_tells_no_limit_is_held_by_what_it_enforces(node: Node, enforced: str, *, held: bool) -> None:
+    gpu = node.add_gpu(power__limit="[N/A]", enforced__power__limit=enforced)
+    agent = node.agent().start()
+    agent.wait_for_a_whole_look(gpu)
+    assert agent.ready == held
+    assert agent.wait_for("unknown_limit", gpu=gpu.uuid)["level"] == ("warn" if held else "error")
+    assert agent.wait_for("look", gpu=gpu.uuid)["at_limit"] == str(held).lower()
+    assert node.set_calls == []
+
+
+@pytest.mark.parametrize(("trait", "event"), [("deaf", "not_applied"), ("refuse", "refused")])
+def test_a_card_whose_limit_cannot_be_set_is_held_where_it_enforces_less(node: Node, trait: str, event: str) -> None:
+    """A laptop's: its firmware holds 175 W whatever is asked of it."""
+    gpu = node.add_gpu({trait: ""}, power__limit="175.00", enforced__power__limit="175.00")
+    agent = node.agent().start()
+    agent.wait_for_a_whole_look(gpu)
+    assert agent.ready
+    assert agent.wait_for(event, gpu=gpu.uuid).items() >= {"level": "warn", "enforced_w": "175"}.items()
+    assert agent.events("drift") == [], "nothing moved it"
+    (look,) = map(parse, agent.probe("report").stdout.splitlines())
+    assert isinstance(look, Sample)
+    assert look.at_limit, "a report that cannot try says what the loop found"
+
+
+def test_a_limit_that_was_moved_down_is_not_what_a_report_calls_held(node: Node) -> None:
+    """The loop will put it back: the card takes it."""
+    gpu = node.add_gpu()
+    agent = node.agent(interval="60").start()
+    agent.wait_until_ready()
+    gpu["power.limit"] = gpu["enforced.power.limit"] = "200.00"
+    assert "at_limit=false" in agent.probe("report").stdout
+
+
+@pytest.mark.parametrize("limits", ["gpu-1 none", "GPU-3090aaaa-0001-4000-8000-000000000000 none"])
+def test_a_card_that_is_to_have_no_limit_is_left_alone(node: Node, limits: str) -> None:
+    gpu = node.add_gpu(power__limit="[N/A]", enforced__power__limit="[N/A]")
+    agent = node.agent(limits=limits).start()
+    agent.wait_until_ready()
+    agent.stop()
+    assert agent.wait_for("look", gpu=gpu.uuid).items() >= {"desired_w": "none", "at_limit": "true"}.items()
+    assert node.set_calls == []
+
+
+def test_one_model_is_left_alone_while_the_other_keeps_its_limit(node: Node) -> None:
+    alone, held = node.add_gpu(name="NVIDIA GB10"), node.add_gpu()
+    agent = node.agent(limits="gpu-1 none NVIDIA GB10\ngpu-2 none").start()
+    agent.wait_until_ready()
+    assert (alone["power.limit"], held["power.limit"]) == ("350.00", "300.00")
+    agent.stop()
+    assert [call for call in node.set_calls if alone.uuid in call] == []
+
+
+def test_a_node_without_limits_is_ready_whatever_its_driver_says(node: Node) -> None:
+    """Nothing is to be held there, so nothing there may hold up the other nodes."""
+    node.put("no_driver")
+    agent = node.agent(limits="gpu-1 none", gpu_count="2").start()
+    agent.wait_until_ready()
+    assert agent.wait_for("missing", expected="2", found="0")["level"] == "warn"
+    assert agent.wait_for("query_failed")["level"] == "warn"
+
+
+def test_a_card_that_is_to_have_no_limit_any_more_gets_its_default_back_once(node: Node) -> None:
+    gpu = node.add_gpu()
+    old = node.agent().start()
+    old.wait_until_ready()
+    new = node.agent(limits="gpu-1 none").start()
+    new.wait_for("restored", gpu=gpu.uuid, from_w="300", to_w="350")
+    gpu["power.limit"] = "320.00"
+    new.wait_for_a_whole_look(gpu)
+    assert gpu["power.limit"] == "320.00", "it is nobody's business any more"
+    assert node.set_calls == [f"{gpu.uuid} 300", f"{gpu.uuid} 350"]
+
+
 def test_readings_a_card_does_not_have_are_unknown_and_no_reason_to_worry(node: Node) -> None:
     """An unknown enforced limit or range is no proof against the requested limit."""
     missing = ["enforced.power.limit", "power.min_limit", "power.max_limit", "power.draw", "utilization.gpu"]

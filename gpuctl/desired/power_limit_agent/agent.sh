@@ -7,14 +7,16 @@
 #   report  one look, printed; sets nothing, writes nothing, needs no privilege
 #
 # POWER_LIMIT_WATTS     the limit, whole watts      NODE_NAME        this node
-# POWER_LIMITS          what differs, one a line: "UUID WATTS", "NODE WATTS" or "NODE WATTS NAME OF THE MODEL"
+# POWER_LIMITS          what differs, one a line: "UUID WATTS", "NODE WATTS" or "NODE WATTS NAME OF THE MODEL"; for WATTS
+#                       "none": such a card is left alone, and a node with "NODE none" is always ready
 # NODE_GPU_COUNTS       GPUs each node must have: "gpu-1=2 gpu-2=1"; a node not counted must have at least one
 # POWER_LIMIT_INTERVAL  seconds between two looks   POD_UID          this pod, also after a restart of its container
 # POWER_LIMIT_STATE     folder of the pod           POWER_LIMIT_NODE folder of the node, which all agents on it share
 # POWER_LIMIT_PATIENCE  seconds that an ending agent waits for a successor
 # At its limit: the limit requested of the card is within 1 W, and the enforced one is not over it by more than 1 W.
 # A lower enforced limit (firmware, out-of-band management) is logged as capped and counts: what a circuit needs is that
-# no card draws more than agreed. Setting needs uid 0 and CAP_SYS_ADMIN in the initial user namespace, reading neither.
+# no card draws more than agreed. For the same reason a card whose limit cannot be set is held where it enforces no more
+# than is wanted; its reason is then a warning. Setting needs uid 0 and CAP_SYS_ADMIN in the initial user namespace, reading neither.
 # handover.sh says which of two agents may set, docs/power.md what the lines of the log mean.
 set -uf
 PATH=$PATH:/busybox:/usr/local/nvidia/bin:/usr/local/bin:/usr/bin # container runtimes mount nvidia-smi at the host's path
@@ -25,7 +27,7 @@ fields=$fields,utilization.gpu,temperature.gpu,memory.used,memory.total,persiste
 reasons_field=clocks_event_reasons.active
 reasons='gpu_idle applications_clocks_setting sw_power_cap hw_slowdown sync_boost sw_thermal_slowdown'
 reasons="$reasons hw_thermal_slowdown hw_power_brake_slowdown display_clocks_setting" # bits of the mask, from the lowest
-verb=${1-} role='' expected='' known='' seen='' held='' status=''
+verb=${1-} role='' expected='' known='' seen='' held='' status='' fixed='' stored='' left_alone=false
 for count in ${NODE_GPU_COUNTS-}; do case $count in "${NODE_NAME-}"=*) expected=${count##*=} ;; esac; done
 
 # shellcheck source=gpuctl/desired/power_limit_agent/handover.sh
@@ -37,6 +39,7 @@ log() { # LEVEL EVENT [KEY=VALUE...]
   printf '%s\n' "time=$now level=$level msg=$event${1:+ $*}"
 }
 fault() { log error "$@" && faults="${faults:+$faults; }$*"; } # an error, and a reason not to be ready
+absence() { if $left_alone; then log warn "$@"; else fault "$@"; fi; } # where nothing is to be held nothing can be amiss
 quoted() { printf '"%s"' "$(printf %s "$1" | tr '\n"' " '")"; }
 contains() { case " $1 " in *" $2 "*) ;; *) return 1 ;; esac; }
 tick() { # the wall clock for the log, and seconds since the node booted, which never jump
@@ -52,6 +55,7 @@ less() { # A B: both are known and A < B, in watts with two decimals or none
   [ "$a" -lt "$b" ]
 }
 requested() { [ "$limit" != unknown ] && ! less "$limit" $((want - 1)) && ! less $((want + 1)) "$limit"; }
+enforces_enough() { [ "$enforced" != unknown ] && ! less $((want + 1)) "$enforced"; } # by whatever holds it
 attainable() { ! less "$want" "$min" && ! less "$max" "$want"; }
 query() { nvidia-smi "$@" --query-gpu="$fields,$reasons_field" --format=csv,noheader,nounits </dev/null 2>&1; }
 change() { # the only way to set anything, and closed unless the loop runs and owns the node's limits
@@ -101,17 +105,17 @@ read_gpus() { # into $rows, one line per GPU that answers
 }
 query_all() {
   index=0
-  command -v nvidia-smi >/dev/null || { fault no_nvidia_smi searched="$PATH" && return; }
+  command -v nvidia-smi >/dev/null || { absence no_nvidia_smi searched="$PATH" && return; }
   for reasons_field in "$reasons_field" clocks_throttle_reasons.active; do # its name in older drivers
     rows=$(query) && return
     code=$?
     case $code$rows in 2*"$reasons_field"*) ;; *) break ;; esac
   done
-  fault query_failed exit="$code" message="$(quoted "$rows")"
+  absence query_failed exit="$code" message="$(quoted "$rows")"
   rows=''
   case $code in 2 | 6 | 9 | 12 | 126 | 127) return ;; esac # no GPU, driver or library: one by one is no better
   while [ "$index" -lt "${expected:-16}" ]; do # one lost GPU fails the query of all; the others are still served
-    row=$(query -i "$index") || fault query_failed index="$index" exit=$? message="$(quoted "$row")"
+    row=$(query -i "$index") || absence query_failed index="$index" exit=$? message="$(quoted "$row")"
     case $row in GPU-*) rows=$(printf '%s\n%s' "$rows" "$row") ;; 'No devices'*) return ;; esac
     index=$((index + 1))
   done
@@ -130,11 +134,16 @@ set_limit() { # and read it back; false, and reported, when the GPU did not take
   contains "$held" "$uuid" && log warn drift gpu="$uuid" limit_w="$limit" desired_w="$want"
   answer=$(change -i "$uuid" -pl "$want") || {
     code=$?; [ "$code" -ne 4 ] || answer="$answer (setting needs uid 0 and the capability SYS_ADMIN)"
-    fault refused gpu="$uuid" desired_w="$want" exit="$code" message="$(quoted "$answer")" && return 1
+    unsettable refused gpu="$uuid" desired_w="$want" exit="$code" message="$(quoted "$answer")" && return 1
   }
   remember
   parse "$(query -i "$uuid")" && requested && { log info change gpu="$uuid" from_w="$before" to_w="$limit"; return; }
-  fault not_applied gpu="$uuid" desired_w="$want" limit_w="$limit" message="$(quoted "$answer")" && return 1
+  unsettable not_applied gpu="$uuid" desired_w="$want" limit_w="$limit" message="$(quoted "$answer")" && return 1
+}
+unsettable() { # EVENT [KEY=VALUE...]: a fault only where the card may draw more than is wanted
+  enforces_enough || { fault "$@" && return; }
+  log warn "$@" enforced_w="$enforced"
+  at_limit=true fixed="$fixed $uuid"
 }
 keep_driver_loaded() { # it would forget the limit with its last user; nvidia-persistenced does the same
   if answer=$(change -i "$uuid" -pm 1); then log info persistence gpu="$uuid" requested=Enabled
@@ -146,8 +155,11 @@ serve() {
   contains "$previous" "$uuid" || [ "$verb" = report ] ||
     log info found gpu="$uuid" index="$index" name="\"$name\"" min_w="$min" max_w="$max" default_w="$default"
   [ "$role,$persistence" != owner,Disabled ] || keep_driver_loaded
-  if [ "$limit" = unknown ]; then
-    fault unknown_limit gpu="$uuid" desired_w="$want"
+  if [ "$want" = none ]; then
+    at_limit=true
+    [ "$role" != owner ] || ! is_ours || { restore && disown; } # it had a limit before the stack said so
+  elif [ "$limit" = unknown ]; then
+    unsettable unknown_limit gpu="$uuid" desired_w="$want"
   elif ! attainable; then
     nearest=$min && less "$max" "$want" && nearest=$max
     unfit=true && fault unattainable gpu="$uuid" desired_w="$want" min_w="$min" max_w="$max" nearest_w="$nearest"
@@ -156,6 +168,7 @@ serve() {
     less "$enforced" $((want - 1)) && log warn capped gpu="$uuid" desired_w="$want" enforced_w="$enforced"
     if less $((want + 1)) "$enforced"; then fault not_enforced gpu="$uuid" desired_w="$want" enforced_w="$enforced"
     else at_limit=true; fi
+  elif contains "$fixed" "$uuid" && enforces_enough; then at_limit=true # a report cannot try, the loop did
   fi
   case $role in candidate | superseded) return ;; esac # the owner's lines are enough
   log info look gpu="$uuid" index="$index" name="\"$name\"" desired_w="$want" limit_w="$limit" enforced_w="$enforced" \
@@ -164,9 +177,10 @@ serve() {
 }
 serve_all() {
   previous=$seen seen='' count=0 unfit='' faults=$unread
+  [ "$verb" = report ] || fixed=''
   each_gpu serve
-  for uuid in $known; do contains "$seen" "$uuid" || fault lost gpu="$uuid"; done
-  [ "$count" -ge "${expected:-1}" ] || fault missing expected="${expected:-1}" found="$count"
+  for uuid in $known; do contains "$seen" "$uuid" || absence lost gpu="$uuid"; done
+  [ "$count" -ge "${expected:-1}" ] || absence missing expected="${expected:-1}" found="$count"
 }
 look() {
   find_role
@@ -175,16 +189,18 @@ look() {
   serve_all
   [ "$role$unfit" != candidate ] || { claim && serve_all; } # only with limits that every card takes
   [ "$role" = owner ] || fault "$role" owner="$holder"
+  [ "$fixed" = "$stored" ] || { stored=$fixed && echo "$fixed" >"$state/fixed"; }
   publish "${faults:-ready}"
 }
 
 # --- verbs ---
 restore() { # the default, where some agent of this node set the limit
-  { is_ours || requested; } && [ "$limit" != "$default" ] || return 0
+  is_ours || { [ "$want" != none ] && requested; } || return 0
+  [ "$default" != unknown ] && [ "$limit" != "$default" ] || return 0
   find_role
   [ "$role" = owner ] || return 0
   if answer=$(change -i "$uuid" -pl "$default"); then log info restored gpu="$uuid" from_w="$limit" to_w="$default"
-  else log error restore_failed gpu="$uuid" limit_w="$limit" exit=$? message="$(quoted "$answer")"; fi
+  else log error restore_failed gpu="$uuid" limit_w="$limit" exit=$? message="$(quoted "$answer")" && return 1; fi
 }
 pause() { # until the next look; who is not the owner looks every second whether there still is one
   until=$((uptime + ${interval%.*})) step=1
@@ -222,6 +238,7 @@ run() {
   done
 }
 report() { # true when some GPU answered
+  read -r fixed 2>/dev/null <"$state/fixed"
   read_gpus
   serve_all
   [ -n "$rows" ]
@@ -239,7 +256,10 @@ ready() {
 is_whole() { case $1 in '' | 0* | *[!0-9]*) echo "'$1' in $2: not whole watts" >&2 && exit 64 ;; esac; }
 
 is_whole "${POWER_LIMIT_WATTS:-}" POWER_LIMIT_WATTS
-while read -r key watts _; do [ -z "$key" ] || is_whole "$watts" POWER_LIMITS; done <<END
+while read -r key watts model; do
+  [ "$key,$watts,$model" != "${NODE_NAME-},none," ] || left_alone=true
+  [ -z "$key" ] || [ "$watts" = none ] || is_whole "$watts" POWER_LIMITS
+done <<END
 ${POWER_LIMITS-}
 END
 allowed=$((3 * ${interval%.*} + 30))

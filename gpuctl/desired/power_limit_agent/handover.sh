@@ -47,6 +47,11 @@ is_ours() { # the card in $uuid
   contains "$ours" "$uuid"
 }
 remember() { is_ours || echo "$ours $uuid" >"$node/ours"; }
+disown() { # a card that has its default again
+  rest=''
+  for each in $ours; do [ "$each" = "$uuid" ] || rest="$rest $each"; done
+  echo "$rest" >"$node/ours"
+}
 hand_over() { # to a successor that comes in time; false when there is none
   rm -f "$node/owner"
   until=$((uptime + patience))
