@@ -136,14 +136,14 @@ Rules that compare keys:
 
 - A node has either `gpu` and `count` or `gpus`.
 - The power limit of a GPU is what `gpu:powerLimits` says about its UUID, else the `powerLimit` of its node, else what
-  `gpu:powerLimits` says about its model, else `gpu:powerLimit`. With `none`, or in a node with `powerManagement: false`,
+  `gpu:powerLimits` says about its model, else `gpu:powerLimit`. With `none`, or in a node of `powerManagement: false`,
   a GPU is left alone; so is a model of the catalogue that takes no limit, unless a key gives it one.
 - A node with `powerManagement: false` has no `powerLimit`.
 - A power limit must lie within the range of every catalogued GPU it applies to; `gpu:powerLimit` and `gpu:powerLimits`
   are not compared while `gpu:powerManagement` is false.
 - A model in `gpu:powerLimits` must be one that a node has and the catalogue names: by that name its cards are known.
 - What a circuit feeds must fit it with every GPU at its limit: the limits of its nodes and what each node draws besides
-  add up to at most `gpu:circuitWatts`, or the `circuitWatts` of a node that has a circuit of its own. A GPU that is left
+  add up to at most `gpu:circuitWatts`, or the `circuitWatts` of a node that has a circuit of its own. A GPU left
   alone counts with its default limit; where the catalogue has none, its circuit is not checked.
 - `gpu:allocationPolicy` needs a device plugin of line v0.20: older ones ignore it without a word.
 - `gpu:renameByDefault` needs at least two slices on every node: a GPU that is not shared keeps its name.
