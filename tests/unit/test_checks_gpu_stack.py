@@ -107,7 +107,10 @@ class TestRuntimeClass:
         (found,) = results_of(gpu_stack.runtime_class_is_there, context)
         assert found.outcome is Outcome.PASS
         live["handler"] = "nvidia-cdi"
-        found = _bad(gpu_stack.runtime_class_is_there, cluster, createRuntimeClass=False)
+        (found,) = results_of(
+            gpu_stack.runtime_class_is_there, context_of(cluster, settings_of(createRuntimeClass=False))
+        )
+        assert found.outcome is Outcome.FAIL
         assert found.fact.startswith(
             "gpu:createRuntimeClass is false, and RuntimeClass nvidia has the handler nvidia-cdi"
         )
