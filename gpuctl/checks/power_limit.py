@@ -218,7 +218,8 @@ def _limited(context: Context, node: DesiredNode, report: AgentReport, gpu: Samp
     if watts is None:
         return skipped(f"{name} is left alone: the stack file gives it no limit", subject)
     settable = not _differs(gpu.limit, watts) or watts > (gpu.maximum or watts)
-    if gpu.at_limit and gpu.desired == watts and gpu.enforced is not None and not settable:
+    held = gpu.at_limit and gpu.desired == watts and gpu.enforced is not None and gpu.enforced <= watts + _TOLERANCE
+    if held and not settable:
         return passed(
             f"{name} does not take a limit, and enforces {gpu.enforced:g} W of the {watts} W allowed", subject
         )

@@ -213,7 +213,7 @@ def _find(
             except (ValueError, RecursionError) as error:
                 raise ValueError(f"{what} {name}: {_plain(error)}. {_FETCH}") from error
     there = dict.fromkeys(each for _, entries in files for each in entries)
-    raise ValueError(f"{missing}; it has {', '.join(there) or 'none'}. {fix}")
+    raise ValueError(f"{missing}; it has {', '.join(there) or 'none'}. {fix if there else _FETCH}")
 
 
 def _server(server: Server, folder: Path) -> Server:

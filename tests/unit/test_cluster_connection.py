@@ -92,7 +92,9 @@ def test_the_stacks_own_kubeconfig_counts_before_the_environment(
     own = _kubeconfig(tmp_path / "own", "admin@lab")
     assert connect("admin@lab", str(own))
     assert (
-        _refusal("elsewhere", own) == f"kubeconfig {own} cannot be used: it has no context elsewhere; it has admin@lab"
+        _refusal("elsewhere", own)
+        == f"kubeconfig {own} cannot be used: it has no context elsewhere; it has admin@lab. "
+        "Choose one of them in gpu:context, or fetch what is missing: talosctl kubeconfig"
     )
 
 
@@ -141,7 +143,10 @@ def test_a_missing_file_names_the_command_that_fetches_one(tmp_path: Path) -> No
 def test_a_file_without_any_context_says_so(tmp_path: Path) -> None:
     path = tmp_path / "empty"
     path.touch()
-    assert _refusal("admin@lab", path) == f"kubeconfig {path} cannot be used: it has no context admin@lab; it has none"
+    assert _refusal("admin@lab", path) == (
+        f"kubeconfig {path} cannot be used: it has no context admin@lab; it has none. "
+        "Fetch a new one: talosctl kubeconfig"
+    )
 
 
 @pytest.mark.parametrize(

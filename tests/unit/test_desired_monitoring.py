@@ -62,7 +62,8 @@ def test_what_the_stack_does_not_do_is_not_watched() -> None:
     bare = _alerts(settings(powerManagement=False))
     assert not [name for name in bare if name.startswith("GpuPower")]
     assert "GpuCircuitOverBudget" not in bare
-    assert not [rule for rule in _rules(settings(powerManagement=False)) if "limit" in rule.get("record", "")]
+    recorded = {rule.get("record") for rule in _rules(settings(powerManagement=False))}
+    assert not recorded & {"gpu_stack:power_limit_watts:desired", "gpu_stack:power_limit_agents:expected"}
 
 
 def test_a_figure_is_recorded_before_an_alert_reads_it() -> None:

@@ -1,6 +1,7 @@
 """Settings are read alike from a stack file and from what Pulumi hands to its program."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -149,7 +150,7 @@ def test_a_nodes_own_value_counts_before_the_stacks() -> None:
     assert _limits(read) == {"gpu-1": {"rtx-3090": 300}, "gpu-2": {"rtx-3090": 280}}
 
 
-def _limits(read: Settings) -> dict[str, dict[str, int]]:
+def _limits(read: Settings) -> Mapping[str, Mapping[str, int | None]]:
     """Node -> model -> watts."""
     return {node.name: {cards.gpu: read.limit_of(node, cards) for cards in node.cards} for node in read.nodes}
 
