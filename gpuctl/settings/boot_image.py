@@ -118,7 +118,9 @@ def own_image_fits_every_node(settings: "Settings") -> Iterator[Problem]:
             if getattr(settings.on(node), _FIELDS[name]) != getattr(settings, _FIELDS[name])
         ]
         if value and different:
-            yield Problem((key,), value, f"is for all nodes, and these have their own: {listed(different)}", [RemoveKey()])
+            yield Problem(
+                (key,), value, f"is for all nodes, and these have their own: {listed(different)}", [RemoveKey()]
+            )
 
 
 def image_is_of_the_release(settings: "Settings") -> Iterator[Problem]:

@@ -14,6 +14,7 @@ from gpuctl.settings.minor_version import Minor, minor_of
 from gpuctl.settings.nodes import GpuGroup, GpuNode, Model
 from gpuctl.settings.talos_rules import CDI_FROM
 from gpuctl.settings.talos_tables import RELEASES, Release
+from gpuctl.settings.tolerations import Toleration
 from gpuctl.settings.values import (
     BaseWatts,
     CircuitWatts,
@@ -80,6 +81,8 @@ class Settings(Model):
     """Whether the stack creates the RuntimeClass `nvidia`; if not, it uses the one that another tool owns."""
     other_gpu_nodes: tuple[NodeName, ...] = ()
     """GPU nodes of the cluster that others serve, by name: the stack leaves them alone, and no check reports them."""
+    tolerations: tuple[Toleration, ...] = ()
+    """Taints that the stack's pods tolerate besides `nvidia.com/gpu`: list of {key, operator?, value?, effect?}."""
     monitoring: Switch = False
     """Whether the stack has alerts for the Prometheus operator and a dashboard for Grafana; see docs/monitoring.md."""
     rule_label: OptionalLabel = None

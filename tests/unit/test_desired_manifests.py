@@ -44,7 +44,7 @@ RELEASED: dict[str, str] = json.loads((ROOT / "tests" / "fixtures" / "released_m
 """Stack file -> SHA-256 of what the last release rendered of it."""
 
 
-NEW = {"a-boot-image-with-more-than-nvidia", "an-installer-image-of-ones-own"}
+NEW = {"a-boot-image-with-more-than-nvidia", "an-installer-image-of-ones-own", "pascal-beside-blackwell"}
 """Stack files with keys that the last release did not have."""
 
 
