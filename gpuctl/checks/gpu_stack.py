@@ -239,7 +239,7 @@ def _why_elsewhere(context: Context, nodes: list[DesiredNode]) -> str:
         "without the stack's labels": [
             node.name for node in nodes if (seen := live[node.name]) and not node.labels.items() <= seen.labels.items()
         ],
-        "tainted": [name for name, node in live.items() if node and keeping_off(node)],
+        "tainted": [name for name, node in live.items() if node and keeping_off(node, context.settings)],
     }
     found = [f"{listed(names)} {'is' if len(names) == 1 else 'are'} {how}" for how, names in reasons.items() if names]
     return "; ".join(found) or "the labels or taints of other nodes are not those of the stack"

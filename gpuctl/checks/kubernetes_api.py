@@ -56,14 +56,14 @@ def api_answers(context: Context) -> Iterator[Result]:
 )
 def kubernetes_runs_on_talos(context: Context) -> Iterator[Result]:
     """By the API server's own version, and Talos' own list of what each of its minor versions runs."""
-    talos = context.settings.talos_version
-    first, last = KUBERNETES_MINORS[context.settings.talos_minor]
     version = context.cluster.version()
-    span = f"what Talos {talos} runs, which is {format_minor(first)} to {format_minor(last)}"
-    if first <= minor_of(version) <= last:
-        yield passed(f"Kubernetes {version} is {span}")
-    else:
-        yield failed(f"Kubernetes {version} is not {span}", context.kubectl("get", "nodes", "-o", "wide"))
+    for talos in context.settings.talos_versions:
+        first, last = KUBERNETES_MINORS[minor_of(talos)]
+        span = f"what Talos {talos} runs, which is {format_minor(first)} to {format_minor(last)}"
+        if first <= minor_of(version) <= last:
+            yield passed(f"Kubernetes {version} is {span}")
+        else:
+            yield failed(f"Kubernetes {version} is not {span}", context.kubectl("get", "nodes", "-o", "wide"))
 
 
 @check(

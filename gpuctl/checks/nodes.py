@@ -8,7 +8,7 @@ from gpuctl.cluster import Node
 from gpuctl.desired.desired import DesiredNode
 from gpuctl.desired.names import PRESENT_LABEL, PROFILE_LABEL, node_labels
 from gpuctl.observed.nodes import gpu_resources, is_nvidia_gpu, is_phantom, why_not_ready
-from gpuctl.preflight.serving import keeping_off
+from gpuctl.preflight.serving import keeping_off, tolerating
 
 NODES = Category("nodes", "the GPU nodes")
 
@@ -60,7 +60,8 @@ def nodes_exist(context: Context) -> Iterator[Result]:
         fix=(
             "Not Ready: ask the node itself, `talosctl -n ADDRESS services` and `talosctl -n ADDRESS dmesg`.",
             "Cordoned, once its maintenance is over: `kubectl --context admin@lab uncordon gpu-1`.",
-            "A taint: remove it, or use `nvidia.com/gpu`, which the stack's pods tolerate.",
+            "A taint of your own: `pulumi config set --stack lab --path 'gpu:tolerations[0].key' KEY`, and "
+            "`pulumi up --stack lab`. The stack's pods tolerate `nvidia.com/gpu` anyway.",
         ),
     ),
     retry=True,
@@ -68,7 +69,7 @@ def nodes_exist(context: Context) -> Iterator[Result]:
 def nodes_take_pods(context: Context) -> Iterator[Result]:
     """By the kubelet's own condition, the cordon, and the taints."""
     for _, node in present_nodes(context):
-        taints = keeping_off(node)
+        taints = keeping_off(node, context.settings)
         if reason := why_not_ready(node):
             describe = context.kubectl("describe", "node", node.name)
             yield failed(f"node {node.name} is not Ready: {reason}", describe, node.name)
@@ -81,7 +82,8 @@ def nodes_take_pods(context: Context) -> Iterator[Result]:
         elif taints:
             taint = f"{taints[0].key}:{taints[0].effect}"
             fact = f"node {node.name} has the taint {taint}, which the stack's pods do not tolerate"
-            yield failed(fact, context.kubectl("taint", "node", node.name, f"{taint}-"), node.name)
+            remedy = tolerating(context.settings, context.stack, [taints[0].key], taints[0].key)
+            yield failed(fact, f"{remedy} && pulumi up --stack {context.stack}", node.name)
         else:
             yield passed(f"node {node.name} is Ready and takes pods", node.name)
 

@@ -46,8 +46,8 @@ _UPGRADE = (
 )
 def talos_is_the_stacks(context: Context) -> Iterator[Result]:
     """Driver versions, patches and the installer image all follow from the release."""
-    wanted = context.settings.talos_version
     for desired, node in present_nodes(context):
+        wanted = context.settings.talos_version_of(desired.declared)
         runs = talos_release(node)
         if runs is None:
             yield _not_talos(node)
@@ -74,8 +74,8 @@ def talos_is_the_stacks(context: Context) -> Iterator[Result]:
 )
 def extensions_are_there(context: Context) -> Iterator[Result]:
     """Driver and container toolkit reach a node only inside its image."""
-    wanted = list(_expected(context))
     for desired, node in present_nodes(context):
+        wanted = list(_expected(context, desired))
         if talos_release(node) is None:
             yield _not_talos(node)
             continue
@@ -105,8 +105,8 @@ def extensions_are_there(context: Context) -> Iterator[Result]:
 )
 def extension_versions_fit(context: Context) -> Iterator[Result]:
     """A kernel module loads only in the kernel it was built for; driver and toolkit must be of one version."""
-    wanted = {name: version for name, version in _expected(context).items() if version}
     for desired, node in present_nodes(context):
+        wanted = {name: version for name, version in _expected(context, desired).items() if version}
         found = _labelled(node)
         known = [name for name in wanted if name in found]
         if talos_release(node) is None:
@@ -137,9 +137,9 @@ def extension_versions_fit(context: Context) -> Iterator[Result]:
     severity="warning",
 )
 def schematic_is_the_stacks(context: Context) -> Iterator[Result]:
-    """One schematic, with the NVIDIA extensions and nothing else, serves every Talos release."""
-    wanted = schematic_id(context.settings)
+    """One schematic, with the NVIDIA extensions and what the stack file adds, serves every Talos release."""
     for desired, node in present_nodes(context):
+        wanted = schematic_id(context.settings.on(desired.declared))
         runs = _labelled(node).get(_SCHEMATIC)
         if talos_release(node) is None:
             yield _not_talos(node)
@@ -226,13 +226,15 @@ def _documents(text: str) -> Iterator[dict[str, Any]]:
         rest = rest[end:].lstrip()
 
 
-def _expected(context: Context) -> dict[str, str | None]:
+def _expected(context: Context, node: DesiredNode) -> dict[str, str | None]:
     """Extension, as a node calls it -> version; None where that is not known."""
-    return {name.removeprefix(_OWNER): version for name, version in extension_versions(context.settings).items()}
+    versions = extension_versions(context.settings.on(node.declared))
+    return {name.removeprefix(_OWNER): version for name, version in versions.items()}
 
 
 def _upgrade(context: Context, node: DesiredNode) -> str:
-    return f"talosctl upgrade -n {node.declared.address or node.name} --image {installer_image(context.settings)}"
+    image = installer_image(context.settings.on(node.declared))
+    return f"talosctl upgrade -n {node.declared.address or node.name} --image {image}"
 
 
 CHECKS = (

@@ -96,14 +96,16 @@ def packages_are_installed(_: Context) -> Iterator[Result]:
 )
 def kubectl_is_installed(context: Context) -> Iterator[Result]:
     """By Kubernetes' version skew policy: one minor version either way. Only the remedies need kubectl."""
-    talos, (first, last) = context.settings.talos_version, KUBERNETES_MINORS[context.settings.talos_minor]
+    talos = context.settings.talos_versions
+    spans = [KUBERNETES_MINORS[minor_of(version)] for version in talos]
+    first, last = max(span[0] for span in spans), min(span[1] for span in spans)
     remedy = _kubectl_for(format_minor(last))
     ran = context.programs.run("kubectl", "version", "--client", "-o", "json")
     if ran is None:
         yield failed("kubectl is not installed here; pulumi and gpuctl do without, their hints do not", remedy)
         return
     found = _version(ran.stdout)
-    span = f"Talos {talos}, which runs Kubernetes {format_minor(first)} to {format_minor(last)}"
+    span = f"Talos {' and '.join(talos)}, which runs Kubernetes {format_minor(first)} to {format_minor(last)}"
     if found is None:
         yield failed(f"kubectl does not say its version: {said(ran)}", remedy)
     elif (first[0], first[1] - 1) <= minor_of(found) <= (last[0], last[1] + 1):
@@ -128,15 +130,19 @@ def kubectl_is_installed(context: Context) -> Iterator[Result]:
     severity="warning",
 )
 def talosctl_is_installed(context: Context) -> Iterator[Result]:
-    """Talos advises the talosctl of the nodes' own version. Patches, upgrades and the kubeconfig need it."""
-    talos = context.settings.talos_version
+    """Talos advises the talosctl of the nodes' own version. Patches, upgrades and the kubeconfig need it.
+
+    Where nodes are of several minor versions, no talosctl is of all: that of one of them will do.
+    """
+    releases = context.settings.talos_versions
+    talos = " or ".join(releases)
     remedy = "curl -sL https://talos.dev/install | sh"
     ran = context.programs.run("talosctl", "version", "--client", "--short")
     if ran is None:
         yield failed("talosctl is not installed here; drivers come to the nodes through it", remedy)
     elif (found := _version(ran.stdout + ran.stderr)) is None:
         yield failed(f"talosctl does not say its version: {said(ran)}", remedy)
-    elif minor_of(found) == minor_of(talos):
+    elif minor_of(found) in map(minor_of, releases):
         yield passed(f"talosctl {found} is of the minor version of Talos {talos}")
     else:
         yield failed(f"talosctl {found} is not of the minor version of Talos {talos}", remedy)

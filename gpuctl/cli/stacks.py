@@ -70,6 +70,7 @@ def _document(row: _Row) -> dict[str, object]:
         "total": offered.total,
         "watts": power_budget(row.settings).total,
         "talosVersion": row.settings.talos_version,
+        "talosVersions": list(row.settings.talos_versions),
         "nodes": len(row.settings.nodes),
     }
 
@@ -93,5 +94,5 @@ def _cells(row: _Row) -> list[str]:
         str(sum(node.count for node in settings.nodes)),
         str(capacity(settings).total),
         "unknown" if watts is None else str(watts),
-        settings.talos_version,
+        ", ".join(settings.talos_versions),
     ]

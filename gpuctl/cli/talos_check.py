@@ -26,7 +26,8 @@ def check(
     ] = None,
     node: Node = None,
     talos_version: Annotated[
-        str | None, typer.Option(metavar="VERSION", help="Of the node; else the stack's, else the installer image's.")
+        str | None,
+        typer.Option(metavar="VERSION", help="Of the node; else as the stack says, else the installer image's."),
     ] = None,
 ) -> None:
     """Report what a machine configuration lacks, has wrong, or says without effect; exit 1 when there is something.
@@ -37,7 +38,7 @@ def check(
     parts = read_parts(file)
     settings = settings_of(stack) if stack else None
     wanted = Wanted(settings, node_named(settings, node)) if settings else None
-    known = talos_version or (settings.talos_version if settings else None)
+    known = talos_version or (wanted.settings.talos_version_of(wanted.node) if wanted else None)
     wrapped = any(part.where for part in parts)
     judged = [part for part in parts if part.is_about_gpus or not wrapped]
     wrong = 0

@@ -51,10 +51,10 @@ def patch(
     known = _whole(config) if config else None
     nodes = [node_named(settings, node)] if node else settings.nodes
     for each in nodes:
-        seen = present(known, settings.talos_version) if known else None
+        seen = present(known, settings.talos_version_of(each)) if known else None
         file = output / f"{each.name}.yaml"
         _write(file, talos_patch(settings, each, seen))
-        print("\n".join(_told(settings, each, file, known, seen)), end="\n\n")
+        print("\n".join(_told(settings.on(each), each, file, known, seen)), end="\n\n")
     print(_LATER, end="")
     if known is None and any(form_of(settings, each) is Form.FIELDS for each in nodes):
         print(_ONCE, end="")
@@ -104,6 +104,8 @@ def _told(
     form = seen.form if seen else form_of(settings, node)
     talosctl = ["talosctl", "--nodes", node.address or node.name]
     yield f"{node.name}: {file}, {form.value}, for Talos {settings.talos_version}"
+    if own := _own(node):
+        yield f"  of its own: {', '.join(own)}"
     yield f"  {shlex.join([*talosctl, 'patch', 'machineconfig', '--patch', f'@{file}'])}"
     image = image_of(settings, seen)
     if known and known.below("install", "image") == image:
@@ -115,6 +117,13 @@ def _told(
     selector = seen.disk_selector if seen else settings.disk_selector_of(node)
     if form is Form.DOCUMENTS and selector is None:
         yield "  the patch names no image, because the install disk is not known: gpu:installDiskSelector or --config"
+
+
+def _own(node: GpuNode) -> list[str]:
+    """What the stack file says of this node's Talos and no other's."""
+    keys = ("talosVersion", "talosContract", "driverChannel", "kernelModules", "installDiskSelector")
+    said = node.model_dump(by_alias=True, exclude_none=True)
+    return [f"{key} {said[key]}" for key in keys if key in said]
 
 
 def _about_the_own_image(settings: Settings, seen: Present | None, image: str) -> Iterator[str]:

@@ -1,17 +1,23 @@
 """gpuctl talos schematic: the boot image of a stack's GPU nodes."""
 
+import typer
+
 from gpuctl.cli.options import Stack, settings_of
+from gpuctl.cli.talos_options import Node, node_named
 from gpuctl.desired import schematic as desired
+from gpuctl.settings import Settings
 
 
-def schematic(stack: Stack) -> None:
+def schematic(stack: Stack, node: Node = None) -> None:
     """Print the Image Factory schematic of a stack, its ID, the installer image, and what the image contains.
+
+    Where nodes differ in Talos release, driver channel or kernel modules, name one with --node.
 
     The factory makes images of a schematic that was posted to it once; the output can be posted as it is:
 
     gpuctl talos schematic --stack lab | curl --data-binary @- https://factory.talos.dev/schematics
     """
-    settings = settings_of(stack)
+    settings = _on_its_nodes(settings_of(stack), node)
     text = desired.schematic(settings)
     print(text or "# the stack's own image, whose schematic is not known here; it must contain these\n", end="")
     print(f"# schematic ID: {desired.schematic_id(settings) or 'unknown'}")
@@ -20,3 +26,19 @@ def schematic(stack: Stack) -> None:
         print(f"# contains: {name.removeprefix('siderolabs/')} {version or 'unknown'}")
     if settings.release and settings.release.gdrcopy:
         print(f"# for GDRCopy, in a schematic of your own: nvidia-gdrdrv-device {settings.release.gdrcopy}")
+
+
+def _on_its_nodes(settings: Settings, name: str | None) -> Settings:
+    """The settings as they hold on one node, or on all where they have one image.
+
+    Raises:
+        typer.BadParameter: the nodes have different images, and none is named.
+    """
+    if name:
+        return settings.on(node_named(settings, name))
+    images = {desired.installer_image(settings.on(node)): node for node in reversed(settings.nodes)}
+    if len(images) > 1:
+        names = ", ".join(sorted(node.name for node in images.values()))
+        problem = f"the nodes have {len(images)} different images: name one of {names}"
+        raise typer.BadParameter(problem, param_hint="--node")
+    return settings.on(settings.nodes[0])

@@ -4,12 +4,8 @@ from typing import Any
 
 from gpuctl.desired.names import CHECKSUM_ANNOTATION, RUNTIME_CLASS, Manifest, labels, selector
 from gpuctl.desired.profiles import DEFAULT, named
+from gpuctl.desired.tolerations import tolerations
 from gpuctl.settings import Settings
-
-TOLERATIONS = [
-    {"key": "nvidia.com/gpu", "operator": "Exists"},
-    {"key": "node-role.kubernetes.io/control-plane", "operator": "Exists", "effect": "NoSchedule"},
-]
 
 
 def daemon_set(
@@ -54,7 +50,7 @@ def daemon_set(
                 "spec": {
                     "runtimeClassName": RUNTIME_CLASS,
                     **placement,
-                    "tolerations": TOLERATIONS,
+                    "tolerations": tolerations(settings),
                     "priorityClassName": "system-node-critical",
                     "automountServiceAccountToken": False,
                     "enableServiceLinks": False,

@@ -37,12 +37,22 @@ def manifests(stack: Iterable[Part]) -> tuple[Manifest, ...]:
 
 
 def _talos(settings: Settings, _: Sequence[Profile]) -> Iterator[Part]:
+    by_node = {
+        node.name: {"schematicId": schematic_id(on), "installerImage": installer_image(on)}
+        for node in settings.nodes
+        for on in [settings.on(node)]
+    }
     outputs = {
-        "schematicId": schematic_id(settings),
-        "installerImage": installer_image(settings),
+        **{key: _common([each[key] for each in by_node.values()]) for key in ("schematicId", "installerImage")},
+        "byNode": by_node,
         "patches": talos_patches(settings),
     }
     yield Part("talos-patches", "gpu:index:TalosPatches", outputs=outputs)
+
+
+def _common(values: Sequence[str | None]) -> str | None:
+    """The value of all nodes; None where they have different ones."""
+    return values[0] if len(set(values)) == 1 else None
 
 
 def _ground(settings: Settings, _: Sequence[Profile]) -> Iterator[Part]:

@@ -1,7 +1,8 @@
 """The Image Factory schematic: which NVIDIA extensions a node's boot image contains, and its ID, computed offline.
 
 Driver and container toolkit reach a Talos node only inside its installer image; `machine.install.extensions` has
-installed nothing since Talos v1.10.0.
+installed nothing since Talos v1.10.0. All of it is about one node: where nodes have a Talos release, driver channel or
+kernel modules of their own, the settings are those on that node (`Settings.on`).
 """
 
 import hashlib

@@ -14,6 +14,7 @@ from gpuctl.desired.profiles import Profile, profile_of, profiles
 from gpuctl.desired.schematic import image_is_chosen, installer_image
 from gpuctl.desired.text import yaml_text
 from gpuctl.settings import GpuNode, Settings
+from gpuctl.settings.minor_version import minor_of
 from gpuctl.settings.talos_rules import CDI_FROM, DOCUMENTS_FROM
 
 Document = dict[str, Any]
@@ -48,7 +49,7 @@ class Present:
     cri_fragment: str | None = None
     """Content of its entry for the one file of containerd's configuration."""
     own_image: str | None = None
-    """Installer image whose content is not known here, for the stack's Talos release: kept unless the stack says what
+    """Installer image whose content is not known here, for the node's Talos release: kept unless the stack says what
     its image contains."""
     disk_selector: str | None = None
     """Expression that selects its install disk; a patch that does not repeat it erases it."""
@@ -56,7 +57,7 @@ class Present:
 
 def form_of(settings: Settings, node: GpuNode) -> Form:
     """The form that a node's configuration has, going by what the settings say."""
-    if settings.talos_minor < DOCUMENTS_FROM:
+    if minor_of(settings.talos_version_of(node)) < DOCUMENTS_FROM:
         return Form.FIELDS
     return Form.MIXED if settings.contract_of(node) < DOCUMENTS_FROM else Form.DOCUMENTS
 
@@ -90,7 +91,12 @@ def talos_patch(settings: Settings, node: GpuNode, present: Present | None = Non
 
 
 def image_of(settings: Settings, present: Present | None) -> str:
-    """The installer image for a node: its own where nobody but its owner knows what is in it, else the stack's."""
+    """The installer image for a node: its own where nobody but its owner knows what is in it, else the stack's.
+
+    Args:
+        settings: as they hold on the node.
+        present: what its configuration says already.
+    """
     own = present.own_image if present and not image_is_chosen(settings) else None
     return own or installer_image(settings)
 
@@ -103,7 +109,7 @@ def _patches(settings: Settings, present: Present | None) -> dict[str, str]:
 
 def _patch(settings: Settings, node: GpuNode, profile: Profile, present: Present | None) -> str:
     known = present or Present(form_of(settings, node), disk_selector=settings.disk_selector_of(node))
-    return yaml_text(*_documents(settings, node_labels(profile.name), known))
+    return yaml_text(*_documents(settings.on(node), node_labels(profile.name), known))
 
 
 def _documents(settings: Settings, labels: dict[str, str], present: Present) -> list[Document]:

@@ -6,10 +6,11 @@ commands in pods, no dry run of a change. Checks that need more are skipped and 
 
 from typing import Any
 
-from gpuctl.desired.daemon_set import TOLERATIONS, security_context
+from gpuctl.desired.daemon_set import security_context
 from gpuctl.desired.manifests import manifests
 from gpuctl.desired.names import PART_OF, RUNTIME_CLASS, Manifest
 from gpuctl.desired.text import yaml_text
+from gpuctl.desired.tolerations import tolerations
 from gpuctl.settings import Settings
 from gpuctl.settings.secrets import SECRET_FIELDS
 
@@ -69,7 +70,7 @@ def verify_cronjob(settings: Settings, stack: str, image: str, schedule: str = S
                     "spec": {
                         "backoffLimit": 0,
                         "activeDeadlineSeconds": _SECONDS,
-                        "template": {"metadata": {"labels": _LABELS}, "spec": _pod(stack, file, image)},
+                        "template": {"metadata": {"labels": _LABELS}, "spec": _pod(settings, stack, file, image)},
                     }
                 },
             },
@@ -98,7 +99,7 @@ def _namespace_rules(settings: Settings) -> list[Rule]:
     ]
 
 
-def _pod(stack: str, file: str, image: str) -> dict[str, Any]:
+def _pod(settings: Settings, stack: str, file: str, image: str) -> dict[str, Any]:
     container: dict[str, Any] = {
         "name": NAME,
         "image": image,
@@ -113,7 +114,7 @@ def _pod(stack: str, file: str, image: str) -> dict[str, Any]:
         "serviceAccountName": NAME,
         "automountServiceAccountToken": True,
         "enableServiceLinks": False,
-        "tolerations": TOLERATIONS,
+        "tolerations": tolerations(settings),
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": _ANYBODY,

@@ -39,10 +39,9 @@ def _missing_nodes(desired: Desired, _: str, cluster: Cluster) -> Iterator[str]:
         )
 
 
-def _nodes_that_cannot_serve(desired: Desired, _: str, cluster: Cluster) -> Iterator[str]:
-    for node in cluster.nodes():
-        if node.name in desired.nodes:
-            yield from why_not_serving(node, desired.settings.context)
+def _nodes_that_cannot_serve(desired: Desired, owner: str, cluster: Cluster) -> Iterator[str]:
+    nodes = [node for node in cluster.nodes() if node.name in desired.nodes]
+    return why_not_serving(nodes, desired.settings, _stack(owner))
 
 
 def _objects_of_others(desired: Desired, owner: str, cluster: Cluster) -> Iterator[str]:

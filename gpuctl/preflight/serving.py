@@ -4,45 +4,68 @@ Kubernetes counts neither a node that its kubelet has left nor one whose taints 
 DaemonSet wants: `pulumi up` would be done while such a node offers the old slices or none, and holds no limit.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from gpuctl.cluster import Node
 from gpuctl.cluster.objects import Taint
-from gpuctl.desired.daemon_set import TOLERATIONS
+from gpuctl.desired.tolerations import tolerates, tolerations
 from gpuctl.forms.command import command
+from gpuctl.settings import Settings
 
 _KUBERNETES = "node.kubernetes.io/"
 """What the keys of taints begin with that the pods of every DaemonSet tolerate."""
 
 
-def keeping_off(node: Node) -> list[Taint]:
+def keeping_off(node: Node, settings: Settings) -> list[Taint]:
     """The taints of a node that keep the stack's pods off it."""
-    return [taint for taint in node.spec.taints if _keeps_off(taint)]
+    return [taint for taint in node.spec.taints if _keeps_off(taint, settings)]
 
 
-def why_not_serving(node: Node, context: str) -> Iterator[str]:
-    """Why a node would not be served, each with what fixes it.
+def tolerating(settings: Settings, stack: str, keys: Sequence[str], key: str) -> str:
+    """The command that adds a toleration.
 
     Args:
-        node: one of the stack.
-        context: of the kubeconfig.
+        settings: of the stack.
+        stack: its name.
+        keys: of all taints that need one: each gets a place of its own in the list.
+        key: of the taint.
     """
-    kubectl = ("kubectl", "--context", context)
+    place = len(settings.tolerations) + keys.index(key)
+    return command("pulumi", "config", "set", "--stack", stack, "--path", f"gpu:tolerations[{place}].key", key)
+
+
+def why_not_serving(nodes: Iterable[Node], settings: Settings, stack: str) -> Iterator[str]:
+    """Why nodes would not be served, each with what fixes it.
+
+    Args:
+        nodes: those of the stack.
+        settings: of the stack.
+        stack: its name.
+    """
+    found = list(nodes)
+    keys = list(dict.fromkeys(taint.key for node in found for taint in keeping_off(node, settings)))
+    for node in found:
+        yield from _why_not_serving(node, settings, stack, keys)
+
+
+def _why_not_serving(node: Node, settings: Settings, stack: str, keys: Sequence[str]) -> Iterator[str]:
+    kubectl = ("kubectl", "--context", settings.context)
     if not node.ready:
         yield (
             f"node {node.name} is not Ready, so nothing would reach it: it would stay on what it has. Bring it back, "
             f"or take it out of gpu:nodes until then; see: {command(*kubectl, 'describe', 'node', node.name)}"
         )
-    for taint in keeping_off(node):
+    for taint in keeping_off(node, settings):
         said = f"{taint.key}={taint.value}:{taint.effect}" if taint.value else f"{taint.key}:{taint.effect}"
         yield (
             f"node {node.name} has the taint {said}, which keeps the stack's pods off it: no slice would be offered "
-            f"and no power limit held. Fix it: {command(*kubectl, 'taint', 'node', node.name, f'{said}-')}"
+            f"and no power limit held. Fix it: {tolerating(settings, stack, keys, taint.key)}; or take the taint away: "
+            + command(*kubectl, "taint", "node", node.name, f"{said}-")
         )
 
 
-def _keeps_off(taint: Taint) -> bool:
+def _keeps_off(taint: Taint, settings: Settings) -> bool:
     tolerated = taint.key.startswith(_KUBERNETES) or any(
-        taint.key == each["key"] and taint.effect == each.get("effect", taint.effect) for each in TOLERATIONS
+        tolerates(each, taint.key, taint.value, taint.effect) for each in tolerations(settings)
     )
     return taint.effect != "PreferNoSchedule" and not tolerated

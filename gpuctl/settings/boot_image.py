@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, BeforeValidator
 
-from gpuctl.settings.refusal import Problem, RemoveKey, SettingRefused, SetValue
+from gpuctl.settings.refusal import Problem, RemoveKey, SettingRefused, SetValue, listed
 
 if TYPE_CHECKING:
     from gpuctl.settings.model import Settings
@@ -20,6 +20,7 @@ _PLAIN = re.compile(r"-?[A-Za-z]([\w.,:/=@+-]*[\w./=@+-])?", re.ASCII)
 _NEEDS_QUOTES = re.compile(r"true|false|yes|no|on|off|y|n|null|\.(inf|nan)", re.IGNORECASE)
 _IMAGE = re.compile(r"[a-z0-9.-]+(:\d+)?(/[a-z0-9._-]+)+(:\w[\w.-]*)?(@sha256:[0-9a-f]{64})?", re.ASCII)
 _SCHEMATIC = re.compile(r"[0-9a-f]{64}")
+_FIELDS = {"talosVersion": "talos_version", "driverChannel": "driver_channel", "kernelModules": "kernel_modules"}
 _RELEASE = re.compile(r"v\d+\.\d+\.\d+(-[a-z]+\.\d+)?")
 
 
@@ -102,6 +103,24 @@ def image_is_declared_in_one_way(settings: "Settings") -> Iterator[Problem]:
         if value and given:
             reason = f"stands beside {', '.join(given)}, which it would leave without effect"
             yield Problem((key,), value, reason, [RemoveKey()])
+
+
+def own_image_fits_every_node(settings: "Settings") -> Iterator[Problem]:
+    """A schematic or an image of one's own is one for all nodes, so no node can ask for another content."""
+    for key, value, names in (
+        ("schematic", settings.schematic, ("driverChannel", "kernelModules")),
+        ("installerImage", settings.installer_image, ("talosVersion", "driverChannel", "kernelModules")),
+    ):
+        different = [
+            f"{name} of {node.name}"
+            for node in settings.nodes
+            for name in names
+            if getattr(settings.on(node), _FIELDS[name]) != getattr(settings, _FIELDS[name])
+        ]
+        if value and different:
+            yield Problem(
+                (key,), value, f"is for all nodes, and these have their own: {listed(different)}", [RemoveKey()]
+            )
 
 
 def image_is_of_the_release(settings: "Settings") -> Iterator[Problem]:

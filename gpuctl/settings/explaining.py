@@ -31,7 +31,7 @@ SECRETS = tuple(str(field.alias) for field in Settings.model_fields.values() if 
 _LIKE_A_SECRET = re.compile(
     r"secret|token|passw|passphrase|credential|private|key\b|keys\b|(client|machine)_?conf", re.I
 )
-_LISTS = ("nodes", "systemExtensions", "kernelArguments")
+_LISTS = ("nodes", "systemExtensions", "kernelArguments", "tolerations")
 _MAPPINGS = ("powerLimits", "gpus", "overlay")
 _LONGEST_MOVED = 200
 
@@ -98,10 +98,10 @@ def _rule(details: ErrorDetails, path: Path) -> str:
         case "literal_error":
             return f"must be {context['expected'].replace(chr(39), '')}"
         case "tuple_type":
-            return "must be a list of nodes" if path == ("nodes",) else "must be a list of texts"
+            return f"must be a list of {path[0] if path[0] in ('nodes', 'tolerations') else 'texts'}"
         case "dict_type":
-            meant = "{name, image}" if path[-1] == "overlay" else "with a number for each GPU model"
-            return f"must be a mapping {meant}"
+            meant = {"overlay": "{name, image}", "tolerations": "{key, operator, value, effect}"}
+            return f"must be a mapping {meant.get(str(path[0]), 'with a number for each GPU model')}"
         case "model_type" | "model_attributes_type":
             return "must be a mapping {name, gpu, count}"
         case "string_type":

@@ -14,6 +14,7 @@ from gpuctl.settings.minor_version import Minor, minor_of
 from gpuctl.settings.nodes import GpuGroup, GpuNode, Model
 from gpuctl.settings.talos_rules import CDI_FROM
 from gpuctl.settings.talos_tables import RELEASES, Release
+from gpuctl.settings.tolerations import Toleration
 from gpuctl.settings.values import (
     BaseWatts,
     CircuitWatts,
@@ -80,6 +81,8 @@ class Settings(Model):
     """Whether the stack creates the RuntimeClass `nvidia`; if not, it uses the one that another tool owns."""
     other_gpu_nodes: tuple[NodeName, ...] = ()
     """GPU nodes of the cluster that others serve, by name: the stack leaves them alone, and no check reports them."""
+    tolerations: tuple[Toleration, ...] = ()
+    """Taints that the stack's pods tolerate besides `nvidia.com/gpu`: list of {key, operator?, value?, effect?}."""
     monitoring: Switch = False
     """Whether the stack has alerts for the Prometheus operator and a dashboard for Grafana; see docs/monitoring.md."""
     rule_label: OptionalLabel = None
@@ -188,6 +191,11 @@ class Settings(Model):
         """What the NVIDIA extensions of the Talos release contain; None when that is not known."""
         return RELEASES.get(self.talos_version)
 
+    @property
+    def talos_versions(self) -> tuple[str, ...]:
+        """The Talos releases of the nodes, each once."""
+        return tuple(dict.fromkeys(map(self.talos_version_of, self.nodes))) or (self.talos_version,)
+
     def talos_version_of(self, node: GpuNode) -> str:
         """Talos release of a node."""
         return node.talos_version or self.talos_version
@@ -203,6 +211,15 @@ class Settings(Model):
     def kernel_modules_of(self, node: GpuNode) -> KernelModules:
         """Flavour of a node's NVIDIA kernel modules."""
         return node.kernel_modules or self.kernel_modules
+
+    def on(self, node: GpuNode) -> "Settings":
+        """The settings as they hold on one node, whose own Talos release, driver channel and modules are theirs."""
+        own: dict[str, object] = {
+            "talos_version": self.talos_version_of(node),
+            "driver_channel": self.driver_channel_of(node),
+            "kernel_modules": self.kernel_modules_of(node),
+        }
+        return self if all(getattr(self, key) == value for key, value in own.items()) else self.model_copy(update=own)
 
     def contract_of(self, node: GpuNode) -> Minor:
         """The minor version of Talos that wrote a node's configuration."""
@@ -244,17 +261,16 @@ class Settings(Model):
         return managed and (node.power_limit or self.power_limits.get(cards.gpu, 0)) is not None
 
     def _talos_warnings(self) -> list[str]:
-        versions = list(dict.fromkeys([self.talos_version, *map(self.talos_version_of, self.nodes)]))
         unknown = [
             f"Talos {version} is not in gpuctl/data/talos_releases.json: the versions of its NVIDIA driver "
             "and toolkit are unknown here, and so is whether they know these GPUs"
-            for version in versions
+            for version in self.talos_versions
             if version not in RELEASES
         ]
         undocumented = [
             f"gpu:defaultRuntime is not documented for Talos {version}: from v1.13 on pods get their "
             "GPUs through CDI, and whether a node works with it is not known here"
-            for version in versions
+            for version in self.talos_versions
             if self.default_runtime and minor_of(version) >= CDI_FROM
         ]
         return unknown + undocumented

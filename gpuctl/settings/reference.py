@@ -154,7 +154,11 @@ Rules that compare keys:
 - `gpu:kernelModules` must be `proprietary` for GPUs older than Turing and `open` from Blackwell on; with a driver older
   than 545 also for GeForce and workstation GPUs, which its open modules refuse.
 - `gpu:schematic` and `gpu:installerImage` exclude the keys that say what an image contains, and each other.
+- They are for all nodes: none may have a driver channel or kernel modules of its own beside them, nor, beside
+  `gpu:installerImage`, a Talos release.
 - `gpu:installerImage` must be of `gpu:talosVersion` where its tag is a release.
+- A toleration in `gpu:tolerations` is one of Kubernetes. Without `operator` it is `Equal` where there is a `value`,
+  else `Exists`: `{{key: gpu}}` tolerates every taint with that key.
 - `gpu:criCustomization` must be TOML that containerd 2 understands, without another default runtime.
 - `gpu:talosApply` needs the other three `gpu:talos...` keys beside it, and nodes whose configuration is of Talos v1.13
   or older.

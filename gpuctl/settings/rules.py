@@ -110,6 +110,10 @@ RULES = (
     Rule(("nodes", "kernelModules"), _of(talos_rules.modules_fit_every_gpu, "kernelModules")),
     Rule(("systemExtensions",), _of(boot_image.extensions_are_named_once)),
     Rule((*_IMAGE, "schematic", "installerImage"), _of(boot_image.image_is_declared_in_one_way)),
+    Rule(
+        (*_TALOS, "driverChannel", "kernelModules", "schematic", "installerImage"),
+        _of(boot_image.own_image_fits_every_node, "talosVersion", "driverChannel", "kernelModules"),
+    ),
     Rule(("talosVersion", "installerImage"), _of(boot_image.image_is_of_the_release)),
     Rule(("criCustomization", "defaultRuntime"), _of(talos_rules.fragment_can_be_merged)),
     Rule(

@@ -51,7 +51,7 @@ def contracts_are_not_newer(settings: "Settings") -> Iterator[Problem]:
 def kubernetes_runs_on_talos(settings: "Settings") -> Iterator[Problem]:
     """Talos refuses an upgrade to a Kubernetes it does not know."""
     kubernetes = settings.kubernetes_version
-    for version in dict.fromkeys([settings.talos_version, *map(settings.talos_version_of, settings.nodes)]):
+    for version in settings.talos_versions:
         first, last = KUBERNETES_MINORS[minor_of(version)]
         if kubernetes and not first <= minor_of(kubernetes) <= last:
             nearest = first if minor_of(kubernetes) < first else last

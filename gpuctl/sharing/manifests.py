@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gpuctl.desired.daemon_set import TOLERATIONS, security_context
+from gpuctl.desired.daemon_set import security_context
 from gpuctl.desired.names import PART_OF, RUNTIME_CLASS, Manifest
+from gpuctl.desired.tolerations import tolerations
+from gpuctl.settings import Settings
 
 NAME = "gpu-sharing-proof"
 LABELS = {"app.kubernetes.io/name": NAME} | dict([PART_OF]) | {"app.kubernetes.io/managed-by": "gpuctl"}
@@ -56,33 +58,34 @@ def annotation(kind: str, name: str, namespace: str | None, key: str, value: str
     return {"apiVersion": "v1", "kind": kind, "metadata": metadata}
 
 
-def holding_pod(name: str, namespace: str, image: str, resource: str, nodes: Sequence[str]) -> Manifest:
+def holding_pod(settings: Settings, name: str, namespace: str, resource: str, nodes: Sequence[str]) -> Manifest:
     """A pod that takes one slice and keeps it until it is released."""
     container = {
-        **_looking(image, "hold"),
+        **_looking(settings.image, "hold"),
         "resources": _resources(resource),
         "volumeMounts": [{"name": "barrier", "mountPath": "/barrier", "readOnly": True}],
     }
     item = {"path": "release", "fieldRef": {"fieldPath": f"metadata.annotations['{RELEASE}']"}}
     volumes = [{"name": "barrier", "downwardAPI": {"items": [item]}}]
-    return _pod(name, namespace, nodes, container, volumes)
+    return _pod(settings, name, namespace, nodes, container, volumes)
 
 
-def looking_pod(name: str, namespace: str, image: str, node: str) -> Manifest:
+def looking_pod(settings: Settings, name: str, namespace: str, node: str) -> Manifest:
     """A pod that asks for no GPU.
 
     The device plugin's image sets NVIDIA_VISIBLE_DEVICES to `all`, by which it would see every GPU. Empty is what the
     container runtime finds with an image that does not name any.
     """
     env = [{"name": "NVIDIA_VISIBLE_DEVICES", "value": ""}]
-    return _pod(name, namespace, [node], _looking(image, "look") | {"env": env, "resources": _resources()}, [])
+    container = _looking(settings.image, "look") | {"env": env, "resources": _resources()}
+    return _pod(settings, name, namespace, [node], container, [])
 
 
-def cuda_pod(name: str, namespace: str, image: str, resource: str, node: str) -> Manifest:
+def cuda_pod(settings: Settings, name: str, namespace: str, image: str, resource: str, node: str) -> Manifest:
     """A pod that runs the program of an image with one slice."""
     context = security_context() | {"readOnlyRootFilesystem": False}  # a program of others may write beside itself
     container = {"image": image, "resources": _resources(resource), "securityContext": context}
-    return _pod(name, namespace, [node], container, [])
+    return _pod(settings, name, namespace, [node], container, [])
 
 
 def _looking(image: str, verb: str) -> dict[str, Any]:
@@ -96,7 +99,12 @@ def _resources(resource: str = "") -> dict[str, Any]:
 
 
 def _pod(
-    name: str, namespace: str, nodes: Sequence[str], container: dict[str, Any], volumes: list[dict[str, Any]]
+    settings: Settings,
+    name: str,
+    namespace: str,
+    nodes: Sequence[str],
+    container: dict[str, Any],
+    volumes: list[dict[str, Any]],
 ) -> Manifest:
     """A pod that the scheduler may give to these nodes only."""
     terms = [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]} for node in nodes]
@@ -115,7 +123,7 @@ def _pod(
             "activeDeadlineSeconds": _LIFE_SECONDS,
             "terminationGracePeriodSeconds": 1,
             "affinity": affinity,
-            "tolerations": TOLERATIONS,
+            "tolerations": tolerations(settings),
             "securityContext": {
                 "runAsNonRoot": True,
                 "runAsUser": _NOBODY,

@@ -132,8 +132,8 @@ class _Run:
         pods = self._pods.wait(where, "run", lambda pod: pod.status.phase != "Pending", _PATIENCE_SECONDS)
         whole = _all_run(where, pods)
         without = {f"without-{number}": node.name for number, node in enumerate(self._usable(), 1)}
-        image = self._settings.image
-        self._pods.make([manifests.looking_pod(name, self._namespace, image, node) for name, node in without.items()])
+        look = manifests.looking_pod
+        self._pods.make([look(self._settings, name, self._namespace, node) for name, node in without.items()])
         if whole and self._usable():
             self._saw(extra=self._one_more())
         self._pods.wait(without, "have looked", _is_over, _PATIENCE_SECONDS)
@@ -150,7 +150,7 @@ class _Run:
         self._saw(pods=self._runs(where, ended, pods), without=self._runs(without, ended, pods))
 
     def _holding(self, name: str, *nodes: str) -> manifests.Manifest:
-        return manifests.holding_pod(name, self._namespace, self._settings.image, self._resource, nodes)
+        return manifests.holding_pod(self._settings, name, self._namespace, self._resource, nodes)
 
     def _usable(self) -> list[NodeRun]:
         return [node for node in self._seen.nodes if node.allocatable and not node.problem]
@@ -193,8 +193,8 @@ class _Run:
             self._saw(cuda_skipped="no image was given for it" if not image else "no slice ran a pod")
             return
         where = {f"cuda-{number}": node for number, node in enumerate(places, 1)}
-        make = manifests.cuda_pod
-        self._pods.make([make(name, self._namespace, image, self._resource, node) for name, node in where.items()])
+        settings, resource, make = self._settings, self._resource, manifests.cuda_pod
+        self._pods.make([make(settings, name, self._namespace, image, resource, node) for name, node in where.items()])
         pods = self._pods.wait(where, "have ended", lambda pod: _is_over(pod) or cannot_be_pulled(pod), _PULL_SECONDS)
         for name in where:
             if name in pods and cannot_be_pulled(pods[name]):

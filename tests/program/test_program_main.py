@@ -272,8 +272,10 @@ def test_a_node_that_would_not_be_served_is_refused(monkeypatch: pytest.MonkeyPa
         "node gpu-1 is not Ready, so nothing would reach it: it would stay on what it has. Bring it back, or take it "
         "out of gpu:nodes until then; see: kubectl --context admin@homelab describe node gpu-1",
         f"node gpu-1 has the taint gpu=true:NoSchedule, {tainted}"
+        "pulumi config set --stack fixture --path 'gpu:tolerations[0].key' gpu; or take the taint away: "
         "kubectl --context admin@homelab taint node gpu-1 gpu=true:NoSchedule-",
         f"node gpu-1 has the taint dedicated:NoExecute, {tainted}"
+        "pulumi config set --stack fixture --path 'gpu:tolerations[1].key' dedicated; or take the taint away: "
         "kubectl --context admin@homelab taint node gpu-1 dedicated:NoExecute-",
     ]
     assert deployment.resources == []

@@ -123,7 +123,9 @@ class TestPods:
         cluster.node_objects["gpu-1"]["spec"]["taints"] = [{"key": "team", "value": "vision", "effect": "NoSchedule"}]
         found = _bad(nodes_take_pods, cluster)
         assert "the taint team:NoSchedule" in found.fact
-        assert found.remedy == "kubectl --context admin@lab taint node gpu-1 team:NoSchedule-"
+        assert found.remedy == (
+            "pulumi config set --stack lab --path 'gpu:tolerations[0].key' team && pulumi up --stack lab"
+        )
 
     @pytest.mark.parametrize(
         "taint",

@@ -13,13 +13,15 @@ from gpuctl.desired.capacity import RESOURCE
 from gpuctl.sharing import manifests
 from gpuctl.sharing.observing import cuda_run, pod_run
 from gpuctl.sharing.record import Gpu, PodRun
+from tests.fixtures.stack_files import settings
 
 SCRIPT = Path(manifests.__file__).with_name("pod.sh")
 UUID = "GPU-dc0c82b9-9f8d-5ade-9c8d-46216b68816b"
+STACK = settings(tolerations=[{"key": "dedicated", "value": "gpu"}])
 PODS = {
-    "holding": manifests.holding_pod("share-1", "proof", "plugin:1", RESOURCE, ["gpu-1"]),
-    "looking": manifests.looking_pod("without-1", "proof", "plugin:1", "gpu-1"),
-    "cuda": manifests.cuda_pod("cuda-1", "proof", "cuda:1", RESOURCE, "gpu-1"),
+    "holding": manifests.holding_pod(STACK, "share-1", "proof", RESOURCE, ["gpu-1"]),
+    "looking": manifests.looking_pod(STACK, "without-1", "proof", "gpu-1"),
+    "cuda": manifests.cuda_pod(STACK, "cuda-1", "proof", "cuda:1", RESOURCE, "gpu-1"),
 }
 each_pod = pytest.mark.parametrize("pod", PODS.values(), ids=PODS)
 
@@ -52,6 +54,11 @@ def test_the_scheduler_places_a_pod_and_takes_nothing_away_for_it(pod: dict[str,
     assert pod["spec"]["priorityClassName"] == "proof"
     priority = manifests.priority_class("proof")
     assert (priority["value"] < -10, priority["preemptionPolicy"]) == (True, "Never")
+
+
+@each_pod
+def test_a_pod_tolerates_what_the_stack_says(pod: dict[str, Any]) -> None:
+    assert {"key": "dedicated", "operator": "Equal", "value": "gpu"} in pod["spec"]["tolerations"]
 
 
 def test_what_the_image_of_the_device_plugin_asks_for_is_taken_back() -> None:
