@@ -163,7 +163,7 @@ RESOURCE_RULES: list[Rule[Properties]] = [
 STACK_RULES: list[Rule[Sequence[Properties]]] = [
     Rule("bindings", "A binding names a role that the stack declares.", bindings_name_roles_of_the_stack),
     Rule("runtime-class", "A RuntimeClass that pods name exists.", runtime_classes_exist),
-    Rule("slice-memory", "A slice has the memory of a CUDA program.", slices_leave_memory, mandatory=False),
+    Rule("slice-memory", "Each slice has enough memory for a CUDA program.", slices_leave_memory, mandatory=False),
 ]
 """Each judges all resources together."""
 

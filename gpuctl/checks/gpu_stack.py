@@ -185,7 +185,7 @@ def _subject(manifest: Manifest) -> Subject:
 
 
 def _replacement(wanted: Manifest, live: Manifest) -> Manifest:
-    """The API server replaces a custom resource only when it is told which version of it."""
+    """The API server replaces a custom resource only when the request names its version."""
     if "." not in wanted["apiVersion"]:
         return wanted
     return wanted | {"metadata": wanted["metadata"] | {"resourceVersion": live["metadata"]["resourceVersion"]}}

@@ -63,7 +63,7 @@ def _section(check: Check) -> Iterator[str]:
 
 def _traits(check: Check) -> str:
     traits = {
-        "nothing after it can be told while it fails": check.fatal,
+        "everything after it is unknown until it passes": check.fatal,
         "`--wait` waits for it": check.retry,
         "asked by `gpuctl doctor` only": check.deep,
         "asked by `gpuctl doctor --pre` only": check not in CHECKS,

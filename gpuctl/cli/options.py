@@ -91,7 +91,7 @@ def duration(text: str | timedelta) -> timedelta:
 
 
 def settings_of(stack: str) -> Settings:
-    """A stack's settings; what cannot be vouched for is told on standard error.
+    """A stack's settings; what cannot be vouched for is reported on standard error.
 
     Raises:
         SettingsError: they have mistakes.

@@ -12,7 +12,7 @@ from gpuctl.forms.output import complain
 from gpuctl.forms.text import one_line
 
 _LONG_SECONDS = 2
-"""What takes less is not told where lines stay."""
+"""What takes less is not shown where lines stay."""
 
 _CLEAR = "\r\x1b[2K"
 """Takes away the line on which a terminal's cursor is."""
@@ -63,7 +63,7 @@ class OneLine:
 
     @contextmanager
     def aside(self) -> Generator[None]:
-        """Takes the line away; it comes back with what is told next."""
+        """Takes the line away; it comes back with what is said next."""
         with self._lock:
             self._show("")
             yield

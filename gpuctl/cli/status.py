@@ -35,7 +35,7 @@ def status(
     from gpuctl.cli.running import context_of
     from gpuctl.cluster import ClusterError
 
-    settings_of(stack)  # its mistakes and warnings are told before anything else
+    settings_of(stack)  # its mistakes and warnings come before anything else
     context = context_of(stack)
     as_lines = _document_line if output is Output.json else _lines
     try:

@@ -35,7 +35,7 @@ def verify(
     wait: Annotated[timedelta | None, typer.Option(parser=duration, metavar="DURATION", help=_WAIT_HELP)] = None,
     interval: Annotated[
         timedelta,
-        typer.Option(parser=duration, metavar="DURATION", show_default="5s", help="Between two looks of --wait."),
+        typer.Option(parser=duration, metavar="DURATION", show_default="5s", help="Time between polls of --wait."),
     ] = timedelta(seconds=5),
     output: Annotated[
         Output, output_option("All, only what is wrong, for machines, for a CI job's summary.", *_FORMS)

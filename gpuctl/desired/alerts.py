@@ -43,7 +43,7 @@ def alerts(settings: Settings) -> list[Rule]:
 
 
 def _limits(settings: Settings) -> Iterator[Rule]:
-    """The agent has two looks to put a limit back before anyone is told.
+    """The agent has two rounds to put a limit back before anyone is alerted.
 
     An exporter that does not tell the default lets every limit that is too high count as lost: the graver of the two.
     """

@@ -13,7 +13,7 @@ from gpuctl.desired.names import PART_OF, Manifest
 NAMESPACE = "pulumi-kubernetes-operator"
 """Where the operator's chart is usually installed."""
 SECONDS = 600
-"""Between two looks: what others changed meanwhile is put back then."""
+"""Between two runs: what others changed meanwhile is put back then."""
 
 _KUBECONFIG = "/etc/gpuctl/kubeconfig"
 _RBAC = "rbac.authorization.k8s.io"

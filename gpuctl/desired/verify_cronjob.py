@@ -7,7 +7,7 @@ commands in pods, no dry run of a change. Checks that need more are skipped and 
 from typing import Any
 
 from gpuctl.desired.daemon_set import security_context
-from gpuctl.desired.manifests import manifests
+from gpuctl.desired.desired import desired_state
 from gpuctl.desired.names import PART_OF, RUNTIME_CLASS, Manifest
 from gpuctl.desired.text import yaml_text
 from gpuctl.desired.tolerations import tolerations
@@ -89,7 +89,7 @@ def _cluster_rules(settings: Settings) -> list[Rule]:
 
 def _namespace_rules(settings: Settings) -> list[Rule]:
     """What it may do in the namespace of the stack. Its ConfigMap exists already, so it need not create any."""
-    read = [own["metadata"]["name"] for own in manifests(settings) if own["kind"] == "ConfigMap"]
+    read = [own["metadata"]["name"] for own in desired_state(settings).manifests if own["kind"] == "ConfigMap"]
     return [
         _rule("apps", ["daemonsets"], ["get", "list"]),
         _rule("", ["pods/log"], ["get"]),

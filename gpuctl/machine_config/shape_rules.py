@@ -60,7 +60,7 @@ def _documents_once(subject: Subject) -> Iterator[Finding]:
     for parts, times in names.items():
         if times > 1:
             where = "/".join(filter(None, parts))
-            yield Finding("document-twice", where, "stands there twice, an error up to Talos v1.13", "join the two")
+            yield Finding("document-twice", where, "appears twice, an error up to Talos v1.13", "join the two")
 
 
 def _deletions_find_what_they_delete(subject: Subject) -> Iterator[Finding]:

@@ -96,7 +96,7 @@ class _Loader(yaml.SafeLoader):
         return f"{_TAG}str" if resolved.removeprefix(_TAG) in ("bool", "int", "timestamp", "value") else resolved
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Every key as it is written: Talos has no others than texts, and refuses one that stands there twice."""
+        """Every key as it is written: Talos has no others than texts, and refuses one that appears twice."""
         seen: set[str] = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode) or (key.value in seen and not key.tag.endswith(":merge")):

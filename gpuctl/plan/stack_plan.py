@@ -36,7 +36,7 @@ class StackPlan:
 
     @property
     def resource(self) -> str:
-        """What its slices are called, on the newer side if that can be told."""
+        """What its slices are called, on the newer side if that is known."""
         known = self.after.desired or self.before.desired
         return known.resource if known else ""
 

@@ -8,7 +8,7 @@ from gpuctl.checks.model import Outcome, Result
 from gpuctl.checks.report import CapacityRow, Entry, Report
 
 SCHEMA_VERSION = 1
-"""Grows when a key goes or changes its meaning; keys may come without a word."""
+"""Grows when a key goes or changes its meaning; keys may come silently."""
 
 
 def document(reports: Sequence[Report]) -> dict[str, Any]:

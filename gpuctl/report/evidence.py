@@ -11,7 +11,7 @@ from gpuctl.report.words import said
 from gpuctl.sharing.record import CudaRun, NodeRun, Record
 
 SCHEMA_VERSION = 1
-"""Grows when a key goes or changes its meaning; keys may come without a word."""
+"""Grows when a key goes or changes its meaning; keys may come silently."""
 
 Proven = tuple[Report, Record]
 """What was found about one stack, and what the proof saw of its cluster."""

@@ -83,7 +83,7 @@ def extensions_are_named_once(settings: "Settings") -> Iterator[Problem]:
     names = settings.system_extensions
     for index, name in enumerate(names):
         if name in names[:index]:
-            yield Problem(("systemExtensions", index), name, "stands there twice", [RemoveKey()])
+            yield Problem(("systemExtensions", index), name, "appears twice", [RemoveKey()])
 
 
 def image_is_declared_in_one_way(settings: "Settings") -> Iterator[Problem]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 CRI_PLUGIN = "io.containerd.cri.v1.runtime"
-"""containerd's plugin for Kubernetes, from containerd 2.0 on, so on every Talos line that is supported."""
+"""containerd's plugin for Kubernetes, from containerd 2.0 on, so on every supported Talos."""
 
 _OLD_PLUGIN = "io.containerd.grpc.v1.cri"
 _RUNTIME = "default_runtime_name"

@@ -3,9 +3,9 @@
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, cast, get_args
+from typing import Any, cast
 
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from gpuctl.settings.catalogue import CATALOGUE
@@ -24,10 +24,9 @@ from gpuctl.settings.refusal import (
     SetValue,
     StoreSecret,
 )
+from gpuctl.settings.secrets import SECRETS
 from gpuctl.settings.values import is_encrypted
 
-SECRETS = tuple(str(field.alias) for field in Settings.model_fields.values() if SecretStr in get_args(field.annotation))
-"""Keys whose values are encrypted in a stack file and never shown."""
 _LIKE_A_SECRET = re.compile(
     r"secret|token|passw|passphrase|credential|private|key\b|keys\b|(client|machine)_?conf", re.I
 )

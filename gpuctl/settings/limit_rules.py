@@ -193,7 +193,7 @@ def policy_is_known_to_the_plugin(settings: "Settings") -> Iterator[Problem]:
     """Device plugins before v0.20 know no allocation policy."""
     version = settings.device_plugin_version
     if settings.allocation_policy and minor_of(version) < (0, 20):
-        reason = f"needs device plugin v0.20 or newer; {version} would ignore it without a word"
+        reason = f"needs device plugin v0.20 or newer; {version} would silently ignore it"
         yield Problem(("allocationPolicy",), settings.allocation_policy, reason, [RemoveKey()])
 
 

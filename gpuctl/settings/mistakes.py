@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from gpuctl.settings.explaining import SECRETS, Hidden, described, example_of, plain
+from gpuctl.settings.explaining import Hidden, described, example_of, plain
 from gpuctl.settings.refusal import (
     NOT_SET,
     EditFile,
@@ -20,6 +20,7 @@ from gpuctl.settings.refusal import (
     path_text,
     printable,
 )
+from gpuctl.settings.secrets import SECRETS
 from gpuctl.settings.values import is_encrypted
 
 _MOST_SHOWN = 30

@@ -62,7 +62,7 @@ class Settings(Model):
     power_limit: Watts = 300
     """Power limit in watts, for each GPU."""
     power_interval: IntervalSeconds = 60
-    """Seconds between two looks at the limit."""
+    """Seconds between two checks of the limit."""
     namespace: NamespaceName = "gpu-device-plugin"
     """Namespace for everything namespaced; the stack creates it."""
     device_plugin_version: PluginVersion = "v0.18.2"
@@ -94,7 +94,7 @@ class Settings(Model):
     talos_version: TalosVersion = "v1.13.9"
     """Talos release of the GPU nodes."""
     talos_contract: OptionalTalosMinor = None
-    """Talos line that wrote the nodes' configuration, when they were installed; unset: that of `talosVersion`."""
+    """Talos minor version that wrote the nodes' configuration at installation; unset: that of `talosVersion`."""
     kubernetes_version: OptionalKubernetes = None
     """Kubernetes version of the cluster, to be checked against `talosVersion`; unset: not checked."""
     driver_channel: DriverChannel = "production"

@@ -71,7 +71,7 @@ class GpuNode(Model):
     base_watts: BaseWatts | None = None
     """Watts that this node draws besides its GPUs, instead of `nodeBaseWatts`."""
     circuit_watts: CircuitWatts | None = None
-    """Watts of a circuit that feeds this node alone, 0 if not known; unset: it hangs on that of `gpu:circuitWatts`."""
+    """Watts of a circuit that feeds this node alone, 0 if not known; unset: it shares that of `gpu:circuitWatts`."""
     address: OptionalAddress = None
     """Where Talos reaches the node, as talosctl takes it; unset: its name."""
     talos_version: Annotated[TalosVersion | None, Field(examples=["v1.13.9"])] = None

@@ -145,7 +145,7 @@ Rules that compare keys:
 - What a circuit feeds must fit it with every GPU at its limit: the limits of its nodes and what each node draws besides
   add up to at most `gpu:circuitWatts`, or the `circuitWatts` of a node that has a circuit of its own. A GPU left
   alone counts with its default limit; where the catalogue has none, its circuit is not checked.
-- `gpu:allocationPolicy` needs a device plugin of line v0.20: older ones ignore it without a word.
+- `gpu:allocationPolicy` needs device plugin v0.20 or newer: older ones silently ignore it.
 - `gpu:renameByDefault` needs at least two slices on every node: a GPU that is not shared keeps its name.
 - A name in `gpu:otherGpuNodes` is not one of `gpu:nodes`.
 - `gpu:talosContract`, also of a node, is never newer than `gpu:talosVersion`.

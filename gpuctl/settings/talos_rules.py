@@ -31,7 +31,7 @@ of open-gpu-kernel-modules 535.247.01; ignored from 545.23.06 on)."""
 _LAST_DRIVER = {"maxwell": 580, "pascal": 580, "volta": 580}
 """Generation -> the last driver branch for it (NVIDIA Unix graphics feature deprecation schedule)."""
 _FIRST_DRIVER = {"blackwell": 570}
-"""Generation -> the first driver branch for it, where a branch of these Talos lines is older."""
+"""Generation -> the first driver branch for it, where a branch of these minor versions is older."""
 
 
 def contracts_are_not_newer(settings: "Settings") -> Iterator[Problem]:

@@ -65,9 +65,9 @@ TALOS_MINORS: tuple[Minor, ...] = tuple(minor_of(name) for name in _LINES)
 KUBERNETES_MINORS: dict[Minor, tuple[Minor, Minor]] = {
     minor_of(name): (minor_of(row.kubernetes[0]), minor_of(row.kubernetes[1])) for name, row in _LINES.items()
 }
-"""Talos line -> the first and the last Kubernetes line it runs."""
+"""Talos minor version -> the first and the last of Kubernetes that it runs."""
 UPGRADE_FROM: dict[Minor, Minor] = {minor_of(name): minor_of(row.upgrade_from) for name, row in _LINES.items()}
-"""Talos line -> the oldest one it can be upgraded from."""
+"""Talos minor version -> the oldest one it can be upgraded from."""
 
 WITHOUT_TOOLKIT_FROM: Minor = (1, 15)
 """From this minor version on the extension has no container toolkit (Talos v1.15 documentation, NVIDIA GPU)."""

@@ -87,4 +87,4 @@ def test_with_the_operator_alerts_and_dashboard_come_and_go_with_the_key(
 
 
 def _errors(outcome: Outcome) -> str:
-    return outcome.errors or ("" if outcome.succeeded else "it failed without a word")
+    return outcome.errors or ("" if outcome.succeeded else "it failed silently")

@@ -160,7 +160,7 @@ def _no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_no_cluster")
 def test_a_preview_without_the_cluster_says_what_it_is_worth(caplog: pytest.LogCaptureFixture) -> None:
-    """Pulumi itself previews against a cluster that does not exist without a word."""
+    """Pulumi itself previews against a cluster that does not exist silently."""
     deployment = _run(HOMELAB, preview=True)
     assert caplog.messages == [
         "context admin@homelab of None cannot be reached; this preview compares with Pulumi's own records and has not "

@@ -73,6 +73,22 @@ def test_a_node_with_mixed_cards_counts_each_by_its_own_model() -> None:
     assert power_budget(settings(powerManagement=False, nodes=[MIXED])).total == 1250
 
 
+def test_a_node_has_the_watts_of_its_gpus_together_and_each_different_limit_once() -> None:
+    l4 = {"name": "gpu-2", "gpu": "l4", "count": 4, "powerLimit": 72}
+    nodes = desired_state(settings(powerLimit=300, powerLimits={"rtx-4090": 320}, nodes=[MIXED, l4])).nodes
+    assert {name: (node.watts, node.limits) for name, node in nodes.items()} == {
+        "gpu-1": (940, (300, 320)),
+        "gpu-2": (288, (72,)),
+    }
+    (unmanaged,) = desired_state(settings(powerManagement=False, nodes=[MIXED])).nodes.values()
+    assert (unmanaged.watts, unmanaged.limits) == (1250, ())
+
+
+def test_a_circuit_has_what_its_breaker_allows_and_what_its_nodes_use_at_most() -> None:
+    desired = desired_state(settings(powerLimit=300, circuitWatts=2000, nodeBaseWatts=150, nodes=[MIXED]))
+    assert desired.circuits == [{"nodes": ["gpu-1"], "usedWatts": 1050, "allowedWatts": 2000}]
+
+
 def test_memory_per_slice_is_that_of_the_smallest_gpu_of_the_node() -> None:
     nodes = [MIXED, {"name": "gpu-2", "gpus": {"l4": 1, "a-model-of-tomorrow": 1}, "powerLimit": 72}]
     assert memory_per_slice(settings(slices=4, nodes=nodes)) == {"gpu-1": 6141, "gpu-2": None}

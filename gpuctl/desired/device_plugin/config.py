@@ -20,7 +20,7 @@ CONFIG = "nvidia-device-plugin-config"
 def plugin_config(settings: Settings, profile: Profile) -> dict[str, Any]:
     """The configuration of one profile, in the plugin's format v1.
 
-    The plugin ignores a misspelt key without a word, and exits on `replicas: 1`: a whole GPU is no sharing at all.
+    The plugin silently ignores a misspelt key, and exits on `replicas: 1`: a whole GPU is no sharing at all.
     """
     config: dict[str, Any] = {"version": "v1"}
     if settings.allocation_policy:
