@@ -76,6 +76,7 @@ def test_pulumi_knows_when_a_stack_was_last_deployed(checkout: Path, gpuctl: Run
             "total": 14,
             "watts": 900,
             "talosVersion": "v1.13.9",
+            "talosVersions": ["v1.13.9"],
             "nodes": 2,
         }
     ]
