@@ -47,7 +47,7 @@ test: venv policy  ## every test this machine can run; what is skipped says why
 
 .PHONY: test-talos
 test-talos: venv  ## the tests on nodes that run Talos, by release: make test-talos TALOS="v1.10.6 v1.13.9"
-	$(if $(TALOS),TALOS='$(TALOS)') .venv/bin/pytest tests/talos_node
+	TALOS='$(or $(TALOS),v1.13.9)' .venv/bin/pytest tests/talos_node
 
 .PHONY: test-unit
 test-unit: venv  ## the tests of pure functions and of the Pulumi program under mocks

@@ -14,12 +14,14 @@ from testbed.talos_node.releases import release_of
 from tests.node.bed import require_real_nodes
 from tests.talos_node.bed import NODES, TalosBed
 
-RELEASES = os.environ.get("TALOS", "v1.13.9").split()
+RELEASES = os.environ.get("TALOS", "").split()
 
 
-@pytest.fixture(scope="session", params=RELEASES)
+@pytest.fixture(scope="session", params=RELEASES or [""])
 def session_bed(request: pytest.FixtureRequest) -> Iterator[TalosBed]:
     """The cluster; nothing is deployed yet, and no node has a patch."""
+    if not request.param:
+        pytest.skip("no release is named, and each takes long to build: make test-talos TALOS=v1.13.9")
     require_real_nodes()
     release = release_of(request.param)
     cluster = Cluster(f"l2t-{release.minor.replace('.', '-')}")
