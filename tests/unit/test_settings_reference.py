@@ -14,6 +14,7 @@ from gpuctl.settings.reference import files
 from tests.fixtures.stack_files import INVALID, ROOT, SHIPPED, VALID, document_of
 
 BEYOND_A_SCHEMA = {
+    "a-node-of-others-that-is-the-stacks",
     "a-circuit-that-no-limit-fits",
     "a-node-of-others-that-is-the-stacks",
     "a-schematic-of-ones-own-for-nodes-that-differ",
