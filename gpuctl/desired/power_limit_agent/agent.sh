@@ -157,7 +157,7 @@ serve() {
   [ "$role,$persistence" != owner,Disabled ] || keep_driver_loaded
   if [ "$want" = none ]; then
     at_limit=true
-    [ "$role" != owner ] || ! is_ours || { restore && disown; } # it had a limit before the stack said so
+    [ "$role" != owner ] || ! is_ours || { restore && let_go; } # it had a limit before the stack said so
   elif [ "$limit" = unknown ]; then
     unsettable unknown_limit gpu="$uuid" desired_w="$want"
   elif ! attainable; then

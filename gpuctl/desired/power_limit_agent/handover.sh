@@ -47,7 +47,7 @@ is_ours() { # the card in $uuid
   contains "$ours" "$uuid"
 }
 remember() { is_ours || echo "$ours $uuid" >"$node/ours"; }
-disown() { # a card that has its default again
+let_go() { # a card that has its default again
   rest=''
   for each in $ours; do [ "$each" = "$uuid" ] || rest="$rest $each"; done
   echo "$rest" >"$node/ours"
