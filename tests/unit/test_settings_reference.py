@@ -16,7 +16,6 @@ from tests.fixtures.stack_files import INVALID, ROOT, SHIPPED, VALID, document_o
 BEYOND_A_SCHEMA = {
     "a-node-of-others-that-is-the-stacks",
     "a-circuit-that-no-limit-fits",
-    "a-node-of-others-that-is-the-stacks",
     "a-schematic-of-ones-own-for-nodes-that-differ",
     "a-contract-newer-than-talos",
     "a-contract-of-a-node-newer-than-talos",
