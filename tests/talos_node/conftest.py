@@ -8,10 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from testbed.cluster import Cluster
+from testbed.cluster import Cluster, capabilities
 from testbed.errors import BedError
 from testbed.talos_node.releases import release_of
-from tests.node.bed import require_real_nodes
 from tests.talos_node.bed import NODES, TalosBed
 
 RELEASES = os.environ.get("TALOS", "").split()
@@ -22,7 +21,8 @@ def session_bed(request: pytest.FixtureRequest) -> Iterator[TalosBed]:
     """The cluster; nothing is deployed yet, and no node has a patch."""
     if not request.param:
         pytest.skip("no release is named, and each takes long to build: make test-talos TALOS=v1.13.9")
-    require_real_nodes()
+    if problem := capabilities():
+        pytest.skip(problem)
     release = release_of(request.param)
     cluster = Cluster(f"l2t-{release.minor.replace('.', '-')}")
     cluster.down()  # a run that was killed

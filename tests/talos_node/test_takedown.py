@@ -5,11 +5,10 @@ from collections.abc import Iterator
 import pytest
 
 from testbed import cgroups, layout, links
-from testbed.cluster import Cluster
+from testbed.cluster import Cluster, capabilities
 from testbed.cluster_state import ClusterState
 from testbed.gpus import NodeSpec
 from testbed.layout import ClusterDir, Slot
-from tests.node.bed import require_real_nodes
 from tests.talos_node.conftest import RELEASES
 from tests.testbed import machine_state
 
@@ -19,7 +18,8 @@ pytestmark = [pytest.mark.talos_node, pytest.mark.timeout(900, func_only=True)]
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
     """A cluster of the test's own, gone after it in any case."""
-    require_real_nodes()
+    if problem := capabilities():
+        pytest.skip(problem)
     cluster = Cluster("l2t-down")
     cluster.down()
     yield cluster

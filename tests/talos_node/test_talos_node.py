@@ -24,16 +24,16 @@ def test_the_nodes_run_talos_of_the_release(bed: TalosBed) -> None:
 
 def test_the_nodes_show_nvidias_extensions(bed: TalosBed) -> None:
     """Where `gpuctl verify` reads the driver's version: labels that Talos itself sets."""
-    labels = bed.labels("gpu-1")
-    toolkit = labels["extensions.talos.dev/nvidia-container-toolkit-production"]
-    assert toolkit == f"{bed.release.driver}-v{bed.release.toolkit}"
+    toolkit = "extensions.talos.dev/nvidia-container-toolkit-production"
+    bed.wait_for_labels("gpu-1", {toolkit: f"{bed.release.driver}-v{bed.release.toolkit}"})
     assert "nvidia-open-gpu-kernel-modules-production" in bed.talosctl("gpu-1", "get", "extensions")
 
 
 def test_a_patch_takes_effect_on_a_running_node_without_a_reboot(bed: TalosBed) -> None:
     bed.write_stack_file(bed.config())
-    said = bed.talosctl("gpu-1", "patch", "machineconfig", "--patch", f"@{bed.patch_file('gpu-1')}")
-    assert "without a reboot" in said
+    patch = f"@{bed.patch_file('gpu-1')}"
+    done = bed.run("talosctl", "--nodes", bed.address("gpu-1"), "patch", "machineconfig", "--patch", patch)
+    assert "Applied configuration without a reboot" in done.stderr
     bed.wait_for_labels("gpu-1", {PRESENT: "true"})
     specs = bed.talosctl("gpu-1", "get", "kernelmodulespecs", "-o", "jsonpath={.metadata.id}")
     assert set(specs.split()) >= MODULES
@@ -43,31 +43,6 @@ def test_a_patch_computed_from_the_live_configuration_adds_nothing_the_second_ti
     before = patched.machine("gpu-1")
     patched.patch("gpu-1")
     assert patched.machine("gpu-1") == before
-
-
-def test_a_node_is_reset_and_joined_again_from_maintenance_mode_with_its_patch(bed: TalosBed) -> None:
-    """docs/talos.md, step 2: `talosctl apply-config --insecure ... --config-patch`."""
-    bed.write_stack_file(bed.config())
-    patch = bed.patch_file("gpu-2")
-    node = bed.cluster.talos_nodes["gpu-2"]
-    bed.talosctl("gpu-2", "reset", "--graceful=false", "--reboot", "--wait=false")
-    wait_for(True, lambda: in_maintenance_mode(bed))
-    bed.output("kubectl", "delete", "node", "gpu-2")
-    bed.cluster.talos.apply(node, "--config-patch", f"@{patch}")
-    wait_for("True", lambda: ready(bed, "gpu-2"))
-    bed.wait_for_labels("gpu-2", {PRESENT: "true"})
-
-
-def in_maintenance_mode(bed: TalosBed) -> bool:
-    """Whether gpu-2 answers without a client certificate, as a node without configuration does."""
-    done = bed.run("talosctl", "--nodes", bed.address("gpu-2"), "get", "machinestatus", "--insecure")
-    return done.returncode == 0
-
-
-def ready(bed: TalosBed, node: str) -> str:
-    """The status of the condition Ready."""
-    path = "jsonpath={.status.conditions[?(@.type=='Ready')].status}"
-    return bed.run("kubectl", "get", "node", node, "-o", path).stdout
 
 
 def test_the_stack_offers_slices_holds_limits_and_passes_every_check(deployed: TalosBed) -> None:
@@ -84,10 +59,7 @@ def test_slices_of_talos_nodes_are_shared_as_the_stack_says(deployed: TalosBed) 
     deployed.gpuctl("verify", "--sharing", "--cuda-image", "", "--stack", "l2", "--wait", "2m", seconds=600)
 
 
-def test_a_reboot_takes_nothing_away(deployed: TalosBed) -> None:
-    deployed.gpus("gpu-2")[0].drift(450)
-    deployed.talosctl("gpu-2", "reboot", "--wait=false")
-    wait_for("Unknown", lambda: ready(deployed, "gpu-2"))
-    wait_for("True", lambda: ready(deployed, "gpu-2"))
-    wait_for(2, lambda: deployed.allocatable("gpu-2"))
-    wait_for(250.0, lambda: deployed.gpus("gpu-2")[0].power_limit)
+def test_destroy_takes_the_stack_away(deployed: TalosBed) -> None:
+    deployed.destroy()
+    wait_for([0, 0], lambda: [deployed.allocatable(node.name) for node in NODES])
+    assert [gpu.power_limit for node in NODES for gpu in deployed.gpus(node.name)] == [350.0, 350.0, 450.0]
