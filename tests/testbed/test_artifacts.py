@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -82,14 +83,14 @@ def test_two_runs_at_once_make_it_once_and_the_second_says_what_it_waits_for(
     def slowly(out: Path) -> None:
         made.append(out)
         making.set()
-        release.wait(10)
+        release.wait(60)
 
     runs = [threading.Thread(target=artifact, args=("tool", key("1"), "making", slowly)) for _ in range(2)]
     runs[0].start()
     assert making.wait(10)
     runs[1].start()
-    said = ""
-    while "waiting for process" not in said:
+    said, until = "", time.monotonic() + 30
+    while "waiting for process" not in said and time.monotonic() < until:
         said += capfd.readouterr().err
     runs[1].join(0.2)
     assert len(made) == 1, "the second run does wait"
