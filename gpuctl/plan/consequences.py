@@ -7,7 +7,9 @@ from typing import Any, Literal
 from gpuctl.desired import device_plugin, power_limit
 from gpuctl.desired.desired import Desired
 from gpuctl.desired.schematic import installer_image
-from gpuctl.settings import GpuNode
+from gpuctl.settings import GpuNode, Settings
+from gpuctl.settings.minor_version import format_minor, minor_of
+from gpuctl.settings.talos_tables import UPGRADE_FROM, newest_release
 
 _NAMED = 10
 """How many nodes a sentence names."""
@@ -141,28 +143,53 @@ def _circuits(before: Desired, after: Desired) -> Iterator[Consequence]:
 def _talos(before: Desired, after: Desired) -> Iterator[Consequence]:
     """An installer image takes an upgrade; the rest of a patch is applied to a running node."""
     was, will_be = before.patches, after.patches
-    changed = [name for name, patch in will_be.items() if name in was and was[name] != patch]
-    images = installer_image(before.settings), installer_image(after.settings)
-    if images[0] != images[1]:
-        stay = [name for name in after.nodes if name in was]
+    upgraded: dict[tuple[str, str], list[str]] = {}
+    for name in (name for name in after.nodes if name in was):
+        older, newer = _on(before, name), _on(after, name)
+        if installer_image(older) != installer_image(newer):
+            step = installer_image(newer), _way(older.talos_version, newer.talos_version)
+            upgraded.setdefault(step, []).append(name)
+    for (image, way), nodes in upgraded.items():
         yield Consequence(
             "warning",
-            f"{_listed(stay)} must be upgraded, which reboots: "
-            f"`talosctl upgrade --nodes NODE --image {images[1]}`, one node at a time.",
+            f"{_listed(nodes)} must be upgraded, which reboots: "
+            f"`talosctl upgrade --nodes NODE --image {image}`, one node at a time.{way}",
         )
-    elif changed:
+    others = [name for name in will_be if name in was and not any(name in nodes for nodes in upgraded.values())]
+    if changed := [name for name in others if was[name] != will_be[name]]:
         yield Consequence(
             "note",
             f"The Talos patches of {_listed(changed)} change: "
             "`gpuctl talos patch` writes them, and `talosctl apply-config --dry-run` tells whether a reboot is needed.",
         )
-    new = [name for name in will_be if name not in was]
-    if new:
+    new: dict[str, list[str]] = {}
+    for name in (name for name in will_be if name not in was):
+        new.setdefault(installer_image(_on(after, name)), []).append(name)
+    for image, nodes in new.items():
         yield Consequence(
             "note",
-            f"{_listed(new)} must run the installer image with the NVIDIA extensions, {images[1]}, and have its Talos "
+            f"{_listed(nodes)} must run the installer image with the NVIDIA extensions, {image}, and have its Talos "
             "patch: `gpuctl talos patch`.",
         )
+
+
+def _on(desired: Desired, node: str) -> Settings:
+    """The settings as they hold on a node."""
+    return desired.settings.on(desired.nodes[node].declared)
+
+
+def _way(older: str, newer: str) -> str:
+    """What an upgrade between two releases of Talos takes besides, as a sentence after a blank; mostly nothing."""
+    present, wanted = minor_of(older), minor_of(newer)
+    if wanted < present:
+        return f" {newer} is older than {older}: `talosctl rollback` goes back to what ran before, no further."
+    oldest, steps = UPGRADE_FROM[wanted], list[str]()
+    while oldest > present:
+        steps.insert(0, newest_release(oldest))
+        oldest = UPGRADE_FROM[oldest]
+    if not steps:
+        return ""
+    return f" First to {', then to '.join(steps)}: {newer} takes none before {format_minor(UPGRADE_FROM[wanted])}."
 
 
 def _affected(component: str, before: Desired, after: Desired) -> list[str]:

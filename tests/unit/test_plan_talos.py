@@ -1,0 +1,46 @@
+"""What `gpuctl plan` says of another Talos: which nodes, by which image, in which steps."""
+
+import pytest
+
+from gpuctl.desired.desired import Desired, desired_state
+from gpuctl.plan.consequences import consequences
+from gpuctl.settings import read_config
+
+OLD = {"name": "gpu-1", "gpu": "rtx-3090", "count": 2}
+NEW = {"name": "gpu-2", "gpu": "rtx-4090", "count": 1}
+
+
+def _desired(version: str, *nodes: dict[str, object]) -> Desired:
+    return desired_state(
+        read_config("lab", {"gpu:context": "admin@lab", "gpu:talosVersion": version, "gpu:nodes": list(nodes)})
+    )
+
+
+def _upgrades(before: Desired, after: Desired) -> list[str]:
+    return [found.text for found in consequences(before, after) if "must be upgraded" in found.text]
+
+
+@pytest.mark.parametrize(
+    ("older", "newer", "way"),
+    [
+        ("v1.13.8", "v1.13.9", ""),
+        ("v1.12.8", "v1.13.9", ""),
+        ("v1.10.9", "v1.13.9", " First to v1.11.6: v1.13.9 takes none before v1.11."),
+        (
+            "v1.13.9",
+            "v1.10.9",
+            " v1.10.9 is older than v1.13.9: `talosctl rollback` goes back to what ran before, no further.",
+        ),
+    ],
+)
+def test_a_jump_names_its_steps_and_a_downgrade_is_called_one(older: str, newer: str, way: str) -> None:
+    (said,) = _upgrades(_desired(older, OLD), _desired(newer, OLD))
+    assert said.endswith(f":{newer}`, one node at a time.{way}")
+
+
+def test_only_the_nodes_that_get_another_image_are_upgraded_each_to_its_own() -> None:
+    before = _desired("v1.13.9", OLD, NEW)
+    after = _desired("v1.13.9", OLD | {"talosVersion": "v1.13.8"}, NEW)
+    (said,) = _upgrades(before, after)
+    assert said.startswith("gpu-1 must be upgraded")
+    assert ":v1.13.8`" in said
