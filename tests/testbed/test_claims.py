@@ -48,8 +48,8 @@ def test_nothing_is_claimed_while_tools_are_being_built(groups: Path, monkeypatc
 
 
 def test_a_cluster_that_goes_leaves_its_slot_to_others(groups: Path) -> None:
-    cluster_state.claim(ClusterDir("a"), {}, bridged=True)
-    assert [path.name for path in groups.iterdir()] == ["gtb0"]
+    state = cluster_state.claim(ClusterDir("a"), {}, bridged=True)
+    assert [path.name for path in groups.iterdir()] == [Slot(state.slot).prefix]
     Cluster("a").down()
     assert list(groups.iterdir()) == []
 
@@ -61,10 +61,11 @@ def test_down_ends_no_process_and_removes_no_link_of_a_cluster_that_took_the_slo
     state = cluster_state.claim(ClusterDir("a"), {}, bridged=True)
     state.add_node("gpu-1", ["l4"], real_gpu=False)
     state.save(ClusterDir("a"))
-    (groups / "gtb0").rename(groups / "kept")  # so that its inode is not used again
-    (groups / "gtb0").mkdir()
-    (groups / "gtb0n1").mkdir()
-    (groups / "gtb0n1" / "cgroup.procs").write_text(f"{other.pid}\n")
+    taken = Slot(state.slot).prefix
+    (groups / taken).rename(groups / "kept")  # so that its inode is not used again
+    (groups / taken).mkdir()
+    (groups / f"{taken}n1").mkdir()
+    (groups / f"{taken}n1" / "cgroup.procs").write_text(f"{other.pid}\n")
     removed: list[str] = []
 
     def remove(slot: Slot) -> None:
@@ -74,5 +75,5 @@ def test_down_ends_no_process_and_removes_no_link_of_a_cluster_that_took_the_slo
     Cluster("a").down()
     assert other.poll() is None
     assert removed == []
-    assert sorted(path.name for path in groups.iterdir()) == ["gtb0", "gtb0n1", "kept"]
+    assert sorted(path.name for path in groups.iterdir()) == [taken, f"{taken}n1", "kept"]
     assert not Cluster("a").is_up

@@ -1,16 +1,18 @@
 """What `gpuctl plan` says of another Talos: which nodes, by which image, in which steps."""
 
+from typing import Any
+
 import pytest
 
 from gpuctl.desired.desired import Desired, desired_state
 from gpuctl.plan.consequences import consequences
 from gpuctl.settings import read_config
 
-OLD = {"name": "gpu-1", "gpu": "rtx-3090", "count": 2}
-NEW = {"name": "gpu-2", "gpu": "rtx-4090", "count": 1}
+OLD: dict[str, Any] = {"name": "gpu-1", "gpu": "rtx-3090", "count": 2}
+NEW: dict[str, Any] = {"name": "gpu-2", "gpu": "rtx-4090", "count": 1}
 
 
-def _desired(version: str, *nodes: dict[str, object]) -> Desired:
+def _desired(version: str, *nodes: dict[str, Any]) -> Desired:
     return desired_state(
         read_config("lab", {"gpu:context": "admin@lab", "gpu:talosVersion": version, "gpu:nodes": list(nodes)})
     )
