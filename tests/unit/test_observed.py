@@ -9,7 +9,16 @@ from gpuctl.cluster import Node, Pod
 from gpuctl.observed import devices
 from gpuctl.observed.nodes import Amount, gpu_resources, is_nvidia_gpu, is_phantom, talos_release, why_not_ready
 from gpuctl.observed.plugin_log import RESET_XIDS, loaded_config, replicas, unhealthy_gpus
-from gpuctl.observed.pods import PodProblem, State, Warned, last_words, pod_problem, unschedulable, warnings
+from gpuctl.observed.pods import (
+    PodProblem,
+    State,
+    Warned,
+    cannot_be_pulled,
+    last_words,
+    pod_problem,
+    unschedulable,
+    warnings,
+)
 from tests.fixtures.knowledge import unnoticed
 
 GPU = "nvidia.com/gpu"
@@ -77,6 +86,21 @@ def state(**container: Any) -> dict[str, Any]:
 )
 def test_why_a_pod_does_not_do_its_work(status: dict[str, Any], problem: PodProblem | None) -> None:
     assert pod_problem(pod(**status)) == problem
+
+
+@pytest.mark.parametrize(
+    ("reason", "never"),
+    [
+        ("ImagePullBackOff", True),
+        ("InvalidImageName", True),
+        ("ErrImageNeverPull", True),
+        ("ErrImagePull", False),
+        ("ContainerCreating", False),
+    ],
+)
+def test_an_image_that_is_not_there_is_told_from_one_that_is_on_its_way(reason: str, never: bool) -> None:
+    """The first try of a pull is no verdict: the kubelet tries again, and backs off only then."""
+    assert cannot_be_pulled(pod(**state(state={"waiting": {"reason": reason}}))) is never
 
 
 def test_a_problem_is_one_line() -> None:
