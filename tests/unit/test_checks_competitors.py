@@ -132,6 +132,14 @@ def test_feature_discovery_in_the_plugins_image_is_no_plugin() -> None:
     assert only(competitors.no_other_setup, fake).fact == ("GPU Feature Discovery is in the cluster: elsewhere/gfd")
 
 
+@pytest.mark.parametrize("container", ["gpu-feature-discovery", "mps-control-daemon-ctr", "config-manager"])
+def test_a_container_with_another_duty_in_the_plugins_image_is_no_plugin(container: str) -> None:
+    """NVIDIA's Helm chart runs them from one image."""
+    fake = cluster()
+    foreign(fake, "helper", PLUGIN_IMAGE, container=container)
+    assert only(competitors.no_other_device_plugin, fake).outcome is Outcome.PASS
+
+
 def test_a_gpu_operator_is_named_wherever_it_runs() -> None:
     fake = cluster()
     foreign(fake, "gpu-operator-1", "nvcr.io/nvidia/gpu-operator:v26.7.0", "cp-1")
