@@ -79,6 +79,7 @@ class _Lines:
     """A line for each reason to wait, and for what is still going on after a while."""
 
     def __init__(self) -> None:
+        self._say: Callable[[str], None] = complain
         self._timers, self._lock = dict[str, Timer](), Lock()
 
     def tell(self, who: str, text: str) -> None:
@@ -86,9 +87,9 @@ class _Lines:
             if timer := self._timers.pop(who, None):
                 timer.cancel()
             if text.startswith(WAITING):
-                complain(f"{who}: {text}")
+                self._say(f"{who}: {text}")
                 return
-            self._timers[who] = Timer(_LONG_SECONDS, complain, [f"{who}: {text}"])
+            self._timers[who] = Timer(_LONG_SECONDS, self._still, [f"{who}: {text}"])
             self._timers[who].daemon = True
             self._timers[who].start()
 
@@ -96,8 +97,15 @@ class _Lines:
         return nullcontext()
 
     def close(self) -> None:
-        for timer in self._timers.values():
-            timer.cancel()
+        """Ends it for good; whoever still tells something is not heard."""
+        with self._lock:
+            self._say = _ignore
+            for timer in self._timers.values():
+                timer.cancel()
+
+    def _still(self, text: str) -> None:
+        with self._lock:
+            self._say(text)
 
 
 def _ignore(_: str) -> None: ...

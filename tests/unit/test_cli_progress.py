@@ -55,6 +55,14 @@ def test_only_what_takes_long_is_told(timers: type[_Timer], capsys: pytest.Captu
     assert capsys.readouterr().err == "prod: the nodes: they are there\nlab: the nodes: they are Ready\n"
 
 
+def test_a_run_that_goes_on_after_the_end_is_not_heard(capsys: pytest.CaptureFixture[str]) -> None:
+    """Else a line of another stack would stand below the one that says that all was interrupted."""
+    with progress() as at:
+        at.tell("lab", "waiting: one")
+    at.tell("homelab", "waiting: two")
+    assert capsys.readouterr().err == "lab: waiting: one\n"
+
+
 def test_nothing_is_told_after_the_end(timers: type[_Timer], capsys: pytest.CaptureFixture[str]) -> None:
     with progress() as at:
         at.tell("lab", "the nodes: they are there")
