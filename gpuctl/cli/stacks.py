@@ -7,18 +7,18 @@ from dataclasses import dataclass
 import typer
 
 from gpuctl.cli.options import OutputOption
-from gpuctl.desired.capacity import capacity, power_budget
+from gpuctl.desired.desired import Desired, desired_state
 from gpuctl.forms.exits import Exit
 from gpuctl.forms.line import Line, line
 from gpuctl.forms.output import Output, show
 from gpuctl.forms.table import table
-from gpuctl.settings import Settings, SettingsError, project_folder, read_stack, stack_names
+from gpuctl.settings import SettingsError, project_folder, read_stack, stack_names
 
 
 @dataclass(frozen=True)
 class _Row:
     stack: str
-    settings: Settings | None
+    desired: Desired | None
     mistakes: str
     last_update: str | None
     """When Pulumi last deployed it; None where that is not known."""
@@ -42,7 +42,7 @@ def stacks(
 
 def _row(stack: str, updates: Mapping[str, str]) -> _Row:
     try:
-        return _Row(stack, read_stack(stack), "", updates.get(stack))
+        return _Row(stack, desired_state(read_stack(stack)), "", updates.get(stack))
     except SettingsError as error:
         return _Row(stack, None, str(error), updates.get(stack))
 
@@ -61,17 +61,17 @@ def _last_updates() -> dict[str, str]:
 
 def _document(row: _Row) -> dict[str, object]:
     known: dict[str, object] = {"stack": row.stack, "lastUpdate": row.last_update}
-    if row.settings is None:
+    if row.desired is None:
         return known | {"mistakes": row.mistakes}
-    offered = capacity(row.settings)
+    settings, offered = row.desired.settings, row.desired.capacity
     return known | {
-        "context": row.settings.context,
+        "context": settings.context,
         "resource": offered.resource,
         "total": offered.total,
-        "watts": power_budget(row.settings).total,
-        "talosVersion": row.settings.talos_version,
-        "talosVersions": list(row.settings.talos_versions),
-        "nodes": len(row.settings.nodes),
+        "watts": row.desired.power.total,
+        "talosVersion": settings.talos_version,
+        "talosVersions": list(settings.talos_versions),
+        "nodes": len(settings.nodes),
     }
 
 
@@ -84,15 +84,14 @@ def _lines(rows: list[_Row]) -> Iterator[Line]:
 
 
 def _cells(row: _Row) -> list[str]:
-    settings = row.settings
-    if settings is None:
+    if row.desired is None:
         return ["mistakes", *([""] * 5)]
-    watts = power_budget(settings).total
+    settings, watts = row.desired.settings, row.desired.power.total
     return [
         settings.context,
         str(len(settings.nodes)),
         str(sum(node.count for node in settings.nodes)),
-        str(capacity(settings).total),
+        str(row.desired.capacity.total),
         "unknown" if watts is None else str(watts),
         ", ".join(settings.talos_versions),
     ]

@@ -1,10 +1,10 @@
 """Which pods of the live cluster no longer fit when a node offers less."""
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 
 from gpuctl.cluster import Cluster, ClusterError, Pod
 from gpuctl.desired.desired import Desired
+from gpuctl.observed.devices import held, users
 from gpuctl.plan.consequences import Consequence
 from gpuctl.settings import Settings
 
@@ -29,15 +29,12 @@ def crowded(before: Desired, after: Desired, connect: Callable[[Settings], Clust
 
 
 def _crowded(less: dict[str, int], pods: list[Pod], resource: str) -> Iterator[Consequence]:
-    by_node: defaultdict[str, list[Pod]] = defaultdict(list)
-    for pod in pods:
-        if pod.active and pod.asks_for(resource):
-            by_node[pod.node].append(pod)
+    by_node = users(pods, resource)
     for node, slices in less.items():
-        users = by_node[node]
-        used = sum(pod.asks_for(resource) for pod in users)
+        here = by_node.get(node, [])
+        used = held(here, resource)
         if used > slices:
-            names = ", ".join(sorted(f"{pod.namespace}/{pod.name}" for pod in users)[:_NAMED])
-            more = f" and {len(users) - _NAMED} more" if len(users) > _NAMED else ""
+            names = ", ".join(sorted(f"{pod.namespace}/{pod.name}" for pod in here)[:_NAMED])
+            more = f" and {len(here) - _NAMED} more" if len(here) > _NAMED else ""
             text = f"{used} slices of {node} are in use and it will offer {slices}: {used - slices} no longer fit"
             yield Consequence("removal", f"{text} ({names}{more}).")
