@@ -14,7 +14,7 @@ from gpuctl.desired.desired import Desired, desired_state
 from gpuctl.desired.names import CLUSTER_UID, RUNTIME_CLASS
 from gpuctl.preflight.ownership import unmarked
 from gpuctl.preflight.provided import given_up
-from gpuctl.preflight.refusals import refusals
+from gpuctl.preflight.refusals import refusals, see
 from gpuctl.settings import Settings, SettingsError, read_config
 from gpuctl.settings.secrets import SECRET_FIELDS
 
@@ -63,9 +63,10 @@ def consult_cluster(desired: Desired) -> dict[str, pulumi.Input[str]]:
     """
     try:
         cluster = connect(desired.settings.context, desired.settings.kubeconfig)
-        reasons = refusals(desired, owner(), cluster)
-        without_owner, uid = unmarked(desired, cluster.get), cluster_uid(cluster)
-        deletes_class = given_up(desired, owner(), cluster.get)
+        seen = see(cluster)
+        reasons = refusals(desired, owner(), seen)
+        without_owner, uid = unmarked(desired, seen.find), cluster_uid(cluster)
+        deletes_class = given_up(desired, owner(), seen.find)
     except ClusterError as error:
         if not is_dry_run():
             raise pulumi.RunError(f"{error}; nothing was changed") from None

@@ -14,6 +14,9 @@ from gpuctl.desired.desired import Desired
 from gpuctl.desired.names import OWNER, PART_OF, RUNTIME_CLASS, Manifest
 from gpuctl.forms.command import command
 
+Find = Callable[[str, str], Manifest | None]
+"""The object of a kind and a name, if there is one."""
+
 
 class Foreign(NamedTuple):
     """An object that the stack needs, and that others made."""
@@ -78,7 +81,7 @@ class OfAnotherStack(NamedTuple):
         )
 
 
-def foreign(desired: Desired, stack: str, find: Callable[[str, str], Manifest | None]) -> list[Foreign]:
+def foreign(desired: Desired, stack: str, find: Find) -> list[Foreign]:
     """What stands in the stack's way and is nobody's of this project.
 
     Args:
@@ -94,9 +97,7 @@ def foreign(desired: Desired, stack: str, find: Callable[[str, str], Manifest | 
     ]
 
 
-def of_other_stacks(
-    desired: Desired, own: str, find: Callable[[str, str], Manifest | None], nodes: Iterable[Node]
-) -> list[OfAnotherStack]:
+def of_other_stacks(desired: Desired, own: str, find: Find, nodes: Iterable[Node]) -> list[OfAnotherStack]:
     """What other stacks of this project have, one entry for each.
 
     Args:
@@ -120,7 +121,7 @@ def of_other_stacks(
     ]
 
 
-def unmarked(desired: Desired, find: Callable[[str, str], Manifest | None]) -> list[str]:
+def unmarked(desired: Desired, find: Find) -> list[str]:
     """Objects of the project, as `KIND/NAME`, that do not say of which stack they are.
 
     Args:
@@ -131,7 +132,7 @@ def unmarked(desired: Desired, find: Callable[[str, str], Manifest | None]) -> l
     return [f"{each['kind'].lower()}/{each['metadata']['name']}" for each in found]
 
 
-def _existing(desired: Desired, find: Callable[[str, str], Manifest | None]) -> Iterable[Manifest]:
+def _existing(desired: Desired, find: Find) -> Iterable[Manifest]:
     for wanted in desired.manifests:
         if "namespace" not in wanted["metadata"]:
             existing = find(wanted["kind"], wanted["metadata"]["name"])
@@ -139,7 +140,7 @@ def _existing(desired: Desired, find: Callable[[str, str], Manifest | None]) -> 
                 yield existing
 
 
-def _used(desired: Desired, find: Callable[[str, str], Manifest | None]) -> Iterable[Manifest]:
+def _used(desired: Desired, find: Find) -> Iterable[Manifest]:
     """The RuntimeClass that the stack does not create: another stack's shows that there is one."""
     existing = None if desired.settings.create_runtime_class else find("RuntimeClass", RUNTIME_CLASS)
     return [] if existing is None else [existing]

@@ -4,17 +4,16 @@ Without either no pod of the stack is made, and a DaemonSet that wants no pod co
 done although nothing is served.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from gpuctl.cluster import Node
 from gpuctl.desired.desired import Desired, DesiredNode
 from gpuctl.desired.names import OWNER, RUNTIME_CLASS, Manifest
 from gpuctl.forms.command import command
+from gpuctl.preflight.ownership import Find
 
 _RUNTIME_CLASS = ("RuntimeClass", RUNTIME_CLASS)
-Find = Callable[[str, str], Manifest | None]
-"""The object of a kind and a name, if there is one."""
 
 
 class Lacking(NamedTuple):

@@ -4,32 +4,50 @@ Pulumi itself makes a phantom of a node that does not exist, and takes over a na
 `pulumi destroy` deletes what others have in it.
 """
 
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
-from gpuctl.cluster import Cluster
+from gpuctl.cluster import Cluster, Node
 from gpuctl.desired.desired import Desired
 from gpuctl.forms.command import command
-from gpuctl.preflight.ownership import foreign, of_other_stacks
+from gpuctl.preflight.ownership import Find, foreign, of_other_stacks
 from gpuctl.preflight.provided import lacking
 from gpuctl.preflight.serving import why_not_serving
 
 
-def refusals(desired: Desired, owner: str, cluster: Cluster) -> list[str]:
+class Seen(NamedTuple):
+    """What is asked of the cluster, each once."""
+
+    nodes: Sequence[Node]
+    find: Find
+
+
+def see(cluster: Cluster) -> Seen:
+    """The nodes of a cluster, and a way to its objects that asks for none a second time.
+
+    Raises:
+        ClusterError: the cluster does not answer; so does `find`.
+    """
+    return Seen(cluster.nodes(), functools.cache(cluster.get))
+
+
+def refusals(desired: Desired, owner: str, seen: Seen) -> list[str]:
     """Every reason why a stack must not be deployed; none when it may.
 
     Args:
         desired: what the stack asks for.
         owner: the stack, as `PROJECT/STACK`.
-        cluster: the one it goes to.
+        seen: the cluster it goes to.
 
     Raises:
         ClusterError: the cluster does not answer.
     """
-    return [reason for rule in _RULES for reason in rule(desired, owner, cluster)]
+    return [reason for rule in _RULES for reason in rule(desired, owner, seen)]
 
 
-def _missing_nodes(desired: Desired, _: str, cluster: Cluster) -> Iterator[str]:
-    present, context = {node.name for node in cluster.nodes()}, desired.settings.context
+def _missing_nodes(desired: Desired, _: str, seen: Seen) -> Iterator[str]:
+    present, context = {node.name for node in seen.nodes}, desired.settings.context
     missing = [name for name in desired.nodes if name not in present]
     if missing:
         yield (
@@ -39,31 +57,31 @@ def _missing_nodes(desired: Desired, _: str, cluster: Cluster) -> Iterator[str]:
         )
 
 
-def _nodes_that_cannot_serve(desired: Desired, owner: str, cluster: Cluster) -> Iterator[str]:
-    nodes = [node for node in cluster.nodes() if node.name in desired.nodes]
+def _nodes_that_cannot_serve(desired: Desired, owner: str, seen: Seen) -> Iterator[str]:
+    nodes = [node for node in seen.nodes if node.name in desired.nodes]
     return why_not_serving(nodes, desired.settings, _stack(owner))
 
 
-def _objects_of_others(desired: Desired, owner: str, cluster: Cluster) -> Iterator[str]:
-    for found in foreign(desired, _stack(owner), cluster.get):
+def _objects_of_others(desired: Desired, owner: str, seen: Seen) -> Iterator[str]:
+    for found in foreign(desired, _stack(owner), seen.find):
         yield f"{found.fact}. {found.advice}"
 
 
-def _objects_that_others_provide(desired: Desired, owner: str, cluster: Cluster) -> Iterator[str]:
-    for found in lacking(desired, _stack(owner), cluster.get, cluster.nodes()):
+def _objects_that_others_provide(desired: Desired, owner: str, seen: Seen) -> Iterator[str]:
+    for found in lacking(desired, _stack(owner), seen.find, seen.nodes):
         yield f"{found.fact}. Fix it: {found.remedy}"
 
 
-def _other_stacks(desired: Desired, owner: str, cluster: Cluster) -> Iterator[str]:
-    for found in of_other_stacks(desired, owner, cluster.get, cluster.nodes()):
+def _other_stacks(desired: Desired, owner: str, seen: Seen) -> Iterator[str]:
+    for found in of_other_stacks(desired, owner, seen.find, seen.nodes):
         yield found.reason
 
 
-def _no_prometheus_operator(desired: Desired, owner: str, cluster: Cluster) -> Iterator[str]:
+def _no_prometheus_operator(desired: Desired, owner: str, seen: Seen) -> Iterator[str]:
     """The API server would refuse the alerts itself: half-way, and in words about a missing kind."""
     stack = _stack(owner)
     definition = "prometheusrules.monitoring.coreos.com"
-    if desired.settings.monitoring and not cluster.get("CustomResourceDefinition", definition):
+    if desired.settings.monitoring and not seen.find("CustomResourceDefinition", definition):
         yield (
             f"gpu:monitoring needs the Prometheus operator, and context {desired.settings.context} has no "
             f"CustomResourceDefinition {definition}. Install the operator, or load the alerts into your Prometheus "
@@ -76,7 +94,7 @@ def _stack(owner: str) -> str:
     return owner.rpartition("/")[2]
 
 
-_RULES: tuple[Callable[[Desired, str, Cluster], Iterator[str]], ...] = (
+_RULES: tuple[Callable[[Desired, str, Seen], Iterator[str]], ...] = (
     _missing_nodes,
     _nodes_that_cannot_serve,
     _objects_of_others,

@@ -17,7 +17,6 @@ import pytest
 from typer.testing import CliRunner
 
 from gpuctl.cli import app, options
-from gpuctl.desired.manifests import manifests
 from gpuctl.desired.names import CHECKSUM_ANNOTATION, PRESENT_LABEL, PROFILE_LABEL
 from gpuctl.settings import read_stack
 from testbed.cluster import Cluster
@@ -34,6 +33,7 @@ from tests.cluster.pulumi_stack import (
     output,
     snapshot,
 )
+from tests.fixtures.manifests import manifests
 from tests.fixtures.names import without_hash
 
 pytestmark = pytest.mark.cluster

@@ -13,12 +13,12 @@ import pytest
 import yaml
 
 from gpuctl.cluster import AccessDeniedError, connect_in_cluster
-from gpuctl.desired.manifests import manifests
 from gpuctl.desired.verify_cronjob import verify_cronjob
 from gpuctl.settings import Settings, read_config
 from testbed.cluster import Cluster
 from tests.cluster.conftest import GPU_1
 from tests.cluster.pulumi_stack import Environment, clear, output, run
+from tests.fixtures.manifests import manifests
 from tests.fixtures.names import without_hash
 
 pytestmark = pytest.mark.cluster

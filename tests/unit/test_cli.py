@@ -10,10 +10,10 @@ import pytest
 import yaml
 from inline_snapshot import snapshot
 
-from gpuctl.desired.manifests import manifests
 from gpuctl.desired.monitoring import rules
 from gpuctl.settings import read_config, read_stack
 from tests.fixtures import command_line
+from tests.fixtures.manifests import manifests
 from tests.fixtures.stack_files import INVALID, ROOT, STACK, VALID, config_of, expected_mistakes
 
 UNKNOWN_NODE = {"name": "gpu-1", "gpu": "a-model-of-tomorrow", "count": 2}

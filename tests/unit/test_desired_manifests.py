@@ -11,11 +11,11 @@ import pytest
 from syrupy.assertion import SnapshotAssertion
 
 from gpuctl.desired.desired import desired_state
-from gpuctl.desired.manifests import manifests
 from gpuctl.desired.names import CHECKSUM_ANNOTATION, Manifest
 from gpuctl.desired.text import yaml_text
 from gpuctl.settings import read_config, read_stack
 from tests.fixtures import kubernetes_schema
+from tests.fixtures.manifests import manifests
 from tests.fixtures.names import without_hash
 from tests.fixtures.snapshots import YamlSnapshot
 from tests.fixtures.stack_files import ROOT, SHIPPED, VALID, config_of, each_shipped, each_valid, settings

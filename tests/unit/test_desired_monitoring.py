@@ -9,9 +9,9 @@ import pytest
 from dashboard.__main__ import FILE
 from dashboard.board import text
 from gpuctl.desired import figures
-from gpuctl.desired.manifests import manifests
 from gpuctl.desired.monitoring import rules
 from gpuctl.settings import Settings
+from tests.fixtures.manifests import manifests
 from tests.fixtures.stack_files import ROOT, settings
 
 EVERYTHING = settings(circuitWatts=1000)

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from gpuctl.desired.manifests import manifests
 from gpuctl.desired.names import Manifest
 from gpuctl.settings import Settings, read_config
+from tests.fixtures.manifests import manifests
 from tests.fixtures.stack_files import ROOT, VALID, config_of, settings
 
 SOCKETS = "/var/lib/kubelet/device-plugins"

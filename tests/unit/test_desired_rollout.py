@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 
 from gpuctl.desired.desired import desired_state
-from gpuctl.desired.manifests import manifests
 from gpuctl.desired.names import Manifest
 from gpuctl.settings import Settings
+from tests.fixtures.manifests import manifests
 from tests.fixtures.names import without_hash
 from tests.fixtures.stack_files import settings
 from tests.fixtures.strategies import clusters

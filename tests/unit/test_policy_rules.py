@@ -12,12 +12,12 @@ from rules import RESOURCE_RULES, STACK_RULES
 
 from gpuctl.desired import device_plugin, power_limit
 from gpuctl.desired.capacity import memory_per_slice
-from gpuctl.desired.manifests import manifests
 from gpuctl.desired.names import PART_OF
 from gpuctl.desired.operator_stack import operator_stack
 from gpuctl.desired.verify_cronjob import verify_cronjob
 from gpuctl.settings import Settings, read_config
 from gpuctl.settings.catalogue import CATALOGUE
+from tests.fixtures.manifests import manifests
 from tests.fixtures.stack_files import ROOT, SHIPPED, VALID, config_of, settings
 
 Manifest = dict[str, Any]
