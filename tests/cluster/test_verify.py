@@ -152,11 +152,12 @@ class TestNodes:
         finally:
             cluster.add_kwok_node("gpu-2")
             cluster.kwok.advertise(cluster.api, "gpu-2", SLICES["gpu-2"])
+            errors = deployed.up("--refresh").errors  # its labels went with it
         assert verdict.failed == {"NOD001", "STK005"}
         hint = verdict.hint("NOD001")
         assert hint["fact"] == f"context {cluster.context} has no node gpu-2; it has gpu-1"
         assert hint["remedy"] == f"kubectl --context {cluster.context} get nodes"
-        assert deployed.up("--refresh").errors == ""  # its labels went with it
+        assert errors == ""
 
     def test_a_gpu_node_that_the_stack_does_not_know_is_named_with_its_entry(
         self, deployed: Stack, cluster: Cluster
@@ -322,8 +323,11 @@ def _eventually(stack: Stack, id_: str, seconds: float = 60) -> Verdict:
     return verdict
 
 
-def _wait_until_seen(stack: Stack, seconds: float = 60) -> None:
-    """Until the DaemonSet controller has noticed that a node left."""
+def _wait_until_seen(stack: Stack, seconds: float = 180) -> None:
+    """Until the DaemonSet controller has noticed that a node left.
+
+    It may learn of a deleted node from the pods alone, which the collector of pods ends after 40 to 60 s.
+    """
     deadline = time.monotonic() + seconds
     wanted = ("get", "daemonset", PLUGIN, "-n", NAMESPACE, "-o", "jsonpath={.status.desiredNumberScheduled}")
     while kubectl(stack, *wanted) != "1":
