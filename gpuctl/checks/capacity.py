@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from gpuctl.checks.context import Context
-from gpuctl.checks.model import Category, Guide, Result, check, counted, failed, passed, skipped
+from gpuctl.checks.model import Category, Check, Result, checks_of, counted, failed, passed, skipped
 from gpuctl.checks.nodes import present_nodes
 from gpuctl.checks.own_pods import Explanation, name_on
 from gpuctl.checks.serving import not_serving, other_sharing, out_of_service, restart
@@ -24,19 +24,17 @@ _LOOK = (
 _LOG = "kubectl --context admin@lab logs -n gpu-device-plugin ds/nvidia-device-plugin"
 
 
-@check(
+@Check(
     "CAP001",
     GPU_CAPACITY,
     "every node has its GPUs times its slices",
-    Guide(
-        cause="The device plugin does not serve on the node, runs with another configuration, or finds fewer GPUs",
-        example="gpu-1 has 4 nvidia.com/gpu instead of 8 (2 GPUs with 4 slices each), as if 1 GPU were there",
-        confirm=(_LOOK, _LOG),
-        fix=(
-            "Fix what keeps the device plugin's pod from running: its log or its events say what that is.",
-            "Correct `count` in the stack file where the node has another number of GPUs, then `pulumi up`.",
-            "Another configuration: `pulumi up --refresh --stack lab`.",
-        ),
+    cause="The device plugin does not serve on the node, runs with another configuration, or finds fewer GPUs",
+    example="gpu-1 has 4 nvidia.com/gpu instead of 8 (2 GPUs with 4 slices each), as if 1 GPU were there",
+    confirm=(_LOOK, _LOG),
+    fix=(
+        "Fix what keeps the device plugin's pod from running: its log or its events say what that is.",
+        "Correct `count` in the stack file where the node has another number of GPUs, then `pulumi up`.",
+        "Another configuration: `pulumi up --refresh --stack lab`.",
     ),
     retry=True,
 )
@@ -57,19 +55,17 @@ def capacity_is_complete(context: Context) -> Iterator[Result]:
             yield skipped(f"the cluster has no node {name}", name)
 
 
-@check(
+@Check(
     "CAP002",
     GPU_CAPACITY,
     "every node offers the scheduler all it has",
-    Guide(
-        cause="The device plugin is gone, or took a GPU out of service",
-        example="gpu-1 offers 0 of its 8 nvidia.com/gpu",
-        confirm=(_LOOK, _LOG),
-        fix=(
-            "Fix what keeps the device plugin's pod from running: its log or its events say what that is.",
-            "A GPU that the plugin marked unhealthy stays so until the plugin restarts. Reset the GPU or reboot the "
-            "node first where the Xid asks for it, then `kubectl delete pod -n gpu-device-plugin POD`.",
-        ),
+    cause="The device plugin is gone, or took a GPU out of service",
+    example="gpu-1 offers 0 of its 8 nvidia.com/gpu",
+    confirm=(_LOOK, _LOG),
+    fix=(
+        "Fix what keeps the device plugin's pod from running: its log or its events say what that is.",
+        "A GPU that the plugin marked unhealthy stays so until the plugin restarts. Reset the GPU or reboot the "
+        "node first where the Xid asks for it, then `kubectl delete pod -n gpu-device-plugin POD`.",
     ),
     retry=True,
 )
@@ -88,22 +84,20 @@ def capacity_is_allocatable(context: Context) -> Iterator[Result]:
             yield failed(fact, why.remedy, why.on(node.name), why.cause, why.reason)
 
 
-@check(
+@Check(
     "CAP003",
     GPU_CAPACITY,
     "no unhealthy GPU has slices that are still handed out",
-    Guide(
-        cause="The device plugin takes one slice of an unhealthy GPU out of service and goes on to offer the others",
-        example="gpu-1 offers 7 of its 8 nvidia.com/gpu: new pods still get slices of an unhealthy GPU",
-        confirm=(
-            _LOG,
-            "kubectl --context admin@lab get pods -A -o custom-columns='POD:.metadata.name,"
-            "DEVICES:.status.containerStatuses[*].allocatedResourcesStatus[*].resources[*]'",
-        ),
-        fix=(
-            "Keep new pods away: `kubectl cordon gpu-1`. Move the pods that the message names.",
-            "Reset the GPU or reboot the node; the plugin offers it again when it restarts.",
-        ),
+    cause="The device plugin takes one slice of an unhealthy GPU out of service and goes on to offer the others",
+    example="gpu-1 offers 7 of its 8 nvidia.com/gpu: new pods still get slices of an unhealthy GPU",
+    confirm=(
+        _LOG,
+        "kubectl --context admin@lab get pods -A -o custom-columns='POD:.metadata.name,"
+        "DEVICES:.status.containerStatuses[*].allocatedResourcesStatus[*].resources[*]'",
+    ),
+    fix=(
+        "Keep new pods away: `kubectl cordon gpu-1`. Move the pods that the message names.",
+        "Reset the GPU or reboot the node; the plugin offers it again when it restarts.",
     ),
 )
 def unhealthy_gpus_are_not_handed_out(context: Context) -> Iterator[Result]:
@@ -119,19 +113,17 @@ def unhealthy_gpus_are_not_handed_out(context: Context) -> Iterator[Result]:
         yield failed(fact, why.remedy, why.on(node.name), why.cause, why.reason)
 
 
-@check(
+@Check(
     "CAP004",
     GPU_CAPACITY,
     "no node offers its GPUs under a second name",
-    Guide(
-        cause="Another device plugin, or a former configuration, offers the same GPUs as another resource",
-        example="gpu-1 offers 8 nvidia.com/gpu.shared beside nvidia.com/gpu: its GPUs count twice",
-        confirm=(_LOOK, "kubectl --context admin@lab get daemonsets -A"),
-        fix=(
-            "Remove the other device plugin (POD010 names it), or set `gpu:renameByDefault` as it is meant.",
-            "Nobody serves it any more: the kubelet offers it until it registers anew, "
-            "`talosctl -n ADDRESS service kubelet restart`.",
-        ),
+    cause="Another device plugin, or a former configuration, offers the same GPUs as another resource",
+    example="gpu-1 offers 8 nvidia.com/gpu.shared beside nvidia.com/gpu: its GPUs count twice",
+    confirm=(_LOOK, "kubectl --context admin@lab get daemonsets -A"),
+    fix=(
+        "Remove the other device plugin (POD010 names it), or set `gpu:renameByDefault` as it is meant.",
+        "Nobody serves it any more: the kubelet offers it until it registers anew, "
+        "`talosctl -n ADDRESS service kubelet restart`.",
     ),
     retry=True,
 )
@@ -145,16 +137,14 @@ def gpus_have_one_name(context: Context) -> Iterator[Result]:
             yield passed(f"{node.name} offers its GPUs as {context.desired.resource} only", node.name)
 
 
-@check(
+@Check(
     "CAP005",
     GPU_CAPACITY,
     "no node still lists a retired resource",
-    Guide(
-        cause="gpu:renameByDefault was changed, and the kubelet keeps a name that nobody serves, at 0",
-        example="gpu-1 still lists nvidia.com/gpu.shared, which nobody serves",
-        confirm=(_LOOK,),
-        fix=("It does no harm to pods, but misleads readers; a node that registers anew has lost it.",),
-    ),
+    cause="gpu:renameByDefault was changed, and the kubelet keeps a name that nobody serves, at 0",
+    example="gpu-1 still lists nvidia.com/gpu.shared, which nobody serves",
+    confirm=(_LOOK,),
+    fix=("It does no harm to pods, but misleads readers; a node that registers anew has lost it.",),
     severity="warning",
 )
 def no_name_is_left_over(context: Context) -> Iterator[Result]:
@@ -170,16 +160,14 @@ def no_name_is_left_over(context: Context) -> Iterator[Result]:
             yield passed(f"{node.name} lists no resource that nobody serves", node.name)
 
 
-@check(
+@Check(
     "CAP006",
     GPU_CAPACITY,
     "each slice has enough memory for a CUDA program",
-    Guide(
-        cause="There are more slices than the memory of the GPU allows, and time slicing isolates no memory",
-        example="gpu-1 has 384 MiB of GPU memory per slice on average",
-        confirm=("gpuctl capacity --stack lab",),
-        fix=("Fewer slices: `pulumi config set gpu:slices 4 --stack lab`, or `slices` of that node.",),
-    ),
+    cause="There are more slices than the memory of the GPU allows, and time slicing isolates no memory",
+    example="gpu-1 has 384 MiB of GPU memory per slice on average",
+    confirm=("gpuctl capacity --stack lab",),
+    fix=("Fewer slices: `pulumi config set gpu:slices 4 --stack lab`, or `slices` of that node.",),
     severity="warning",
 )
 def slices_have_memory(context: Context) -> Iterator[Result]:
@@ -194,18 +182,16 @@ def slices_have_memory(context: Context) -> Iterator[Result]:
             yield passed(fact, node.name)
 
 
-@check(
+@Check(
     "CAP007",
     GPU_CAPACITY,
     "no node offers GPU resources that the stack does not know",
-    Guide(
-        cause="Another vendor's device plugin, or one for other devices of the vendor, serves the node too",
-        example="gpu-1 offers 1 amd.com/gpu, which the stack does not know",
-        confirm=(_LOOK, "kubectl --context admin@lab get daemonsets -A -o wide"),
-        fix=(
-            "Nothing, when such devices are served on purpose: leave the check out with `--skip CAP007`.",
-            "Otherwise remove the device plugin that offers them.",
-        ),
+    cause="Another vendor's device plugin, or one for other devices of the vendor, serves the node too",
+    example="gpu-1 offers 1 amd.com/gpu, which the stack does not know",
+    confirm=(_LOOK, "kubectl --context admin@lab get daemonsets -A -o wide"),
+    fix=(
+        "Nothing, when such devices are served on purpose: leave the check out with `--skip CAP007`.",
+        "Otherwise remove the device plugin that offers them.",
     ),
     severity="warning",
 )
@@ -246,12 +232,4 @@ def _incomplete(context: Context, node: DesiredNode, has: int) -> tuple[str, Exp
     return f", as if {counted(gpus, 'GPU')} were there", Explanation(cause, listing)
 
 
-CHECKS = (
-    capacity_is_complete,
-    capacity_is_allocatable,
-    unhealthy_gpus_are_not_handed_out,
-    gpus_have_one_name,
-    no_name_is_left_over,
-    slices_have_memory,
-    no_resource_is_unknown,
-)
+CHECKS = checks_of(vars())

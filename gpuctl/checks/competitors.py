@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
 from gpuctl.checks.context import Context
-from gpuctl.checks.model import Guide, Result, Subject, check, failed, listed, passed
+from gpuctl.checks.model import Check, Result, Subject, checks_of, failed, listed, passed
 from gpuctl.checks.own_pods import pod_on
 from gpuctl.checks.workloads import PODS, is_own
 from gpuctl.cluster import Pod
@@ -34,97 +34,17 @@ _DYNAMO = "dynamo.nvidia.com/gpu-power-limit"
 """The annotation by which the power agent of NVIDIA Dynamo is given a limit."""
 
 
-@check(
-    "POD010",
-    PODS,
-    "no other device plugin serves the stack's nodes",
-    Guide(
-        cause="Two device plugins register the same GPUs, and the kubelet believes the one that came last",
-        example="another NVIDIA device plugin runs on gpu-1: kube-system/nvidia-device-plugin-daemonset-x7k2p",
-        confirm=("kubectl --context admin@lab get daemonsets -A -o wide",),
-        fix=(
-            "Keep one of the two: remove the other, or keep it off these nodes with its node selector.",
-            "After that: `kubectl rollout restart -n gpu-device-plugin daemonset/nvidia-device-plugin`.",
-        ),
-    ),
-)
-def no_other_device_plugin(context: Context) -> Iterator[Result]:
-    """By image, so that another name does not hide it; on other nodes it is none of the stack's business."""
-    found = _found(context, _PLUGINS, set(context.desired.nodes))
-    for (what, namespace), pods in found.items():
-        yield _competitor(context, f"{what} runs on {_nodes(pods)}", namespace, pods)
-    if not found:
-        yield passed("the stack's device plugin is the only one on its nodes")
-
-
-@check(
-    "POD011",
-    PODS,
-    "nothing else sets up the cluster's GPUs",
-    Guide(
-        cause="The GPU Operator or one of its parts is in the cluster: it labels nodes and deploys a device plugin too",
-        example="NVIDIA's GPU Operator is in the cluster: gpu-operator/gpu-operator-5b6c7d8f9-2kq4z",
-        confirm=("kubectl --context admin@lab get pods -A -l app.kubernetes.io/part-of=gpu-operator",),
-        fix=(
-            "Keep it off the stack's nodes: `kubectl label node gpu-1 nvidia.com/gpu.deploy.operands=false`.",
-            "It serves other nodes only: name them in gpu:otherGpuNodes.",
-            "Or leave GPUs to it, and take the stack away with `pulumi destroy`.",
-        ),
-    ),
-    severity="warning",
-)
-def no_other_setup(context: Context) -> Iterator[Result]:
-    """Anywhere in the cluster: an operator acts on nodes where it does not run, unless it has nodes of its own."""
-    found = _found(context, _SETUPS, set(context.desired.nodes) if context.settings.other_gpu_nodes else None)
-    for (what, namespace), pods in found.items():
-        yield _competitor(context, f"{what} is in the cluster", namespace, pods)
-    if not found and context.settings.other_gpu_nodes:
-        yield passed("no GPU Operator and none of its parts runs on the stack's nodes")
-    elif not found:
-        yield passed("no GPU Operator and none of its parts is in the cluster")
-
-
-@check(
-    "POD012",
-    PODS,
-    "nothing that is known to set power limits runs besides",
-    Guide(
-        cause="Another agent writes power limits, and each undoes what the other has set",
-        example="what looks like another power-limit agent runs on gpu-1: dynamo/gpu-power-agent-x7k2p",
-        confirm=("kubectl --context admin@lab logs -n gpu-device-plugin ds/nvidia-power-limit",),
-        fix=("Remove the other agent, or leave the limits to it: `pulumi config set gpu:powerManagement false`.",),
-    ),
-    severity="warning",
-)
-def no_other_power_agent(context: Context) -> Iterator[Result]:
-    """By name, image or the annotation of NVIDIA Dynamo; what is not known by these shows in its deeds (PWR006)."""
-    if not context.settings.power_management:
-        yield passed("the stack sets no power limits")
-        return
-    nodes = context.desired.nodes
-    found: dict[str, list[Pod]] = defaultdict(list)
-    for pod in context.pods:
-        if pod.node in nodes and pod.active and not is_own(context, pod) and _writes_limits(pod):
-            found[pod.namespace].append(pod)
-    for namespace, pods in found.items():
-        yield _competitor(context, f"what looks like another power-limit agent runs on {_nodes(pods)}", namespace, pods)
-    if not found:
-        yield passed("no other power-limit agent is known on the stack's nodes")
-
-
-@check(
+@Check(
     "POD020",
     PODS,
     "the API server admits the stack's pods",
-    Guide(
-        cause="The cluster refuses the pods: by the namespace's Pod Security level, a quota, or for want of an object",
-        example='daemonset/nvidia-device-plugin gets no pods: violates PodSecurity "baseline:latest": hostPath volumes',
-        confirm=("kubectl --context admin@lab describe daemonset -n gpu-device-plugin",),
-        fix=(
-            "`pulumi up --refresh --stack lab` puts the namespace's labels back: Talos enforces the level baseline on "
-            "every namespace that does not say privileged.",
-            "A quota: raise it. Another object: the message names it.",
-        ),
+    cause="The cluster refuses the pods: by the namespace's Pod Security level, a quota, or for want of an object",
+    example='daemonset/nvidia-device-plugin gets no pods: violates PodSecurity "baseline:latest": hostPath volumes',
+    confirm=("kubectl --context admin@lab describe daemonset -n gpu-device-plugin",),
+    fix=(
+        "`pulumi up --refresh --stack lab` puts the namespace's labels back: Talos enforces the level baseline on "
+        "every namespace that does not say privileged.",
+        "A quota: raise it. Another object: the message names it.",
     ),
     retry=True,
 )
@@ -146,6 +66,78 @@ def own_pods_are_allowed(context: Context) -> Iterator[Result]:
         yield failed(fact, fix if pod_security else describe, subject, cause)
     if not refusals:
         yield passed("the API server refuses none of the stack's pods")
+
+
+@Check(
+    "POD010",
+    PODS,
+    "no other device plugin serves the stack's nodes",
+    cause="Two device plugins register the same GPUs, and the kubelet believes the one that came last",
+    example="another NVIDIA device plugin runs on gpu-1: kube-system/nvidia-device-plugin-daemonset-x7k2p",
+    confirm=("kubectl --context admin@lab get daemonsets -A -o wide",),
+    fix=(
+        "Keep one of the two: remove the other, or keep it off these nodes with its node selector.",
+        "After that: `kubectl rollout restart -n gpu-device-plugin daemonset/nvidia-device-plugin`.",
+    ),
+)
+def no_other_device_plugin(context: Context) -> Iterator[Result]:
+    """By image, so that another name does not hide it; on other nodes it is none of the stack's business."""
+    found = _found(context, _PLUGINS, set(context.desired.nodes))
+    for (what, namespace), pods in found.items():
+        yield _competitor(context, f"{what} runs on {_nodes(pods)}", namespace, pods)
+    if not found:
+        yield passed("the stack's device plugin is the only one on its nodes")
+
+
+@Check(
+    "POD011",
+    PODS,
+    "nothing else sets up the cluster's GPUs",
+    cause="The GPU Operator or one of its parts is in the cluster: it labels nodes and deploys a device plugin too",
+    example="NVIDIA's GPU Operator is in the cluster: gpu-operator/gpu-operator-5b6c7d8f9-2kq4z",
+    confirm=("kubectl --context admin@lab get pods -A -l app.kubernetes.io/part-of=gpu-operator",),
+    fix=(
+        "Keep it off the stack's nodes: `kubectl label node gpu-1 nvidia.com/gpu.deploy.operands=false`.",
+        "It serves other nodes only: name them in gpu:otherGpuNodes.",
+        "Or leave GPUs to it, and take the stack away with `pulumi destroy`.",
+    ),
+    severity="warning",
+)
+def no_other_setup(context: Context) -> Iterator[Result]:
+    """Anywhere in the cluster: an operator acts on nodes where it does not run, unless it has nodes of its own."""
+    found = _found(context, _SETUPS, set(context.desired.nodes) if context.settings.other_gpu_nodes else None)
+    for (what, namespace), pods in found.items():
+        yield _competitor(context, f"{what} is in the cluster", namespace, pods)
+    if not found and context.settings.other_gpu_nodes:
+        yield passed("no GPU Operator and none of its parts runs on the stack's nodes")
+    elif not found:
+        yield passed("no GPU Operator and none of its parts is in the cluster")
+
+
+@Check(
+    "POD012",
+    PODS,
+    "nothing that is known to set power limits runs besides",
+    cause="Another agent writes power limits, and each undoes what the other has set",
+    example="what looks like another power-limit agent runs on gpu-1: dynamo/gpu-power-agent-x7k2p",
+    confirm=("kubectl --context admin@lab logs -n gpu-device-plugin ds/nvidia-power-limit",),
+    fix=("Remove the other agent, or leave the limits to it: `pulumi config set gpu:powerManagement false`.",),
+    severity="warning",
+)
+def no_other_power_agent(context: Context) -> Iterator[Result]:
+    """By name, image or the annotation of NVIDIA Dynamo; what is not known by these shows in its deeds (PWR006)."""
+    if not context.settings.power_management:
+        yield passed("the stack sets no power limits")
+        return
+    nodes = context.desired.nodes
+    found: dict[str, list[Pod]] = defaultdict(list)
+    for pod in context.pods:
+        if pod.node in nodes and pod.active and not is_own(context, pod) and _writes_limits(pod):
+            found[pod.namespace].append(pod)
+    for namespace, pods in found.items():
+        yield _competitor(context, f"what looks like another power-limit agent runs on {_nodes(pods)}", namespace, pods)
+    if not found:
+        yield passed("no other power-limit agent is known on the stack's nodes")
 
 
 def _refusals(context: Context) -> dict[str, str]:
@@ -188,4 +180,4 @@ def _competitor(context: Context, what: str, namespace: str, pods: list[Pod]) ->
     return failed(f"{what}: {names}", shown, Subject(kind="namespace", name=namespace))
 
 
-CHECKS = (own_pods_are_allowed, no_other_device_plugin, no_other_setup, no_other_power_agent)
+CHECKS = checks_of(vars())

@@ -169,7 +169,7 @@ class _Causes:
 def _cause(failure: Failure) -> str:
     if failure.result.outcome is Outcome.ERROR:
         return failure.result.cause
-    return failure.result.cause or failure.check.guide.cause
+    return failure.result.cause or failure.check.cause
 
 
 def _shared_cause(failure: Failure) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from gpuctl.checks.context import Context
-from gpuctl.checks.model import Category, Guide, Result, check, failed, listed, passed, skipped
+from gpuctl.checks.model import Category, Check, Result, checks_of, failed, listed, passed, skipped
 from gpuctl.checks.pulumi_program import NOT_INSTALLED, pulumi, said
 from gpuctl.cluster.programs import Ran
 
@@ -20,16 +20,14 @@ _UNHEALTHY = "Refreshed resource is in an unhealthy state"
 _UNCHANGED = ("same", "refresh", "read")
 
 
-@check(
+@Check(
     "DRF001",
     DRIFT,
     "Pulumi would change nothing",
-    Guide(
-        cause="The stack file was changed and `pulumi up` was not run, or someone changed an object by hand",
-        example="Pulumi would update ConfigMap nvidia-device-plugin-config, create RuntimeClass nvidia",
-        confirm=("pulumi preview --refresh --diff --stack lab",),
-        fix=("`pulumi up --refresh --stack lab` brings the cluster to what the stack says.",),
-    ),
+    cause="The stack file was changed and `pulumi up` was not run, or someone changed an object by hand",
+    example="Pulumi would update ConfigMap nvidia-device-plugin-config, create RuntimeClass nvidia",
+    confirm=("pulumi preview --refresh --diff --stack lab",),
+    fix=("`pulumi up --refresh --stack lab` brings the cluster to what the stack says.",),
     deep=True,
 )
 def nothing_has_drifted(context: Context) -> Iterator[Result]:
@@ -81,4 +79,4 @@ def _change(step: dict[str, Any]) -> str:
     return f"{step['op']} {kind} {name}"
 
 
-CHECKS = (nothing_has_drifted,)
+CHECKS = checks_of(vars())

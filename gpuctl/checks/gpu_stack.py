@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from gpuctl.checks.context import Context
 from gpuctl.checks.differences import differences
-from gpuctl.checks.model import Category, Guide, Result, Subject, check, counted, failed, listed, passed, skipped
+from gpuctl.checks.model import Category, Check, Result, Subject, checks_of, counted, failed, listed, passed, skipped
 from gpuctl.checks.own_pods import Explanation, last_warning, pod_on, why_not_working
 from gpuctl.cluster import Manifest, RejectedError
 from gpuctl.desired.desired import DesiredNode
@@ -18,17 +18,15 @@ _SHOWN = 3
 """Differences of one object that are named; the others are of the same kind, mostly."""
 
 
-@check(
+@Check(
     "STK001",
     GPU_STACK,
     "the namespace is there and admits the stack's pods",
-    Guide(
-        cause="The namespace was deleted, or its Pod Security labels were changed: Talos then enforces `baseline`",
-        example="Namespace gpu-device-plugin: metadata.labels[pod-security.kubernetes.io/enforce]: live baseline, "
-        "stack privileged",
-        confirm=("kubectl --context admin@lab get namespace gpu-device-plugin --show-labels",),
-        fix=("`pulumi up --refresh --stack lab` puts it back.",),
-    ),
+    cause="The namespace was deleted, or its Pod Security labels were changed: Talos then enforces `baseline`",
+    example="Namespace gpu-device-plugin: metadata.labels[pod-security.kubernetes.io/enforce]: live baseline, "
+    "stack privileged",
+    confirm=("kubectl --context admin@lab get namespace gpu-device-plugin --show-labels",),
+    fix=("`pulumi up --refresh --stack lab` puts it back.",),
 )
 def namespace_admits_pods(context: Context) -> Iterator[Result]:
     """A DaemonSet whose pods are forbidden applies without an error, and never gets a pod."""
@@ -42,19 +40,17 @@ def namespace_admits_pods(context: Context) -> Iterator[Result]:
         yield _judged(context, wanted, live and {"metadata": live["metadata"]}, {"metadata": wanted["metadata"]})
 
 
-@check(
+@Check(
     "STK002",
     GPU_STACK,
     "the RuntimeClass is there and names NVIDIA's handler",
-    Guide(
-        cause="The RuntimeClass was deleted, or made by hand with another handler",
-        example="RuntimeClass nvidia is not in the cluster",
-        confirm=("kubectl --context admin@lab get runtimeclass nvidia -o yaml",),
-        fix=(
-            "`pulumi up --refresh --stack lab` makes it again.",
-            "Another handler cannot be changed: `kubectl --context admin@lab delete runtimeclass nvidia` first.",
-            "With gpu:createRuntimeClass = false another tool owns it, and has to create it.",
-        ),
+    cause="The RuntimeClass was deleted, or made by hand with another handler",
+    example="RuntimeClass nvidia is not in the cluster",
+    confirm=("kubectl --context admin@lab get runtimeclass nvidia -o yaml",),
+    fix=(
+        "`pulumi up --refresh --stack lab` makes it again.",
+        "Another handler cannot be changed: `kubectl --context admin@lab delete runtimeclass nvidia` first.",
+        "With gpu:createRuntimeClass = false another tool owns it, and has to create it.",
     ),
 )
 def runtime_class_is_there(context: Context) -> Iterator[Result]:
@@ -66,21 +62,19 @@ def runtime_class_is_there(context: Context) -> Iterator[Result]:
     yield _judged(context, wanted, context.get("RuntimeClass", wanted["metadata"]["name"]), wanted)
 
 
-@check(
+@Check(
     "STK003",
     GPU_STACK,
     "every object is as the stack asks for it",
-    Guide(
-        cause="Someone changed the object by hand, or the stack file was changed and `pulumi up` was not run",
-        example="DaemonSet nvidia-device-plugin: spec.template.spec.containers[nvidia-device-plugin].image: "
-        "live nvcr.io/nvidia/k8s-device-plugin:v0.17.0, stack nvcr.io/nvidia/k8s-device-plugin:v0.18.2",
-        confirm=("gpuctl render --stack lab | kubectl --context admin@lab diff --server-side --force-conflicts -f -",),
-        fix=(
-            "`pulumi up --refresh --stack lab` puts back what was changed or removed.",
-            "It may leave what was added, because that is not its own: "
-            "`kubectl --context admin@lab edit daemonset NAME -n gpu-device-plugin`.",
-            "The change is wanted: make it in the stack file.",
-        ),
+    cause="Someone changed the object by hand, or the stack file was changed and `pulumi up` was not run",
+    example="DaemonSet nvidia-device-plugin: spec.template.spec.containers[nvidia-device-plugin].image: "
+    "live nvcr.io/nvidia/k8s-device-plugin:v0.17.0, stack nvcr.io/nvidia/k8s-device-plugin:v0.18.2",
+    confirm=("gpuctl render --stack lab | kubectl --context admin@lab diff --server-side --force-conflicts -f -",),
+    fix=(
+        "`pulumi up --refresh --stack lab` puts back what was changed or removed.",
+        "It may leave what was added, because that is not its own: "
+        "`kubectl --context admin@lab edit daemonset NAME -n gpu-device-plugin`.",
+        "The change is wanted: make it in the stack file.",
     ),
 )
 def objects_are_as_wanted(context: Context) -> Iterator[Result]:
@@ -100,16 +94,14 @@ def objects_are_as_wanted(context: Context) -> Iterator[Result]:
             yield _judged(context, wanted, live, complete)
 
 
-@check(
+@Check(
     "STK004",
     GPU_STACK,
     "no DaemonSet of an earlier state is left",
-    Guide(
-        cause="A DaemonSet was left behind when a stack with other settings was forgotten",
-        example="DaemonSet nvidia-device-plugin-gpu-2 is in namespace gpu-device-plugin and not in the stack",
-        confirm=("kubectl --context admin@lab get daemonsets -n gpu-device-plugin --show-labels",),
-        fix=("Delete it: `kubectl --context admin@lab delete daemonset NAME -n gpu-device-plugin`.",),
-    ),
+    cause="A DaemonSet was left behind when a stack with other settings was forgotten",
+    example="DaemonSet nvidia-device-plugin-gpu-2 is in namespace gpu-device-plugin and not in the stack",
+    confirm=("kubectl --context admin@lab get daemonsets -n gpu-device-plugin --show-labels",),
+    fix=("Delete it: `kubectl --context admin@lab delete daemonset NAME -n gpu-device-plugin`.",),
 )
 def nothing_is_left(context: Context) -> Iterator[Result]:
     """Two device plugins on one node take each other's place with the kubelet."""
@@ -125,24 +117,22 @@ def nothing_is_left(context: Context) -> Iterator[Result]:
         yield passed(f"namespace {place} has no DaemonSet of the project that the stack does not ask for")
 
 
-@check(
+@Check(
     "STK005",
     GPU_STACK,
     "every DaemonSet runs on its nodes, up to date and ready",
-    Guide(
-        cause="Pods of the DaemonSet cannot be made, do not start, or exit",
-        example="DaemonSet nvidia-device-plugin is ready on 1 of 2 nodes",
-        confirm=(
-            "kubectl --context admin@lab get daemonsets,pods -n gpu-device-plugin -o wide",
-            "kubectl --context admin@lab get events -n gpu-device-plugin --field-selector type=Warning",
-            "kubectl --context admin@lab logs -n gpu-device-plugin ds/nvidia-device-plugin",
-        ),
-        fix=(
-            "Forbidden by PodSecurity: the namespace needs the stack's labels, see STK001.",
-            '`no runtime for "nvidia" is configured`: the node\'s image lacks the container toolkit, see TAL002.',
-            "The image cannot be pulled: fix the registry, or name a mirror in gpu:devicePluginImage.",
-            "It runs on too few nodes: their labels, see NOD003.",
-        ),
+    cause="Pods of the DaemonSet cannot be made, do not start, or exit",
+    example="DaemonSet nvidia-device-plugin is ready on 1 of 2 nodes",
+    confirm=(
+        "kubectl --context admin@lab get daemonsets,pods -n gpu-device-plugin -o wide",
+        "kubectl --context admin@lab get events -n gpu-device-plugin --field-selector type=Warning",
+        "kubectl --context admin@lab logs -n gpu-device-plugin ds/nvidia-device-plugin",
+    ),
+    fix=(
+        "Forbidden by PodSecurity: the namespace needs the stack's labels, see STK001.",
+        '`no runtime for "nvidia" is configured`: the node\'s image lacks the container toolkit, see TAL002.',
+        "The image cannot be pulled: fix the registry, or name a mirror in gpu:devicePluginImage.",
+        "It runs on too few nodes: their labels, see NOD003.",
     ),
     retry=True,
 )
@@ -267,10 +257,4 @@ def _up(context: Context) -> str:
     return f"pulumi up --refresh --stack {context.stack}"
 
 
-CHECKS = (
-    namespace_admits_pods,
-    runtime_class_is_there,
-    objects_are_as_wanted,
-    nothing_is_left,
-    daemon_sets_are_ready,
-)
+CHECKS = checks_of(vars())

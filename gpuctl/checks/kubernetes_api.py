@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from gpuctl.checks.context import Context
-from gpuctl.checks.model import Category, Guide, Result, Subject, check, failed, passed, skipped
+from gpuctl.checks.model import Category, Check, Result, Subject, checks_of, failed, passed, skipped
 from gpuctl.checks.pulumi_program import NOT_INSTALLED, pulumi, said
 from gpuctl.cluster import ClusterError, cluster_uid
 from gpuctl.desired.names import CLUSTER_UID
@@ -13,18 +13,16 @@ from gpuctl.settings.talos_tables import KUBERNETES_MINORS
 KUBERNETES_API = Category("kubernetes-api", "the Kubernetes API", exit_code=3)
 
 
-@check(
+@Check(
     "API001",
     KUBERNETES_API,
     "the API server of the stack's context answers",
-    Guide(
-        cause="The API server cannot be reached with the kubeconfig at hand",
-        example="context admin@lab (https://10.0.0.10:6443) cannot be reached: timed out",
-        confirm=("kubectl --context admin@lab version",),
-        fix=(
-            "Fetch a kubeconfig: `talosctl kubeconfig`.",
-            "Name its context in the stack file: `pulumi config set gpu:context NAME --stack lab`.",
-        ),
+    cause="The API server cannot be reached with the kubeconfig at hand",
+    example="context admin@lab (https://10.0.0.10:6443) cannot be reached: timed out",
+    confirm=("kubectl --context admin@lab version",),
+    fix=(
+        "Fetch a kubeconfig: `talosctl kubeconfig`.",
+        "Name its context in the stack file: `pulumi config set gpu:context NAME --stack lab`.",
     ),
     fatal=True,
     retry=True,
@@ -39,18 +37,16 @@ def api_answers(context: Context) -> Iterator[Result]:
     yield passed(f"context {context.settings.context} answers, Kubernetes {version}")
 
 
-@check(
+@Check(
     "API002",
     KUBERNETES_API,
     "the cluster's Kubernetes is one that the stack's Talos runs",
-    Guide(
-        cause="Talos or Kubernetes was upgraded without the other, or gpu:talosVersion is not what the nodes run",
-        example="Kubernetes v1.38.0 is not what Talos v1.13.9 runs, which is v1.31 to v1.36",
-        confirm=("kubectl --context admin@lab version", "kubectl --context admin@lab get nodes -o wide"),
-        fix=(
-            "Upgrade the older of the two: `talosctl upgrade-k8s --to VERSION`, or `talosctl upgrade`.",
-            "Or say in the stack file what the nodes run: `pulumi config set gpu:talosVersion VERSION --stack lab`.",
-        ),
+    cause="Talos or Kubernetes was upgraded without the other, or gpu:talosVersion is not what the nodes run",
+    example="Kubernetes v1.38.0 is not what Talos v1.13.9 runs, which is v1.31 to v1.36",
+    confirm=("kubectl --context admin@lab version", "kubectl --context admin@lab get nodes -o wide"),
+    fix=(
+        "Upgrade the older of the two: `talosctl upgrade-k8s --to VERSION`, or `talosctl upgrade`.",
+        "Or say in the stack file what the nodes run: `pulumi config set gpu:talosVersion VERSION --stack lab`.",
     ),
     severity="warning",
 )
@@ -66,23 +62,21 @@ def kubernetes_runs_on_talos(context: Context) -> Iterator[Result]:
             yield failed(f"Kubernetes {version} is not {span}", context.kubectl("get", "nodes", "-o", "wide"))
 
 
-@check(
+@Check(
     "API003",
     KUBERNETES_API,
     "the cluster is the one that the stack was last deployed to",
-    Guide(
-        cause="The context in the kubeconfig leads to another cluster, or the cluster was installed anew",
-        example="context admin@lab is another cluster than the one that stack lab was deployed to: "
-        "its UID is 91d2f3f3-... and not c644bbda-...",
-        confirm=(
-            "pulumi stack output clusterUid --stack lab",
-            "kubectl --context admin@lab get namespace kube-system -o jsonpath={.metadata.uid}",
-            "kubectl config get-contexts",
-        ),
-        fix=(
-            "Name the right context: `pulumi config set gpu:context NAME --stack lab`, or fetch its kubeconfig again.",
-            "The cluster was installed anew: `pulumi up --refresh --stack lab` deploys to it, and records it.",
-        ),
+    cause="The context in the kubeconfig leads to another cluster, or the cluster was installed anew",
+    example="context admin@lab is another cluster than the one that stack lab was deployed to: "
+    "its UID is 91d2f3f3-... and not c644bbda-...",
+    confirm=(
+        "pulumi stack output clusterUid --stack lab",
+        "kubectl --context admin@lab get namespace kube-system -o jsonpath={.metadata.uid}",
+        "kubectl config get-contexts",
+    ),
+    fix=(
+        "Name the right context: `pulumi config set gpu:context NAME --stack lab`, or fetch its kubeconfig again.",
+        "The cluster was installed anew: `pulumi up --refresh --stack lab` deploys to it, and records it.",
     ),
     fatal=True,
 )
@@ -105,19 +99,16 @@ def cluster_is_the_stacks(context: Context) -> Iterator[Result]:
         yield passed(f"context {name} is the cluster that stack {stack} was deployed to, UID {live}")
 
 
-@check(
+@Check(
     "API004",
     KUBERNETES_API,
     "every object that the checks look at can be read",
-    Guide(
-        cause="A field of the object has a form that the API does not allow there: an older or broken controller wrote "
-        "it",
-        example="Pod vision/train-7d9f: status.phase is not a text",
-        confirm=("kubectl --context admin@lab get pod train-7d9f -n vision -o yaml",),
-        fix=(
-            "Nothing, if the object is none of yours: what could not be read counts as not set, and only there.",
-            "Delete it if nobody needs it: `kubectl --context admin@lab delete pod NAME -n NAMESPACE`.",
-        ),
+    cause="A field of the object has a form that the API does not allow there: an older or broken controller wrote it",
+    example="Pod vision/train-7d9f: status.phase is not a text",
+    confirm=("kubectl --context admin@lab get pod train-7d9f -n vision -o yaml",),
+    fix=(
+        "Nothing, if the object is none of yours: what could not be read counts as not set, and only there.",
+        "Delete it if nobody needs it: `kubectl --context admin@lab delete pod NAME -n NAMESPACE`.",
     ),
     severity="warning",
 )
@@ -142,6 +133,4 @@ def _shown(context: Context, kind: str, namespace: str, name: str) -> str:
     return context.kubectl("get", kind, name, *(("-n", namespace) if namespace else ()), "-o", "yaml")
 
 
-FIRST = (api_answers, kubernetes_runs_on_talos)
-"""What must hold before the stack is deployed."""
-CHECKS = (*FIRST, cluster_is_the_stacks, every_object_can_be_read)
+CHECKS = checks_of(vars())

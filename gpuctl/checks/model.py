@@ -1,7 +1,7 @@
 """What a check is, and what it finds."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
@@ -105,10 +105,23 @@ class Category:
     """Of the run when one of its checks fails."""
 
 
-@dataclass(frozen=True, slots=True)
-class Guide:
-    """What the reference says of a check: all that is not about the cluster at hand."""
+Judge = Callable[[Context], Iterable[Result]]
+"""What a check asks of a stack and its cluster."""
 
+
+def _undecided(_: Context) -> Iterable[Result]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One statement about a stack and its cluster that is either true or has a remedy; decorates what judges it."""
+
+    id: str
+    """Stable and never used again for another statement."""
+    category: Category
+    title: str
+    """The statement when it is true."""
     cause: str
     """The usual reason for a failure, as one sentence."""
     example: str
@@ -117,19 +130,6 @@ class Guide:
     """Commands that show more, or say who is to blame."""
     fix: tuple[str, ...]
     """What to do: sentences, with commands in backquotes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One statement about a stack and its cluster that is either true or has a remedy."""
-
-    id: str
-    """Stable and never used again for another statement."""
-    category: Category
-    title: str
-    """The statement when it is true."""
-    run: Callable[[Context], Iterable[Result]]
-    guide: Guide
     severity: Literal["error", "warning"] = "error"
     fatal: bool = False
     """Whether all that comes after it is unknown while it fails."""
@@ -139,6 +139,11 @@ class Check:
     """Whether only `gpuctl doctor` asks, because it looks into pods of others or runs long."""
     makes_pods: bool = False
     """Whether only `gpuctl verify --sharing` asks, once and after all others."""
+    run: Judge = _undecided
+
+    def __call__(self, run: Judge) -> "Check":
+        """The check that is judged so."""
+        return replace(self, run=run)
 
     @property
     def anchor(self) -> str:
@@ -146,25 +151,10 @@ class Check:
         return f"{DOCS}#{self.id.lower()}"
 
 
+def checks_of(module: Mapping[str, object]) -> tuple[Check, ...]:
+    """The checks of a module, in the order in which they are written there."""
+    return tuple(each for each in module.values() if isinstance(each, Check))
+
+
 def _subject(about: About) -> Subject:
     return Subject(about) if isinstance(about, str) else about
-
-
-def check(
-    id_: str,
-    category: Category,
-    title: str,
-    guide: Guide,
-    *,
-    severity: Literal["error", "warning"] = "error",
-    fatal: bool = False,
-    retry: bool = False,
-    deep: bool = False,
-    makes_pods: bool = False,
-) -> Callable[[Callable[[Context], Iterable[Result]]], Check]:
-    """Makes a check of the function that judges it; what each part means stands at Check."""
-
-    def make(run: Callable[[Context], Iterable[Result]]) -> Check:
-        return Check(id_, category, title, run, guide, severity, fatal, retry, deep, makes_pods)
-
-    return make

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from gpuctl.checks.context import Context
-from gpuctl.checks.model import Category, Guide, Result, check, failed, listed, passed
+from gpuctl.checks.model import Category, Check, Result, checks_of, failed, listed, passed
 from gpuctl.cluster import Node
 from gpuctl.desired.desired import DesiredNode
 from gpuctl.desired.names import PRESENT_LABEL, PROFILE_LABEL, node_labels
@@ -23,18 +23,16 @@ def present_nodes(context: Context) -> Iterator[tuple[DesiredNode, Node]]:
             yield node, context.nodes[name]
 
 
-@check(
+@Check(
     "NOD001",
     NODES,
     "every node of the stack file is in the cluster",
-    Guide(
-        cause="The node left the cluster, never joined it, or has another name",
-        example="context admin@lab has no node gpu-2; it has cp-1, gpu-1",
-        confirm=("kubectl --context admin@lab get nodes", "talosctl -n ADDRESS get nodename"),
-        fix=(
-            "Bring the node back; on Talos its name is `talosctl -n ADDRESS get nodename`.",
-            "Or fix its name in gpu:nodes of config/Pulumi.lab.yaml and run `pulumi up --stack lab`.",
-        ),
+    cause="The node left the cluster, never joined it, or has another name",
+    example="context admin@lab has no node gpu-2; it has cp-1, gpu-1",
+    confirm=("kubectl --context admin@lab get nodes", "talosctl -n ADDRESS get nodename"),
+    fix=(
+        "Bring the node back; on Talos its name is `talosctl -n ADDRESS get nodename`.",
+        "Or fix its name in gpu:nodes of config/Pulumi.lab.yaml and run `pulumi up --stack lab`.",
     ),
     retry=True,
 )
@@ -49,20 +47,18 @@ def nodes_exist(context: Context) -> Iterator[Result]:
             yield failed(fact, context.kubectl("get", "nodes"), name)
 
 
-@check(
+@Check(
     "NOD002",
     NODES,
     "every GPU node is Ready and takes pods",
-    Guide(
-        cause="The node is down, cordoned, or has a taint that the stack's pods do not tolerate",
-        example="node gpu-1 is not Ready: Kubelet stopped posting node status.",
-        confirm=("kubectl --context admin@lab describe node gpu-1",),
-        fix=(
-            "Not Ready: ask the node itself, `talosctl -n ADDRESS services` and `talosctl -n ADDRESS dmesg`.",
-            "Cordoned, once its maintenance is over: `kubectl --context admin@lab uncordon gpu-1`.",
-            "A taint of your own: `pulumi config set --stack lab --path 'gpu:tolerations[0].key' KEY`, and "
-            "`pulumi up --stack lab`. The stack's pods tolerate `nvidia.com/gpu` anyway.",
-        ),
+    cause="The node is down, cordoned, or has a taint that the stack's pods do not tolerate",
+    example="node gpu-1 is not Ready: Kubelet stopped posting node status.",
+    confirm=("kubectl --context admin@lab describe node gpu-1",),
+    fix=(
+        "Not Ready: ask the node itself, `talosctl -n ADDRESS services` and `talosctl -n ADDRESS dmesg`.",
+        "Cordoned, once its maintenance is over: `kubectl --context admin@lab uncordon gpu-1`.",
+        "A taint of your own: `pulumi config set --stack lab --path 'gpu:tolerations[0].key' KEY`, and "
+        "`pulumi up --stack lab`. The stack's pods tolerate `nvidia.com/gpu` anyway.",
     ),
     retry=True,
 )
@@ -88,19 +84,17 @@ def nodes_take_pods(context: Context) -> Iterator[Result]:
             yield passed(f"node {node.name} is Ready and takes pods", node.name)
 
 
-@check(
+@Check(
     "NOD003",
     NODES,
     "every GPU node has the labels of its profile",
-    Guide(
-        cause="Something besides the stack labels the node, or the label was removed by hand",
-        example="node gpu-1: label nvidia.com/device-plugin.config is theirs and not default",
-        confirm=("kubectl --context admin@lab get node gpu-1 --show-labels --show-managed-fields -o yaml",),
-        fix=(
-            "Missing: `pulumi up --refresh --stack lab` labels the node again.",
-            "Another value: whoever set it stands in the node's managed fields; end that, remove the label, and run "
-            "`pulumi up --refresh --stack lab`. A label of the Talos configuration: apply `gpuctl talos patch` again.",
-        ),
+    cause="Something besides the stack labels the node, or the label was removed by hand",
+    example="node gpu-1: label nvidia.com/device-plugin.config is theirs and not default",
+    confirm=("kubectl --context admin@lab get node gpu-1 --show-labels --show-managed-fields -o yaml",),
+    fix=(
+        "Missing: `pulumi up --refresh --stack lab` labels the node again.",
+        "Another value: whoever set it stands in the node's managed fields; end that, remove the label, and run "
+        "`pulumi up --refresh --stack lab`. A label of the Talos configuration: apply `gpuctl talos patch` again.",
     ),
     retry=True,
 )
@@ -110,21 +104,19 @@ def nodes_are_labelled(context: Context) -> Iterator[Result]:
         yield _labelled(context, node, wanted.labels)
 
 
-@check(
+@Check(
     "NOD004",
     NODES,
     "no node outside the stack file has GPUs",
-    Guide(
-        cause="A GPU node joined the cluster and is not in the stack file, so its GPUs are neither shared nor limited",
-        example="node gpu-3 is not in the stack file and offers 4 nvidia.com/gpu",
-        confirm=("kubectl --context admin@lab describe node gpu-3",),
-        fix=(
-            "Add it to gpu:nodes: `{name: gpu-3, gpu: MODEL, count: NUMBER}`, and run `pulumi up --stack lab`.",
-            "Others serve it: `pulumi config set --stack lab --path 'gpu:otherGpuNodes[0]' gpu-3`; [0] becomes [1] for "
-            "a second one.",
-            "It is in gpu:otherGpuNodes and has the stack's labels: remove them, or the stack's pods run there too.",
-            "It has no GPU any more: remove the label that says so.",
-        ),
+    cause="A GPU node joined the cluster and is not in the stack file, so its GPUs are neither shared nor limited",
+    example="node gpu-3 is not in the stack file and offers 4 nvidia.com/gpu",
+    confirm=("kubectl --context admin@lab describe node gpu-3",),
+    fix=(
+        "Add it to gpu:nodes: `{name: gpu-3, gpu: MODEL, count: NUMBER}`, and run `pulumi up --stack lab`.",
+        "Others serve it: `pulumi config set --stack lab --path 'gpu:otherGpuNodes[0]' gpu-3`; [0] becomes [1] for "
+        "a second one.",
+        "It is in gpu:otherGpuNodes and has the stack's labels: remove them, or the stack's pods run there too.",
+        "It has no GPU any more: remove the label that says so.",
     ),
 )
 def no_other_node_has_gpus(context: Context) -> Iterator[Result]:
@@ -138,16 +130,14 @@ def no_other_node_has_gpus(context: Context) -> Iterator[Result]:
     yield from found or [passed(fact)]
 
 
-@check(
+@Check(
     "NOD005",
     NODES,
     "every node of the cluster has been reported by a kubelet",
-    Guide(
-        cause="The Node is an object without a machine: something labelled or patched a node that was gone already",
-        example="node gpu-2 has never been reported by a kubelet: it is an object without a machine",
-        confirm=("kubectl --context admin@lab get node gpu-2 -o yaml",),
-        fix=("Delete it: `kubectl --context admin@lab delete node gpu-2`. A machine that joins makes its own.",),
-    ),
+    cause="The Node is an object without a machine: something labelled or patched a node that was gone already",
+    example="node gpu-2 has never been reported by a kubelet: it is an object without a machine",
+    confirm=("kubectl --context admin@lab get node gpu-2 -o yaml",),
+    fix=("Delete it: `kubectl --context admin@lab delete node gpu-2`. A machine that joins makes its own.",),
     severity="warning",
 )
 def no_node_is_a_phantom(context: Context) -> Iterator[Result]:
@@ -213,4 +203,4 @@ def _served_twice(context: Context, node: Node) -> Result | None:
     return failed(fact, remedy, node.name, "the stack's pods run there beside those of the node's other owner")
 
 
-CHECKS = (nodes_exist, nodes_take_pods, nodes_are_labelled, no_other_node_has_gpus, no_node_is_a_phantom)
+CHECKS = checks_of(vars())

@@ -5,7 +5,7 @@ from typing import Any
 
 from gpuctl.checks.context import Context, side_by_side
 from gpuctl.checks.gpu_stack import GPU_STACK
-from gpuctl.checks.model import Guide, Result, Subject, check, counted, failed, passed, skipped
+from gpuctl.checks.model import Check, Result, Subject, checks_of, counted, failed, passed, skipped
 from gpuctl.checks.own_pods import pod_on
 from gpuctl.checks.serving import restart
 from gpuctl.cluster import Pod
@@ -21,16 +21,14 @@ _RESTART = (
 )
 
 
-@check(
+@Check(
     "STK006",
     GPU_STACK,
     "every device-plugin pod was started for the present configuration",
-    Guide(
-        cause="The configuration was changed by hand, or its rollout has not come to the node",
-        example="the device plugin on gpu-1 was started for configuration 1b2c3d4e5f and the stack's is d68ff34465",
-        confirm=("kubectl --context admin@lab rollout status daemonset/nvidia-device-plugin -n gpu-device-plugin",),
-        fix=("Wait for the rollout, or run `pulumi up --refresh --stack lab`.", _RESTART),
-    ),
+    cause="The configuration was changed by hand, or its rollout has not come to the node",
+    example="the device plugin on gpu-1 was started for configuration 1b2c3d4e5f and the stack's is d68ff34465",
+    confirm=("kubectl --context admin@lab rollout status daemonset/nvidia-device-plugin -n gpu-device-plugin",),
+    fix=("Wait for the rollout, or run `pulumi up --refresh --stack lab`.", _RESTART),
     retry=True,
 )
 def pods_are_of_the_configuration(context: Context) -> Iterator[Result]:
@@ -49,16 +47,14 @@ def pods_are_of_the_configuration(context: Context) -> Iterator[Result]:
             )
 
 
-@check(
+@Check(
     "STK007",
     GPU_STACK,
     "every device plugin has loaded the sharing that the stack asks for",
-    Guide(
-        cause="The plugin started before the configuration changed, or a variable in its pod wins over the file",
-        example="the device plugin on gpu-1 runs with 6 slices per GPU, and the stack asks for 4 slices per GPU",
-        confirm=("kubectl --context admin@lab logs -n gpu-device-plugin ds/nvidia-device-plugin",),
-        fix=(_RESTART, "The ConfigMap itself is another: see STK003."),
-    ),
+    cause="The plugin started before the configuration changed, or a variable in its pod wins over the file",
+    example="the device plugin on gpu-1 runs with 6 slices per GPU, and the stack asks for 4 slices per GPU",
+    confirm=("kubectl --context admin@lab logs -n gpu-device-plugin ds/nvidia-device-plugin",),
+    fix=(_RESTART, "The ConfigMap itself is another: see STK003."),
     retry=True,
 )
 def plugins_have_loaded_the_sharing(context: Context) -> Iterator[Result]:
@@ -102,4 +98,4 @@ def _sharing(config: dict[str, Any]) -> str:
     return ", ".join(ways)
 
 
-CHECKS = (pods_are_of_the_configuration, plugins_have_loaded_the_sharing)
+CHECKS = checks_of(vars())

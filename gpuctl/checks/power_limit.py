@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 
 from gpuctl.checks.agent_reports import MOVED_MINUTES, AgentReport, agent_reports, limits_moved
 from gpuctl.checks.context import Context
-from gpuctl.checks.model import Category, Guide, Result, Subject, check, counted, failed, listed, passed, skipped
+from gpuctl.checks.model import Category, Check, Result, Subject, checks_of, counted, failed, listed, passed, skipped
 from gpuctl.checks.own_pods import name_on, why_not_working
 from gpuctl.checks.serving import reboot
 from gpuctl.desired.desired import DesiredNode
@@ -27,16 +27,14 @@ _REPORT = (
 )
 
 
-@check(
+@Check(
     "PWR001",
     POWER_LIMIT,
     "the power-limit agent is ready on every node",
-    Guide(
-        cause="A GPU is not at its limit, does not answer, or the agent itself hangs or does not start",
-        example="the power-limit agent on gpu-1 is not ready: missing expected=2 found=1",
-        confirm=(_LOGS, _REPORT),
-        fix=("docs/power.md says what each of the agent's words means, and what to do about it.",),
-    ),
+    cause="A GPU is not at its limit, does not answer, or the agent itself hangs or does not start",
+    example="the power-limit agent on gpu-1 is not ready: missing expected=2 found=1",
+    confirm=(_LOGS, _REPORT),
+    fix=("docs/power.md says what each of the agent's words means, and what to do about it.",),
     retry=True,
 )
 def agents_are_ready(context: Context) -> Iterator[Result]:
@@ -57,18 +55,16 @@ def agents_are_ready(context: Context) -> Iterator[Result]:
             yield failed(f"{agent} is not ready", why.remedy, why.on(name), why.cause, why.reason)
 
 
-@check(
+@Check(
     "PWR002",
     POWER_LIMIT,
     "every GPU of the stack answers",
-    Guide(
-        cause="A GPU fell off the bus or was taken out, the driver does not know it, or `count` is wrong",
-        example="gpu-1: 1 of 2 GPUs answers",
-        confirm=(_REPORT, "talosctl -n ADDRESS dmesg"),
-        fix=(
-            "A lost GPU: reboot the node, and check the card, its slot and its power if that does not help.",
-            "Correct `count` in the stack file where the node has another number of GPUs, then `pulumi up`.",
-        ),
+    cause="A GPU fell off the bus or was taken out, the driver does not know it, or `count` is wrong",
+    example="gpu-1: 1 of 2 GPUs answers",
+    confirm=(_REPORT, "talosctl -n ADDRESS dmesg"),
+    fix=(
+        "A lost GPU: reboot the node, and check the card, its slot and its power if that does not help.",
+        "Correct `count` in the stack file where the node has another number of GPUs, then `pulumi up`.",
     ),
     retry=True,
 )
@@ -90,20 +86,18 @@ def every_gpu_answers(context: Context) -> Iterator[Result]:
     yield from _silent(context)
 
 
-@check(
+@Check(
     "PWR003",
     POWER_LIMIT,
     "every GPU has the power limit of the stack",
-    Guide(
-        cause="Something else changed the limit, or the card does not take it",
-        example="GPU 0 of gpu-1 (NVIDIA GeForce RTX 3090) is limited to 350 W instead of 300 W",
-        confirm=(_REPORT, _LOGS),
-        fix=(
-            "A limit that was moved is put back within `gpu:powerInterval`; POD012 says how often.",
-            "A limit outside the card's range: give that model or card its own in `gpu:powerLimits`.",
-            "A card that refuses, such as a laptop's: leave it alone, with `none` for its model or UUID in "
-            "`gpu:powerLimits` or `powerManagement: false` in its node.",
-        ),
+    cause="Something else changed the limit, or the card does not take it",
+    example="GPU 0 of gpu-1 (NVIDIA GeForce RTX 3090) is limited to 350 W instead of 300 W",
+    confirm=(_REPORT, _LOGS),
+    fix=(
+        "A limit that was moved is put back within `gpu:powerInterval`; POD012 says how often.",
+        "A limit outside the card's range: give that model or card its own in `gpu:powerLimits`.",
+        "A card that refuses, such as a laptop's: leave it alone, with `none` for its model or UUID in "
+        "`gpu:powerLimits` or `powerManagement: false` in its node.",
     ),
     retry=True,
 )
@@ -116,16 +110,14 @@ def limits_are_in_force(context: Context) -> Iterator[Result]:
     yield from _silent(context)
 
 
-@check(
+@Check(
     "PWR004",
     POWER_LIMIT,
     "no GPU is held below its power limit by something else",
-    Guide(
-        cause="Firmware, a power brake or out-of-band management enforces less than what was requested",
-        example="GPU 0 of gpu-1 (NVIDIA H200) enforces 500 W, and 700 W are requested of it",
-        confirm=(_REPORT,),
-        fix=("The circuit is safe. For full speed find the other limiter: power cables, chassis or BMC settings.",),
-    ),
+    cause="Firmware, a power brake or out-of-band management enforces less than what was requested",
+    example="GPU 0 of gpu-1 (NVIDIA H200) enforces 500 W, and 700 W are requested of it",
+    confirm=(_REPORT,),
+    fix=("The circuit is safe. For full speed find the other limiter: power cables, chassis or BMC settings.",),
     severity="warning",
 )
 def limits_are_not_undercut(context: Context) -> Iterator[Result]:
@@ -144,18 +136,14 @@ def limits_are_not_undercut(context: Context) -> Iterator[Result]:
     yield from _silent(context)
 
 
-@check(
+@Check(
     "PWR005",
     POWER_LIMIT,
     "the GPUs are of the models that the stack file declares",
-    Guide(
-        cause="A card was replaced, or the stack file names another model: its power range and memory are not these",
-        example="gpu-1 has 2 x NVIDIA GeForce RTX 4090, and the stack file declares 2 x NVIDIA GeForce RTX 3090",
-        confirm=("kubectl --context admin@lab exec -n gpu-device-plugin ds/nvidia-power-limit -- nvidia-smi -L",),
-        fix=(
-            "Name the model in the stack file as it is: `gpu` or `gpus` of the node, a key of gpuctl/data/gpus.yaml.",
-        ),
-    ),
+    cause="A card was replaced, or the stack file names another model: its power range and memory are not these",
+    example="gpu-1 has 2 x NVIDIA GeForce RTX 4090, and the stack file declares 2 x NVIDIA GeForce RTX 3090",
+    confirm=("kubectl --context admin@lab exec -n gpu-device-plugin ds/nvidia-power-limit -- nvidia-smi -L",),
+    fix=("Name the model in the stack file as it is: `gpu` or `gpus` of the node, a key of gpuctl/data/gpus.yaml.",),
     severity="warning",
 )
 def models_are_as_declared(context: Context) -> Iterator[Result]:
@@ -177,19 +165,17 @@ def models_are_as_declared(context: Context) -> Iterator[Result]:
     yield from _silent(context)
 
 
-@check(
+@Check(
     "PWR006",
     POWER_LIMIT,
     "no power limit is moved again and again",
-    Guide(
-        cause="Something on the node sets limits too, and each undoes what the other has set",
-        example="the limit of GPU-dc0c82b9 of gpu-1 was moved 12 times in 10 minutes, and each time put back",
-        confirm=("kubectl --context admin@lab logs -n gpu-device-plugin ds/nvidia-power-limit | grep msg=drift",),
-        fix=(
-            "Find who sets it and end that: another agent (POD012 names those it knows), a cron job, a workload that "
-            "runs `nvidia-smi -pl`.",
-            "Until then every move lasts up to `gpu:powerInterval` seconds: the circuit is not safe.",
-        ),
+    cause="Something on the node sets limits too, and each undoes what the other has set",
+    example="the limit of GPU-dc0c82b9 of gpu-1 was moved 12 times in 10 minutes, and each time put back",
+    confirm=("kubectl --context admin@lab logs -n gpu-device-plugin ds/nvidia-power-limit | grep msg=drift",),
+    fix=(
+        "Find who sets it and end that: another agent (POD012 names those it knows), a cron job, a workload that "
+        "runs `nvidia-smi -pl`.",
+        "Until then every move lasts up to `gpu:powerInterval` seconds: the circuit is not safe.",
     ),
     severity="warning",
     deep=True,
@@ -306,11 +292,4 @@ def _models(counts: Counter[str]) -> str:
     return listed([f"{count} x {name}" for name, count in counts.items()])
 
 
-CHECKS = (
-    agents_are_ready,
-    every_gpu_answers,
-    limits_are_in_force,
-    limits_are_not_undercut,
-    models_are_as_declared,
-    limits_stay,
-)
+CHECKS = checks_of(vars())

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gpuctl.checks.context import Context
-from gpuctl.checks.model import Category, Guide, Result, check, failed, listed, passed, skipped
+from gpuctl.checks.model import Category, Check, Result, checks_of, failed, listed, passed, skipped
 from gpuctl.checks.pulumi_program import NOT_INSTALLED, pulumi, said
 from gpuctl.forms.command import command
 
@@ -18,18 +18,16 @@ _BROKEN = re.compile(r"unexpected end of JSON|invalid character|cannot unmarshal
 """What Pulumi says of a state that was cut off or written over."""
 
 
-@check(
+@Check(
     "PUL001",
     PULUMI_STATE,
     "nobody holds the lock of the stack",
-    Guide(
-        cause="Another `pulumi` is at work, or one was killed and has left its lock",
-        example="stack lab is locked by alice@workstation (pid 4711) since 2026-11-28T20:05:00Z",
-        confirm=("pulumi whoami --verbose", "ps -p 4711"),
-        fix=(
-            "Wait for the other `pulumi` to end.",
-            "It runs no more: `pulumi cancel --yes --stack lab`, then `pulumi up --refresh --stack lab`.",
-        ),
+    cause="Another `pulumi` is at work, or one was killed and has left its lock",
+    example="stack lab is locked by alice@workstation (pid 4711) since 2026-11-28T20:05:00Z",
+    confirm=("pulumi whoami --verbose", "ps -p 4711"),
+    fix=(
+        "Wait for the other `pulumi` to end.",
+        "It runs no more: `pulumi cancel --yes --stack lab`, then `pulumi up --refresh --stack lab`.",
     ),
     deep=True,
 )
@@ -47,19 +45,17 @@ def nobody_holds_the_lock(context: Context) -> Iterator[Result]:
         yield passed(f"nobody holds the lock of stack {context.stack}")
 
 
-@check(
+@Check(
     "PUL002",
     PULUMI_STATE,
     "the stack's state can be read, and no update of it was broken off",
-    Guide(
-        cause="A `pulumi` was killed, or the disk was full: an operation has no end, or the state's file was cut off",
-        example="the state of stack lab cannot be read: unexpected end of JSON input",
-        confirm=("pulumi stack export --stack lab",),
-        fix=(
-            "An operation without an end: `pulumi up --refresh --stack lab` finds out what became of it.",
-            "A file that was cut off: put the copy that Pulumi keeps beside it (`.bak`) in its place, then "
-            "`pulumi up --refresh --stack lab`.",
-        ),
+    cause="A `pulumi` was killed, or the disk was full: an operation has no end, or the state's file was cut off",
+    example="the state of stack lab cannot be read: unexpected end of JSON input",
+    confirm=("pulumi stack export --stack lab",),
+    fix=(
+        "An operation without an end: `pulumi up --refresh --stack lab` finds out what became of it.",
+        "A file that was cut off: put the copy that Pulumi keeps beside it (`.bak`) in its place, then "
+        "`pulumi up --refresh --stack lab`.",
     ),
     deep=True,
 )
@@ -117,4 +113,4 @@ def _pending(exported: str) -> list[str]:
         return []
 
 
-CHECKS = (nobody_holds_the_lock, state_is_whole)
+CHECKS = checks_of(vars())

@@ -49,16 +49,16 @@ def _chapters() -> Iterator[str]:
 
 
 def _section(check: Check) -> Iterator[str]:
-    guide, mark = check.guide, "\N{MULTIPLICATION SIGN}" if check.severity == "error" else "‼"
+    mark = "\N{MULTIPLICATION SIGN}" if check.severity == "error" else "‼"
     yield f"### {check.id}\n"
     yield f"**{check.title}**{_traits(check)}\n"
-    yield f"{guide.cause}.\n"
-    yield f"```text\n{mark} {check.title}\n    {guide.example}\n```\n"
-    if guide.confirm:
+    yield f"{check.cause}.\n"
+    yield f"```text\n{mark} {check.title}\n    {check.example}\n```\n"
+    if check.confirm:
         yield "What shows more:\n"
-        yield "```sh\n" + "\n".join(guide.confirm) + "\n```\n"
+        yield "```sh\n" + "\n".join(check.confirm) + "\n```\n"
     yield "What fixes it:\n"
-    yield "\n".join(f"- {step}" for step in guide.fix) + "\n"
+    yield "\n".join(f"- {step}" for step in check.fix) + "\n"
 
 
 def _traits(check: Check) -> str:

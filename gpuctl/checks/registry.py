@@ -43,7 +43,8 @@ PREREQUISITES: tuple[Check, ...] = (
     *workstation.PROGRAMS,
     *stack_file.CHECKS,
     *workstation.STACK,
-    *kubernetes_api.FIRST,
+    kubernetes_api.api_answers,
+    kubernetes_api.kubernetes_runs_on_talos,
     nodes.nodes_exist,
     *workstation.CLUSTER,
 )

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from gpuctl.checks.context import Context, side_by_side
-from gpuctl.checks.model import Category, Guide, Result, Subject, check, counted, failed, passed, skipped
+from gpuctl.checks.model import Category, Check, Result, Subject, checks_of, counted, failed, passed, skipped
 from gpuctl.checks.own_pods import pod_on
 from gpuctl.cluster import AccessDeniedError, ClusterError, Executed, Pod
 from gpuctl.desired.desired import DesiredNode
@@ -26,18 +26,16 @@ _GPU_LOST = 15
 _MISMATCH = "Driver/library version mismatch"
 
 
-@check(
+@Check(
     "RUN001",
     RUNTIME,
     "the NVIDIA driver answers in the stack's own pods",
-    Guide(
-        cause="No driver is loaded, or its kernel modules and its libraries are of two versions",
-        example="nvidia-smi on gpu-1 ends with 18: Failed to initialize NVML: Driver/library version mismatch",
-        confirm=("talosctl -n ADDRESS get extensions", "talosctl -n ADDRESS read /proc/driver/nvidia/version"),
-        fix=(
-            "Both extensions must be of one Talos release: `gpuctl talos patch --stack lab`, then upgrade the node.",
-            "After an upgrade without a reboot: `talosctl -n ADDRESS reboot`.",
-        ),
+    cause="No driver is loaded, or its kernel modules and its libraries are of two versions",
+    example="nvidia-smi on gpu-1 ends with 18: Failed to initialize NVML: Driver/library version mismatch",
+    confirm=("talosctl -n ADDRESS get extensions", "talosctl -n ADDRESS read /proc/driver/nvidia/version"),
+    fix=(
+        "Both extensions must be of one Talos release: `gpuctl talos patch --stack lab`, then upgrade the node.",
+        "After an upgrade without a reboot: `talosctl -n ADDRESS reboot`.",
     ),
     deep=True,
 )
@@ -46,16 +44,14 @@ def driver_answers(context: Context) -> Iterator[Result]:
     yield from side_by_side(partial(_own, context), context.desired.nodes.values())
 
 
-@check(
+@Check(
     "RUN002",
     RUNTIME,
     "pods with a slice still see their GPU",
-    Guide(
-        cause="The node's daemons were reloaded, and running containers have lost their devices",
-        example="nvidia-smi in default/trainer ends with 255: Failed to initialize NVML: Unknown Error",
-        confirm=("kubectl --context admin@lab exec -n default trainer -- nvidia-smi -L",),
-        fix=("Make the pod anew: `kubectl delete pod -n default trainer`. A new one gets its devices again.",),
-    ),
+    cause="The node's daemons were reloaded, and running containers have lost their devices",
+    example="nvidia-smi in default/trainer ends with 255: Failed to initialize NVML: Unknown Error",
+    confirm=("kubectl --context admin@lab exec -n default trainer -- nvidia-smi -L",),
+    fix=("Make the pod anew: `kubectl delete pod -n default trainer`. A new one gets its devices again.",),
     severity="warning",
     deep=True,
 )
@@ -111,4 +107,4 @@ def _said(done: Executed) -> str:
     return next(iter((done.stdout + done.stderr).strip().splitlines()), "nothing")
 
 
-CHECKS = (driver_answers, users_see_their_gpu)
+CHECKS = checks_of(vars())

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from gpuctl.checks.context import Context
-from gpuctl.checks.model import Category, Guide, Result, check, counted, failed, listed, passed, skipped
+from gpuctl.checks.model import Category, Check, Result, checks_of, counted, failed, listed, passed, skipped
 from gpuctl.checks.own_pods import name_on
 from gpuctl.desired.device_plugin import NAME as PLUGIN
 from gpuctl.sharing.record import NodeRun, PodRun, Record
@@ -13,18 +13,16 @@ SHARING = Category("sharing", "the coexistence proof")
 _VERIFY = "gpuctl verify --sharing --stack lab"
 
 
-@check(
+@Check(
     "SHR001",
     SHARING,
     "a pod runs in every free slice",
-    Guide(
-        cause="The node offers a slice that no pod can use",
-        example="gpu-1: 7 of 8 pods run; share-8: UnexpectedAdmissionError: no healthy devices present",
-        confirm=("kubectl --context admin@lab describe node gpu-1", "gpuctl doctor --stack lab"),
-        fix=(
-            "Do what `gpuctl doctor --stack lab` says of the node.",
-            "A slice that another pod holds is no failure: it is left alone, and the proof says so.",
-        ),
+    cause="The node offers a slice that no pod can use",
+    example="gpu-1: 7 of 8 pods run; share-8: UnexpectedAdmissionError: no healthy devices present",
+    confirm=("kubectl --context admin@lab describe node gpu-1", "gpuctl doctor --stack lab"),
+    fix=(
+        "Do what `gpuctl doctor --stack lab` says of the node.",
+        "A slice that another pod holds is no failure: it is left alone, and the proof says so.",
     ),
     makes_pods=True,
 )
@@ -53,21 +51,19 @@ def every_free_slice_runs_a_pod(context: Context) -> Iterator[Result]:
             yield passed(f"{node.name}: {counted(len(run), 'pod')} in {len(run)} free slices{others}", node.name)
 
 
-@check(
+@Check(
     "SHR002",
     SHARING,
     "each GPU serves as many pods at once as it has slices",
-    Guide(
-        cause="The device plugin runs with other slices than the stack says, or a GPU is out of service",
-        example="gpu-1: 2 GPUs serve 4 + 4 pods; the stack says 2 GPUs with 6 each",
-        confirm=(
-            "gpuctl capacity --stack lab",
-            "kubectl --context admin@lab logs -n gpu-device-plugin ds/nvidia-device-plugin",
-        ),
-        fix=(
-            "`pulumi up --refresh --stack lab` gives the plugin the stack's configuration.",
-            "A GPU that the plugin took out of service comes back when its pod is restarted; the log says why it went.",
-        ),
+    cause="The device plugin runs with other slices than the stack says, or a GPU is out of service",
+    example="gpu-1: 2 GPUs serve 4 + 4 pods; the stack says 2 GPUs with 6 each",
+    confirm=(
+        "gpuctl capacity --stack lab",
+        "kubectl --context admin@lab logs -n gpu-device-plugin ds/nvidia-device-plugin",
+    ),
+    fix=(
+        "`pulumi up --refresh --stack lab` gives the plugin the stack's configuration.",
+        "A GPU that the plugin took out of service comes back when its pod is restarted; the log says why it went.",
     ),
     makes_pods=True,
 )
@@ -116,16 +112,14 @@ def _no_tally(record: Record, node: NodeRun, tally: dict[str, int]) -> str:
     return ""
 
 
-@check(
+@Check(
     "SHR003",
     SHARING,
     "all of these pods run at the same time",
-    Guide(
-        cause="A pod ended before the last one had begun",
-        example="share-3 ended at 12:00:07, before share-8 began at 12:00:09",
-        confirm=(_VERIFY,),
-        fix=("Run the proof again; the pods hold their slices until all of them run.",),
-    ),
+    cause="A pod ended before the last one had begun",
+    example="share-3 ended at 12:00:07, before share-8 began at 12:00:09",
+    confirm=(_VERIFY,),
+    fix=("Run the proof again; the pods hold their slices until all of them run.",),
     makes_pods=True,
 )
 def pods_run_at_the_same_time(context: Context) -> Iterator[Result]:
@@ -145,16 +139,14 @@ def pods_run_at_the_same_time(context: Context) -> Iterator[Result]:
         yield passed(f"{counted(len(ran), 'pod')} ran at the same time, from {last.started} to {first.finished}")
 
 
-@check(
+@Check(
     "SHR004",
     SHARING,
     "an extra pod stays Pending while all slices are taken",
-    Guide(
-        cause="There are more slices than the proof knows of, or the pod waits for something else",
-        example="an extra pod runs on gpu-1, although all of its slices are taken",
-        confirm=("kubectl --context admin@lab describe nodes -l nvidia.com/gpu.present=true",),
-        fix=("Compare what the nodes offer with `gpuctl capacity --stack lab`.",),
-    ),
+    cause="There are more slices than the proof knows of, or the pod waits for something else",
+    example="an extra pod runs on gpu-1, although all of its slices are taken",
+    confirm=("kubectl --context admin@lab describe nodes -l nvidia.com/gpu.present=true",),
+    fix=("Compare what the nodes offer with `gpuctl capacity --stack lab`.",),
     makes_pods=True,
 )
 def one_more_pod_waits(context: Context) -> Iterator[Result]:
@@ -177,19 +169,17 @@ def _disturbed(record: Record) -> bool:
     return any(node.busy_after != node.busy for node in record.nodes)
 
 
-@check(
+@Check(
     "SHR005",
     SHARING,
     "a pod that asks for no GPU sees none",
-    Guide(
-        cause="The container runtime gives GPUs to pods that were not given any",
-        example="gpu-1: a pod that asks for no GPU sees GPU-dc0c82b9",
-        confirm=("kubectl --context admin@lab get runtimeclass nvidia -o yaml",),
-        fix=(
-            "The NVIDIA container runtime must leave containers alone that have no NVIDIA_VISIBLE_DEVICES.",
-            "An image or a pod that sets NVIDIA_VISIBLE_DEVICES itself gets the GPUs it names, unless the runtime's "
-            "`accept-nvidia-visible-devices-envvar-when-unprivileged` is false: this check does not speak of those.",
-        ),
+    cause="The container runtime gives GPUs to pods that were not given any",
+    example="gpu-1: a pod that asks for no GPU sees GPU-dc0c82b9",
+    confirm=("kubectl --context admin@lab get runtimeclass nvidia -o yaml",),
+    fix=(
+        "The NVIDIA container runtime must leave containers alone that have no NVIDIA_VISIBLE_DEVICES.",
+        "An image or a pod that sets NVIDIA_VISIBLE_DEVICES itself gets the GPUs it names, unless the runtime's "
+        "`accept-nvidia-visible-devices-envvar-when-unprivileged` is false: this check does not speak of those.",
     ),
     makes_pods=True,
 )
@@ -209,16 +199,14 @@ def a_pod_without_request_sees_no_gpu(context: Context) -> Iterator[Result]:
             yield passed(f"{pod.node}: a pod that asks for no GPU sees none ({pod.answer})", pod.node)
 
 
-@check(
+@Check(
     "SHR006",
     SHARING,
     "each pod sees the GPU it was given and no other",
-    Guide(
-        cause="The container runtime shows a pod other GPUs than the device plugin gave it",
-        example="gpu-1: share-3 was given GPU-dc0c82b9 and sees GPU-dc0c82b9 and GPU-69e0eefb",
-        confirm=("kubectl --context admin@lab logs -n gpu-device-plugin ds/nvidia-device-plugin",),
-        fix=("Fix the configuration of the node's NVIDIA container runtime; on Talos, that of its extension.",),
-    ),
+    cause="The container runtime shows a pod other GPUs than the device plugin gave it",
+    example="gpu-1: share-3 was given GPU-dc0c82b9 and sees GPU-dc0c82b9 and GPU-69e0eefb",
+    confirm=("kubectl --context admin@lab logs -n gpu-device-plugin ds/nvidia-device-plugin",),
+    fix=("Fix the configuration of the node's NVIDIA container runtime; on Talos, that of its extension.",),
     makes_pods=True,
 )
 def each_pod_sees_its_own_gpu(context: Context) -> Iterator[Result]:
@@ -242,18 +230,16 @@ def _sees_its_own(pod: PodRun) -> bool:
     return [gpu.uuid for gpu in pod.sees] == [pod.uuid]
 
 
-@check(
+@Check(
     "SHR007",
     SHARING,
     "a CUDA program passes its test in every slice",
-    Guide(
-        cause="CUDA does not work in a pod although the GPU is there, such as by a driver too old for the image",
-        example="gpu-1: 0 of 8 CUDA pods passed; cuda-1: Error: CUDA driver version is insufficient",
-        confirm=("gpuctl verify --sharing --cuda-image IMAGE --stack lab",),
-        fix=(
-            "Name an image that the driver can run with `--cuda-image`; its program must print `Test PASSED`.",
-            "All pods of a GPU share its memory: with many slices there may be too little for as many CUDA programs.",
-        ),
+    cause="CUDA does not work in a pod although the GPU is there, such as by a driver too old for the image",
+    example="gpu-1: 0 of 8 CUDA pods passed; cuda-1: Error: CUDA driver version is insufficient",
+    confirm=("gpuctl verify --sharing --cuda-image IMAGE --stack lab",),
+    fix=(
+        "Name an image that the driver can run with `--cuda-image`; its program must print `Test PASSED`.",
+        "All pods of a GPU share its memory: with many slices there may be too little for as many CUDA programs.",
     ),
     makes_pods=True,
 )
@@ -279,16 +265,14 @@ def cuda_passes_in_every_slice(context: Context) -> Iterator[Result]:
             yield passed(f"{node.name}: {counted(len(runs), 'CUDA pod')} of {record.cuda_image} passed", node.name)
 
 
-@check(
+@Check(
     "SHR008",
     SHARING,
     "nothing of the proof is left",
-    Guide(
-        cause="The cluster cannot finish the removal of the proof's namespace, such as by an API service that is down",
-        example="still there: Namespace gpu-sharing-proof-1a2b3c",
-        confirm=("kubectl --context admin@lab get namespaces -l app.kubernetes.io/name=gpu-sharing-proof -o yaml",),
-        fix=("The conditions of the namespace say what keeps it.", "The next run of the proof removes it first."),
-    ),
+    cause="The cluster cannot finish the removal of the proof's namespace, such as by an API service that is down",
+    example="still there: Namespace gpu-sharing-proof-1a2b3c",
+    confirm=("kubectl --context admin@lab get namespaces -l app.kubernetes.io/name=gpu-sharing-proof -o yaml",),
+    fix=("The conditions of the namespace say what keeps it.", "The next run of the proof removes it first."),
     makes_pods=True,
 )
 def nothing_is_left(context: Context) -> Iterator[Result]:
@@ -302,13 +286,4 @@ def nothing_is_left(context: Context) -> Iterator[Result]:
         yield passed(f"namespace {context.sharing.namespace} and all in it are gone")
 
 
-CHECKS = (
-    every_free_slice_runs_a_pod,
-    each_gpu_serves_its_slices,
-    pods_run_at_the_same_time,
-    one_more_pod_waits,
-    a_pod_without_request_sees_no_gpu,
-    each_pod_sees_its_own_gpu,
-    cuda_passes_in_every_slice,
-    nothing_is_left,
-)
+CHECKS = checks_of(vars())

@@ -3,22 +3,20 @@
 from collections.abc import Iterator
 
 from gpuctl.checks.context import Context
-from gpuctl.checks.model import Category, Guide, Result, check, failed, passed
+from gpuctl.checks.model import Category, Check, Result, checks_of, failed, passed
 from gpuctl.settings import SettingsError
 
 STACK_FILE = Category("config", "the stack file", exit_code=2)
 
 
-@check(
+@Check(
     "CFG001",
     STACK_FILE,
     "the stack file says what the cluster must be",
-    Guide(
-        cause="The stack file has a mistake, so nothing can be expected of the cluster",
-        example="gpu:slices = 0: must be at least 1",
-        confirm=("gpuctl capacity --stack lab",),
-        fix=("Run the command that the message names for each mistake.", "All keys: docs/configuration.md."),
-    ),
+    cause="The stack file has a mistake, so nothing can be expected of the cluster",
+    example="gpu:slices = 0: must be at least 1",
+    confirm=("gpuctl capacity --stack lab",),
+    fix=("Run the command that the message names for each mistake.", "All keys: docs/configuration.md."),
     fatal=True,
 )
 def stack_file_is_valid(context: Context) -> Iterator[Result]:
@@ -31,16 +29,14 @@ def stack_file_is_valid(context: Context) -> Iterator[Result]:
     yield passed(f"stack {context.stack} declares {len(settings.nodes)} GPU nodes in context {settings.context}")
 
 
-@check(
+@Check(
     "CFG002",
     STACK_FILE,
     "everything in the stack file can be vouched for",
-    Guide(
-        cause="The project's tables do not know a GPU model or a Talos release that the stack file names",
-        example="node gpu-1: GPU 'rtx-3091' is not in the catalogue (did you mean rtx-3090?)",
-        confirm=("gpuctl capacity --stack lab",),
-        fix=("Fix the name in the stack file, or accept that its figures are not checked before they are used.",),
-    ),
+    cause="The project's tables do not know a GPU model or a Talos release that the stack file names",
+    example="node gpu-1: GPU 'rtx-3091' is not in the catalogue (did you mean rtx-3090?)",
+    confirm=("gpuctl capacity --stack lab",),
+    fix=("Fix the name in the stack file, or accept that its figures are not checked before they are used.",),
     severity="warning",
 )
 def stack_file_can_be_vouched_for(context: Context) -> Iterator[Result]:
@@ -51,4 +47,4 @@ def stack_file_can_be_vouched_for(context: Context) -> Iterator[Result]:
         yield passed("every GPU model and the Talos release are known")
 
 
-CHECKS = (stack_file_is_valid, stack_file_can_be_vouched_for)
+CHECKS = checks_of(vars())

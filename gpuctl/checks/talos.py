@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from gpuctl.checks.context import Context
-from gpuctl.checks.model import Category, Guide, Result, check, failed, listed, passed, skipped
+from gpuctl.checks.model import Category, Check, Result, checks_of, failed, listed, passed, skipped
 from gpuctl.checks.nodes import present_nodes
 from gpuctl.checks.pulumi_program import said
 from gpuctl.cluster import Node
@@ -29,18 +29,16 @@ _UPGRADE = (
 )
 
 
-@check(
+@Check(
     "TAL001",
     TALOS,
     "every GPU node runs the Talos release of the stack file",
-    Guide(
-        cause="The node was upgraded without the stack file, or the other way round",
-        example="node gpu-1 runs Talos v1.12.4 and the stack file says v1.13.9",
-        confirm=("kubectl --context admin@lab get nodes -o wide",),
-        fix=(
-            "Tell the stack what the nodes run: `pulumi config set gpu:talosVersion VERSION --stack lab`.",
-            _UPGRADE,
-        ),
+    cause="The node was upgraded without the stack file, or the other way round",
+    example="node gpu-1 runs Talos v1.12.4 and the stack file says v1.13.9",
+    confirm=("kubectl --context admin@lab get nodes -o wide",),
+    fix=(
+        "Tell the stack what the nodes run: `pulumi config set gpu:talosVersion VERSION --stack lab`.",
+        _UPGRADE,
     ),
     severity="warning",
 )
@@ -58,18 +56,16 @@ def talos_is_the_stacks(context: Context) -> Iterator[Result]:
             yield failed(fact, _upgrade(context, desired), node.name)
 
 
-@check(
+@Check(
     "TAL002",
     TALOS,
     "every GPU node's image has the stack's NVIDIA extensions",
-    Guide(
-        cause="The node was installed with an image without the NVIDIA extensions, or with those of the other channel",
-        example="node gpu-1 lacks the extension nvidia-container-toolkit-production",
-        confirm=("talosctl -n ADDRESS get extensions",),
-        fix=(
-            _UPGRADE,
-            "Changing machine.install.image alone installs nothing on a node that is installed.",
-        ),
+    cause="The node was installed with an image without the NVIDIA extensions, or with those of the other channel",
+    example="node gpu-1 lacks the extension nvidia-container-toolkit-production",
+    confirm=("talosctl -n ADDRESS get extensions",),
+    fix=(
+        _UPGRADE,
+        "Changing machine.install.image alone installs nothing on a node that is installed.",
     ),
 )
 def extensions_are_there(context: Context) -> Iterator[Result]:
@@ -91,16 +87,14 @@ def extensions_are_there(context: Context) -> Iterator[Result]:
             yield passed(f"node {node.name} has {listed(wanted)}", node.name)
 
 
-@check(
+@Check(
     "TAL003",
     TALOS,
     "every GPU node's NVIDIA extensions have the versions of its Talos release",
-    Guide(
-        cause="The node's image is of another Talos release than the stack file says, or was made elsewhere",
-        example="node gpu-1: nvidia-container-toolkit-production is 595.58.03-v1.19.0 and not 595.91.07-v1.19.1",
-        confirm=("talosctl -n ADDRESS get extensions", "gpuctl talos schematic --stack lab"),
-        fix=(_UPGRADE,),
-    ),
+    cause="The node's image is of another Talos release than the stack file says, or was made elsewhere",
+    example="node gpu-1: nvidia-container-toolkit-production is 595.58.03-v1.19.0 and not 595.91.07-v1.19.1",
+    confirm=("talosctl -n ADDRESS get extensions", "gpuctl talos schematic --stack lab"),
+    fix=(_UPGRADE,),
     severity="warning",
 )
 def extension_versions_fit(context: Context) -> Iterator[Result]:
@@ -121,18 +115,16 @@ def extension_versions_fit(context: Context) -> Iterator[Result]:
             yield passed(f"node {node.name} has {', '.join(f'{name} {wanted[name]}' for name in known)}", node.name)
 
 
-@check(
+@Check(
     "TAL004",
     TALOS,
     "every GPU node's image is of the stack's schematic",
-    Guide(
-        cause="The image has further extensions or kernel arguments, or was not made for this stack",
-        example="node gpu-1's image is of schematic 376567988a... and the stack's is 1deaeeb1ea...",
-        confirm=("talosctl -n ADDRESS get extensions", "gpuctl talos schematic --stack lab"),
-        fix=(
-            "Nothing, when you added extensions to the schematic yourself: leave the check out with `--skip TAL004`.",
-            _UPGRADE,
-        ),
+    cause="The image has further extensions or kernel arguments, or was not made for this stack",
+    example="node gpu-1's image is of schematic 376567988a... and the stack's is 1deaeeb1ea...",
+    confirm=("talosctl -n ADDRESS get extensions", "gpuctl talos schematic --stack lab"),
+    fix=(
+        "Nothing, when you added extensions to the schematic yourself: leave the check out with `--skip TAL004`.",
+        _UPGRADE,
     ),
     severity="warning",
 )
@@ -154,19 +146,16 @@ def schematic_is_the_stacks(context: Context) -> Iterator[Result]:
             yield failed(fact, _upgrade(context, desired), node.name)
 
 
-@check(
+@Check(
     "TAL005",
     TALOS,
     "every GPU node has loaded the NVIDIA kernel modules",
-    Guide(
-        cause="The machine configuration does not name the modules, or they are of another Talos build than the kernel",
-        example="node gpu-1 has not loaded nvidia_uvm",
-        confirm=("talosctl -n ADDRESS read /proc/modules", "talosctl -n ADDRESS dmesg"),
-        fix=(
-            "The extensions blacklist them, so the configuration must name all four: `gpuctl talos patch --stack lab`.",
-            "`key was rejected by service` in the kernel's log: the extensions are of another Talos release. "
-            + _UPGRADE,
-        ),
+    cause="The machine configuration does not name the modules, or they are of another Talos build than the kernel",
+    example="node gpu-1 has not loaded nvidia_uvm",
+    confirm=("talosctl -n ADDRESS read /proc/modules", "talosctl -n ADDRESS dmesg"),
+    fix=(
+        "The extensions blacklist them, so the configuration must name all four: `gpuctl talos patch --stack lab`.",
+        "`key was rejected by service` in the kernel's log: the extensions are of another Talos release. " + _UPGRADE,
     ),
     deep=True,
 )
@@ -237,10 +226,4 @@ def _upgrade(context: Context, node: DesiredNode) -> str:
     return f"talosctl upgrade -n {node.declared.address or node.name} --image {image}"
 
 
-CHECKS = (
-    talos_is_the_stacks,
-    extensions_are_there,
-    extension_versions_fit,
-    schematic_is_the_stacks,
-    modules_are_loaded,
-)
+CHECKS = checks_of(vars())

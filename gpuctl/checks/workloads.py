@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from gpuctl.checks.context import Context
-from gpuctl.checks.model import Category, Guide, Result, check, counted, failed, listed, passed
+from gpuctl.checks.model import Category, Check, Result, checks_of, counted, failed, listed, passed
 from gpuctl.cluster import Pod
 from gpuctl.desired.capacity import RENAMED_RESOURCE, RESOURCE
 from gpuctl.desired.names import PART_OF, RUNTIME_CLASS
@@ -26,18 +26,16 @@ _VISIBLE = "NVIDIA_VISIBLE_DEVICES"
 _NONE_VISIBLE = ("", "void", "none")
 
 
-@check(
+@Check(
     "POD001",
     PODS,
     "no pod was refused because of its GPU",
-    Guide(
-        cause="The kubelet refused pods that the scheduler had sent, mostly right after a restart of node or plugin",
-        example="2 pods in default were refused on gpu-1: share-1, share-2 (cannot allocate unregistered device)",
-        confirm=("kubectl --context admin@lab get pods -A --field-selector status.phase=Failed",),
-        fix=(
-            "A Deployment has replaced them already: delete what is left of them.",
-            "A pod of its own must be made again.",
-        ),
+    cause="The kubelet refused pods that the scheduler had sent, mostly right after a restart of node or plugin",
+    example="2 pods in default were refused on gpu-1: share-1, share-2 (cannot allocate unregistered device)",
+    confirm=("kubectl --context admin@lab get pods -A --field-selector status.phase=Failed",),
+    fix=(
+        "A Deployment has replaced them already: delete what is left of them.",
+        "A pod of its own must be made again.",
     ),
     severity="warning",
 )
@@ -56,18 +54,16 @@ def no_pod_was_refused(context: Context) -> Iterator[Result]:
         yield passed("no pod was refused because of its GPU")
 
 
-@check(
+@Check(
     "POD002",
     PODS,
     "no pod takes more than one slice",
-    Guide(
-        cause="Two slices buy no more compute than one, and may be of the same GPU",
-        example="1 pod in default takes several slices on gpu-1: trainer",
-        confirm=("kubectl --context admin@lab describe node gpu-1",),
-        fix=(
-            "Let the pod ask for one slice, or give it a node of whole GPUs: `slices: 1`.",
-            "`pulumi config set gpu:failRequestsGreaterThanOne true --stack lab` has such pods refused.",
-        ),
+    cause="Two slices buy no more compute than one, and may be of the same GPU",
+    example="1 pod in default takes several slices on gpu-1: trainer",
+    confirm=("kubectl --context admin@lab describe node gpu-1",),
+    fix=(
+        "Let the pod ask for one slice, or give it a node of whole GPUs: `slices: 1`.",
+        "`pulumi config set gpu:failRequestsGreaterThanOne true --stack lab` has such pods refused.",
     ),
     severity="warning",
 )
@@ -86,19 +82,17 @@ def no_pod_takes_several_slices(context: Context) -> Iterator[Result]:
         yield passed("every pod with a shared GPU has one slice of it")
 
 
-@check(
+@Check(
     "POD003",
     PODS,
     "no pod sees GPUs without asking for one",
-    Guide(
-        cause="The NVIDIA runtime shows GPUs to whoever sets NVIDIA_VISIBLE_DEVICES, as NVIDIA's CUDA images do",
-        example="1 pod in default on gpu-1 sets NVIDIA_VISIBLE_DEVICES without asking for a GPU: notebook",
-        confirm=("kubectl --context admin@lab exec -n default notebook -- nvidia-smi -L",),
-        fix=(
-            "Let the pod ask for a slice: `resources: {limits: {nvidia.com/gpu: 1}}`.",
-            "A pod that needs no GPU needs neither the variable nor `runtimeClassName: nvidia`.",
-            "What must see every GPU, such as an exporter, belongs in a DaemonSet; those are left out here.",
-        ),
+    cause="The NVIDIA runtime shows GPUs to whoever sets NVIDIA_VISIBLE_DEVICES, as NVIDIA's CUDA images do",
+    example="1 pod in default on gpu-1 sets NVIDIA_VISIBLE_DEVICES without asking for a GPU: notebook",
+    confirm=("kubectl --context admin@lab exec -n default notebook -- nvidia-smi -L",),
+    fix=(
+        "Let the pod ask for a slice: `resources: {limits: {nvidia.com/gpu: 1}}`.",
+        "A pod that needs no GPU needs neither the variable nor `runtimeClassName: nvidia`.",
+        "What must see every GPU, such as an exporter, belongs in a DaemonSet; those are left out here.",
     ),
     severity="warning",
 )
@@ -116,18 +110,16 @@ def no_pod_sees_gpus_unasked(context: Context) -> Iterator[Result]:
         yield passed("every pod that sees GPUs has asked for one, or is of a DaemonSet")
 
 
-@check(
+@Check(
     "POD004",
     PODS,
     "no pod waits while a GPU is free",
-    Guide(
-        cause="The node with free slices is not one on which the pod may run",
-        example="1 pod waits for nvidia.com/gpu although gpu-2 has 3 slices free: default/share-9",
-        confirm=("kubectl --context admin@lab describe pod -n default share-9",),
-        fix=(
-            "The scheduler's message names what keeps the pod away: a taint it does not tolerate, its node selector, "
-            "or memory and CPU it asks for besides.",
-        ),
+    cause="The node with free slices is not one on which the pod may run",
+    example="1 pod waits for nvidia.com/gpu although gpu-2 has 3 slices free: default/share-9",
+    confirm=("kubectl --context admin@lab describe pod -n default share-9",),
+    fix=(
+        "The scheduler's message names what keeps the pod away: a taint it does not tolerate, its node selector, "
+        "or memory and CPU it asks for besides.",
     ),
     severity="warning",
 )
@@ -150,16 +142,14 @@ def no_pod_waits_for_nothing(context: Context) -> Iterator[Result]:
         yield passed(f"no pod waits for {resource}; {counted(sum(free.values()), 'slice')} free")
 
 
-@check(
+@Check(
     "POD005",
     PODS,
     "no pod waits for a resource that nobody offers",
-    Guide(
-        cause="The pod asks for GPUs by the name that gpu:renameByDefault took away, or would give",
-        example="1 pod waits for nvidia.com/gpu.shared, and the stack offers nvidia.com/gpu: default/share-9",
-        confirm=("kubectl --context admin@lab get nodes -o yaml",),
-        fix=("Let the pod ask by the other name, or change `gpu:renameByDefault`.",),
-    ),
+    cause="The pod asks for GPUs by the name that gpu:renameByDefault took away, or would give",
+    example="1 pod waits for nvidia.com/gpu.shared, and the stack offers nvidia.com/gpu: default/share-9",
+    confirm=("kubectl --context admin@lab get nodes -o yaml",),
+    fix=("Let the pod ask by the other name, or change `gpu:renameByDefault`.",),
     severity="warning",
 )
 def no_pod_asks_by_another_name(context: Context) -> Iterator[Result]:
@@ -175,18 +165,16 @@ def no_pod_asks_by_another_name(context: Context) -> Iterator[Result]:
         yield passed(f"no pod waits for {other}")
 
 
-@check(
+@Check(
     "POD006",
     PODS,
     "no more pods run on a node than it has slices",
-    Guide(
-        cause="The slices were made fewer while pods held them: those run on, and share a GPU with more than is meant",
-        example="pods on gpu-1 hold 8 nvidia.com/gpu, and it has 4",
-        confirm=("gpuctl status --stack lab",),
-        fix=(
-            "Delete pods until the rest fits; what replaces them waits for a slice or goes to another node.",
-            "Or give the slices back: `pulumi config set gpu:slices NUMBER --stack lab && pulumi up --stack lab`.",
-        ),
+    cause="The slices were made fewer while pods held them: those run on, and share a GPU with more than is meant",
+    example="pods on gpu-1 hold 8 nvidia.com/gpu, and it has 4",
+    confirm=("gpuctl status --stack lab",),
+    fix=(
+        "Delete pods until the rest fits; what replaces them waits for a slice or goes to another node.",
+        "Or give the slices back: `pulumi config set gpu:slices NUMBER --stack lab && pulumi up --stack lab`.",
     ),
     severity="warning",
 )
@@ -238,11 +226,4 @@ def _free(context: Context) -> dict[str, int]:
     }
 
 
-CHECKS = (
-    no_pod_was_refused,
-    no_pod_takes_several_slices,
-    no_pod_sees_gpus_unasked,
-    no_pod_waits_for_nothing,
-    no_pod_asks_by_another_name,
-    no_node_is_overfull,
-)
+CHECKS = checks_of(vars())

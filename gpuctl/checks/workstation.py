@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 from gpuctl.checks.context import Context
-from gpuctl.checks.model import Category, Guide, Result, Subject, check, failed, passed, skipped
+from gpuctl.checks.model import Category, Check, Result, Subject, failed, passed, skipped
 from gpuctl.checks.pulumi_program import NOT_INSTALLED, pulumi, said
 from gpuctl.preflight.ownership import foreign
 from gpuctl.preflight.provided import lacking
@@ -27,16 +27,14 @@ _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _PASSPHRASE = ("PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE")
 
 
-@check(
+@Check(
     "PRE001",
     WORKSTATION,
     "the Pulumi CLI is installed and fits the project's SDK",
-    Guide(
-        cause="Pulumi is not installed, or its CLI is older than the SDK the project was tested with",
-        example="Pulumi CLI v3.100.0 does not fit SDK v3.259.0, which takes v3.259.0 or later, below v4",
-        confirm=("pulumi version",),
-        fix=("Install the newest CLI: `curl -fsSL https://get.pulumi.com | sh`.",),
-    ),
+    cause="Pulumi is not installed, or its CLI is older than the SDK the project was tested with",
+    example="Pulumi CLI v3.100.0 does not fit SDK v3.259.0, which takes v3.259.0 or later, below v4",
+    confirm=("pulumi version",),
+    fix=("Install the newest CLI: `curl -fsSL https://get.pulumi.com | sh`.",),
 )
 def pulumi_is_installed(context: Context) -> Iterator[Result]:
     """Only a CLI that is not older than the SDK, of the same major version, is known to run the program."""
@@ -57,16 +55,14 @@ def pulumi_is_installed(context: Context) -> Iterator[Result]:
             yield failed(f"Pulumi CLI {found} does not fit {span}", remedy)
 
 
-@check(
+@Check(
     "PRE002",
     WORKSTATION,
     "the program's Python packages are installed",
-    Guide(
-        cause="The project's Python environment was not made, or not made again after an update",
-        example="pulumi-kubernetes is not installed; the project takes 4.25.0",
-        confirm=(".venv/bin/pip list",),
-        fix=("Make the environment: `make venv`, then `. .venv/bin/activate`.",),
-    ),
+    cause="The project's Python environment was not made, or not made again after an update",
+    example="pulumi-kubernetes is not installed; the project takes 4.25.0",
+    confirm=(".venv/bin/pip list",),
+    fix=("Make the environment: `make venv`, then `. .venv/bin/activate`.",),
 )
 def packages_are_installed(_: Context) -> Iterator[Result]:
     """Those that are pinned, because Pulumi's engine and provider go by them; looked up, never imported."""
@@ -82,16 +78,14 @@ def packages_are_installed(_: Context) -> Iterator[Result]:
             yield failed(f"{name} is {found}; the project takes {wanted}", _MAKE_VENV, Subject(name=name))
 
 
-@check(
+@Check(
     "PRE003",
     WORKSTATION,
     "kubectl is installed and fits the cluster's Kubernetes",
-    Guide(
-        cause="kubectl is not installed, or more than one minor version away from the cluster",
-        example="kubectl v1.28.2 does not fit Talos v1.13.9, which runs Kubernetes v1.31 to v1.36",
-        confirm=("kubectl version --client",),
-        fix=("Install the cluster's own version: https://kubernetes.io/docs/tasks/tools/.",),
-    ),
+    cause="kubectl is not installed, or more than one minor version away from the cluster",
+    example="kubectl v1.28.2 does not fit Talos v1.13.9, which runs Kubernetes v1.31 to v1.36",
+    confirm=("kubectl version --client",),
+    fix=("Install the cluster's own version: https://kubernetes.io/docs/tasks/tools/.",),
     severity="warning",
 )
 def kubectl_is_installed(context: Context) -> Iterator[Result]:
@@ -114,18 +108,16 @@ def kubectl_is_installed(context: Context) -> Iterator[Result]:
         yield failed(f"kubectl {found} does not fit {span}", remedy)
 
 
-@check(
+@Check(
     "PRE004",
     WORKSTATION,
     "talosctl is installed and of the nodes' Talos minor version",
-    Guide(
-        cause="talosctl is not installed, or of another minor version than the nodes",
-        example="talosctl v1.9.5 is not of the minor version of Talos v1.13.9",
-        confirm=("talosctl version --client",),
-        fix=(
-            "Install the newest: `curl -sL https://talos.dev/install | sh`.",
-            "Or the release of the nodes: https://github.com/siderolabs/talos/releases.",
-        ),
+    cause="talosctl is not installed, or of another minor version than the nodes",
+    example="talosctl v1.9.5 is not of the minor version of Talos v1.13.9",
+    confirm=("talosctl version --client",),
+    fix=(
+        "Install the newest: `curl -sL https://talos.dev/install | sh`.",
+        "Or the release of the nodes: https://github.com/siderolabs/talos/releases.",
     ),
     severity="warning",
 )
@@ -148,16 +140,14 @@ def talosctl_is_installed(context: Context) -> Iterator[Result]:
         yield failed(f"talosctl {found} is not of the minor version of Talos {talos}", remedy)
 
 
-@check(
+@Check(
     "PRE005",
     WORKSTATION,
     "Pulumi is logged in to a backend",
-    Guide(
-        cause="Nobody has said where Pulumi keeps its state",
-        example="Pulumi is not logged in: PULUMI_ACCESS_TOKEN must be set for login during non-interactive [...]",
-        confirm=("pulumi whoami --verbose",),
-        fix=("State on this machine: `pulumi login --local`.", "Or in a bucket or Pulumi Cloud: `pulumi login URL`."),
-    ),
+    cause="Nobody has said where Pulumi keeps its state",
+    example="Pulumi is not logged in: PULUMI_ACCESS_TOKEN must be set for login during non-interactive [...]",
+    confirm=("pulumi whoami --verbose",),
+    fix=("State on this machine: `pulumi login --local`.", "Or in a bucket or Pulumi Cloud: `pulumi login URL`."),
 )
 def pulumi_is_logged_in(context: Context) -> Iterator[Result]:
     """Asked without a terminal, Pulumi says that it would have to ask."""
@@ -170,16 +160,14 @@ def pulumi_is_logged_in(context: Context) -> Iterator[Result]:
         yield passed(f"Pulumi is logged in as {ran.stdout.strip()}")
 
 
-@check(
+@Check(
     "PRE006",
     WORKSTATION,
     "the stack exists in Pulumi's backend",
-    Guide(
-        cause="The stack file is there, and the stack itself was not made in this backend",
-        example="Pulumi does not know stack lab: no stack named 'lab' found",
-        confirm=("pulumi stack ls",),
-        fix=("Make it: `pulumi stack init lab`.", "Or log in to the backend that has it: `pulumi login URL`."),
-    ),
+    cause="The stack file is there, and the stack itself was not made in this backend",
+    example="Pulumi does not know stack lab: no stack named 'lab' found",
+    confirm=("pulumi stack ls",),
+    fix=("Make it: `pulumi stack init lab`.", "Or log in to the backend that has it: `pulumi login URL`."),
 )
 def stack_exists(context: Context) -> Iterator[Result]:
     """A stack file alone is none."""
@@ -194,18 +182,16 @@ def stack_exists(context: Context) -> Iterator[Result]:
         yield passed(f"stack {context.stack} exists")
 
 
-@check(
+@Check(
     "PRE007",
     WORKSTATION,
     "the passphrase of the stack's secrets is at hand",
-    Guide(
-        cause="The stack's secrets are encrypted with a passphrase, and no variable names it: pulumi would ask, or end",
-        example="stack lab encrypts its secrets with a passphrase, and PULUMI_CONFIG_PASSPHRASE is not set",
-        confirm=("grep encryptionsalt config/Pulumi.lab.yaml",),
-        fix=(
-            "`export PULUMI_CONFIG_PASSPHRASE=...`; an empty one counts if `pulumi stack init` got an empty one.",
-            "Or keep it in a file: `export PULUMI_CONFIG_PASSPHRASE_FILE=PATH`.",
-        ),
+    cause="The stack's secrets are encrypted with a passphrase, and no variable names it: pulumi would ask, or end",
+    example="stack lab encrypts its secrets with a passphrase, and PULUMI_CONFIG_PASSPHRASE is not set",
+    confirm=("grep encryptionsalt config/Pulumi.lab.yaml",),
+    fix=(
+        "`export PULUMI_CONFIG_PASSPHRASE=...`; an empty one counts if `pulumi stack init` got an empty one.",
+        "Or keep it in a file: `export PULUMI_CONFIG_PASSPHRASE_FILE=PATH`.",
     ),
     severity="warning",
 )
@@ -221,21 +207,19 @@ def passphrase_is_set(context: Context) -> Iterator[Result]:
         yield failed(fact, f"read -rs {_PASSPHRASE[0]} && export {_PASSPHRASE[0]}")
 
 
-@check(
+@Check(
     "PRE008",
     WORKSTATION,
     "no foreign object has a name the stack needs",
-    Guide(
-        cause="The namespace or the RuntimeClass exists already, made by hand or by another tool",
-        example="RuntimeClass nvidia exists already and was not made by this project: it would be taken over, [...]",
-        confirm=("kubectl --context admin@lab get runtimeclass nvidia -o yaml",),
-        fix=(
-            "Another tool owns the RuntimeClass, so use it as it is: "
-            "`pulumi config set gpu:createRuntimeClass false --stack lab`.",
-            "Or hand it over: `kubectl --context admin@lab label runtimeclass nvidia "
-            "app.kubernetes.io/part-of=gpu-sharing`; `pulumi destroy` then deletes it.",
-            "A namespace: or choose another with `pulumi config set gpu:namespace NAME --stack lab`.",
-        ),
+    cause="The namespace or the RuntimeClass exists already, made by hand or by another tool",
+    example="RuntimeClass nvidia exists already and was not made by this project: it would be taken over, [...]",
+    confirm=("kubectl --context admin@lab get runtimeclass nvidia -o yaml",),
+    fix=(
+        "Another tool owns the RuntimeClass, so use it as it is: "
+        "`pulumi config set gpu:createRuntimeClass false --stack lab`.",
+        "Or hand it over: `kubectl --context admin@lab label runtimeclass nvidia "
+        "app.kubernetes.io/part-of=gpu-sharing`; `pulumi destroy` then deletes it.",
+        "A namespace: or choose another with `pulumi config set gpu:namespace NAME --stack lab`.",
     ),
 )
 def nothing_is_in_the_way(context: Context) -> Iterator[Result]:
@@ -247,23 +231,21 @@ def nothing_is_in_the_way(context: Context) -> Iterator[Result]:
         yield passed("no object of others has a name that the stack needs")
 
 
-@check(
+@Check(
     "PRE009",
     WORKSTATION,
     "what the stack leaves to others is there",
-    Guide(
-        cause="gpu:createRuntimeClass or gpu:labelNodes is false, and what others should provide is missing",
-        example="gpu:createRuntimeClass is false, and context admin@lab has no RuntimeClass nvidia: [...]",
-        confirm=(
-            "kubectl --context admin@lab get runtimeclass nvidia -o yaml",
-            "kubectl --context admin@lab get nodes --show-labels",
-        ),
-        fix=(
-            "Let its owner create the RuntimeClass with the handler `nvidia`, or the stack: "
-            "`pulumi config set gpu:createRuntimeClass true --stack lab`.",
-            "Labels: apply the node's Talos patch, or let the stack set them: "
-            "`pulumi config set gpu:labelNodes true --stack lab`.",
-        ),
+    cause="gpu:createRuntimeClass or gpu:labelNodes is false, and what others should provide is missing",
+    example="gpu:createRuntimeClass is false, and context admin@lab has no RuntimeClass nvidia: [...]",
+    confirm=(
+        "kubectl --context admin@lab get runtimeclass nvidia -o yaml",
+        "kubectl --context admin@lab get nodes --show-labels",
+    ),
+    fix=(
+        "Let its owner create the RuntimeClass with the handler `nvidia`, or the stack: "
+        "`pulumi config set gpu:createRuntimeClass true --stack lab`.",
+        "Labels: apply the node's Talos patch, or let the stack set them: "
+        "`pulumi config set gpu:labelNodes true --stack lab`.",
     ),
 )
 def what_others_provide_is_there(context: Context) -> Iterator[Result]:

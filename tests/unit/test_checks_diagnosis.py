@@ -137,7 +137,7 @@ def test_one_cause_on_several_nodes_is_one_finding() -> None:
 
 def test_without_a_cause_of_its_own_a_finding_has_the_checks_usual_one() -> None:
     (found,) = diagnose(report(STK002=bad(name="nvidia")))
-    assert found.cause == BY_ID["STK002"].guide.cause
+    assert found.cause == BY_ID["STK002"].cause
 
 
 def test_a_check_that_broke_has_no_cause() -> None:

@@ -35,9 +35,9 @@ def test_the_anchor_of_a_check_is_that_of_its_heading(check: Check) -> None:
 @each_check
 def test_a_check_is_explained(check: Check) -> None:
     """With a cause that is a sentence without its full stop, an example, and what to do."""
-    assert check.guide.example
-    assert check.guide.fix
-    assert check.guide.cause == check.guide.cause.strip().rstrip(".")
+    assert check.example
+    assert check.fix
+    assert check.cause == check.cause.strip().rstrip(".")
     assert not check.title.endswith(".")
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from gpuctl.checks import runner
 from gpuctl.checks.context import Context
-from gpuctl.checks.model import Category, Check, Guide, Outcome, Result, failed, passed
+from gpuctl.checks.model import Category, Check, Outcome, Result, failed, passed
 from gpuctl.checks.registry import CHECKS
 from gpuctl.checks.report import Entry, Report
 from gpuctl.checks.runner import Wait, run
@@ -19,7 +19,6 @@ from tests.fixtures.checks import FakePrograms, context_of, settings_of
 from tests.fixtures.fake_cluster import FakeCluster
 
 _CATEGORY = Category("test", "tests")
-_GUIDE = Guide("cause", "example", (), ())
 Run = Callable[[Context], Iterable[Result]]
 
 
@@ -35,7 +34,8 @@ def _check(
             raise answer
         yield answer
 
-    return Check(id_, _CATEGORY, id_, run, _GUIDE, "warning" if advice else "error", fatal, retry)
+    severity = "warning" if advice else "error"
+    return Check(id_, _CATEGORY, id_, "cause", "example", (), (), severity, fatal=fatal, retry=retry)(run)
 
 
 def _run(*checks: Check, wait: Wait | None = None) -> tuple[Report, list[str]]:
@@ -139,7 +139,12 @@ def test_each_look_is_a_fresh_one() -> None:
         cluster.add_node(f"gpu-{found}")
         yield passed("") if found == 2 else failed("", "")
 
-    report = run([Check("A", _CATEGORY, "A", nodes, _GUIDE, retry=True)], context, lambda _: None, Wait(60, 5))
+    report = run(
+        [Check("A", _CATEGORY, "A", "cause", "example", (), (), retry=True)(nodes)],
+        context,
+        lambda _: None,
+        Wait(60, 5),
+    )
     assert report.entries[0].outcome is Outcome.PASS
 
 
