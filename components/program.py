@@ -16,7 +16,7 @@ from gpuctl.preflight.ownership import unmarked
 from gpuctl.preflight.provided import given_up
 from gpuctl.preflight.refusals import refusals, see
 from gpuctl.settings import Settings, SettingsError, read_config
-from gpuctl.settings.secrets import SECRET_FIELDS
+from gpuctl.settings.model import SECRET_FIELDS
 
 
 def stack_desired() -> Desired:

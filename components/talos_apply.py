@@ -4,12 +4,14 @@ import importlib
 from typing import Any
 
 import pulumi
+import yaml
 
 from gpuctl.desired.talos import provider_patches
-from gpuctl.preflight.talosconfig import client_configuration
 from gpuctl.settings import Settings
 
 _PROVIDER = "pulumiverse_talos.machine"
+_CERTIFICATES = {"ca_certificate": "ca", "client_certificate": "crt", "client_key": "key"}
+"""Field of the provider's -> key in a context of a talosconfig."""
 
 
 def apply_patches(settings: Settings, parent: pulumi.Resource) -> None:
@@ -49,15 +51,16 @@ def _provider() -> Any:
 
 
 def _client(settings: Settings) -> dict[str, pulumi.Output[str]]:
+    """The certificates of the talosconfig's current context, in Base64 as the file has them."""
     try:
-        client = client_configuration(_secret(settings.talos_client_configuration))
-    except ValueError as error:
+        document: Any = yaml.safe_load(_secret(settings.talos_client_configuration))
+        context = document["contexts"][document["context"]]
+        return {field: pulumi.Output.secret(str(context[key])) for field, key in _CERTIFICATES.items()}
+    except (yaml.YAMLError, KeyError, TypeError):  # without any of its content, which is secret
         raise pulumi.RunError(
-            f"gpu:talosClientConfiguration {error}. Fix it: "
+            "gpu:talosClientConfiguration is no talosconfig with a current context and its ca, crt and key. Fix it: "
             f"pulumi config set --secret --stack {pulumi.get_stack()} gpu:talosClientConfiguration <~/.talos/config"
         ) from None
-    fields = {"ca_certificate": client.ca, "client_certificate": client.crt, "client_key": client.key}
-    return {field: pulumi.Output.secret(value) for field, value in fields.items()}
 
 
 def _secret(value: Any) -> str:

@@ -8,9 +8,8 @@ import typer
 
 from demo.screen import DemoError, Screen
 from demo.story import Story, down_command, shell_command
+from gpuctl.forms.exits import Exit
 from testbed.errors import BedError
-
-_INTERRUPTED = 130
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -30,12 +29,12 @@ def demo(
         story.tell()
     except (DemoError, BedError, OSError) as error:
         screen.fail(f"{error}\nEverything stays for a look ({shell_command(name)}) until: {down_command(name)}")
-        sys.exit(1)
+        sys.exit(Exit.FOUND)
     except KeyboardInterrupt:
         screen.fail("interrupted")
         story.remove_pods()
         screen.say(f"A cluster that was up stays; to take it down: {down_command(name)}")
-        sys.exit(_INTERRUPTED)
+        sys.exit(Exit.INTERRUPTED)
     screen.say(f"\ndemo: done in {screen.seconds:.0f} s")
 
 

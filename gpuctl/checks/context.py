@@ -6,12 +6,14 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from gpuctl.cluster import AccessDeniedError, Cluster, ClusterError, Manifest, Node, Pod
-from gpuctl.cluster.programs import Programs
+from gpuctl.cluster.programs import Programs, Ran
 from gpuctl.desired.desired import Desired, desired_state
 from gpuctl.forms.command import command
 from gpuctl.observed import devices
-from gpuctl.settings import Settings
+from gpuctl.settings import ProjectError, Settings, project_folder
 from gpuctl.sharing.record import Record
+
+NO_PULUMI = "the Pulumi CLI is not installed here"
 
 _AT_ONCE = 16
 """Nodes or pods that are asked at the same time: each answers after a while, and a cluster may have a thousand."""
@@ -176,6 +178,14 @@ class Context:
         if look not in self._seen:
             self._seen[look] = look(self)
         return self._seen[look]
+
+    def pulumi(self, *words: str, seconds: float = 30) -> Ran | None:
+        """Runs a pulumi command that asks nothing; None when Pulumi is not installed."""
+        try:
+            here = ("--cwd", str(project_folder()))
+        except ProjectError:  # the stack file came by its path; pulumi says itself that it has no project
+            here = ()
+        return self.programs.run("pulumi", *words, "--non-interactive", *here, seconds=seconds)
 
     def kubectl(self, *words: str) -> str:
         """A kubectl command for a person to type, on the stack's cluster."""

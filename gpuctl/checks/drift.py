@@ -4,9 +4,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from gpuctl.checks.context import Context
+from gpuctl.checks.context import NO_PULUMI, Context
 from gpuctl.checks.model import Category, Check, Result, checks_of, failed, listed, passed, skipped
-from gpuctl.checks.pulumi_program import NOT_INSTALLED, pulumi, said
 from gpuctl.cluster.programs import Ran
 
 DRIFT = Category("drift", "Pulumi's records")
@@ -32,9 +31,9 @@ _UNCHANGED = ("same", "refresh", "read")
 )
 def nothing_has_drifted(context: Context) -> Iterator[Result]:
     """A preview runs the whole program and takes several seconds."""
-    ran = pulumi(context, *_PREVIEW, "--json", "--stack", context.stack, seconds=_SECONDS)
+    ran = context.pulumi(*_PREVIEW, "--json", "--stack", context.stack, seconds=_SECONDS)
     if ran is None:
-        yield skipped(f"whether Pulumi would change something is not known: {NOT_INSTALLED}")
+        yield skipped(f"whether Pulumi would change something is not known: {NO_PULUMI}")
         return
     digest = _digest(ran)
     if ran.exit_code == 0:
@@ -50,7 +49,7 @@ def nothing_has_drifted(context: Context) -> Iterator[Result]:
         yield failed(f"Pulumi would {changes or 'change something'}", f"pulumi up --refresh --stack {context.stack}")
     else:
         said_so = [each["message"] for each in digest.get("diagnostics", []) if each["severity"] == "error"]
-        reason = " ".join(said_so[0].split()) if said_so else said(ran)
+        reason = " ".join(said_so[0].split()) if said_so else ran.reason
         yield skipped(
             f"whether Pulumi would change something is not known: {reason}",
             remedy=f"pulumi preview --refresh --stack {context.stack}",

@@ -2,13 +2,11 @@
 
 from collections.abc import Iterator
 
-from gpuctl.checks.context import Context
+from gpuctl.checks.context import NO_PULUMI, Context
 from gpuctl.checks.model import Category, Check, Result, Subject, checks_of, failed, passed, skipped
-from gpuctl.checks.pulumi_program import NOT_INSTALLED, pulumi, said
 from gpuctl.cluster import ClusterError, cluster_uid
 from gpuctl.desired.names import CLUSTER_UID
-from gpuctl.settings.minor_version import format_minor, minor_of
-from gpuctl.settings.talos_tables import KUBERNETES_MINORS
+from gpuctl.settings.talos_tables import KUBERNETES_MINORS, format_minor, minor_of
 
 KUBERNETES_API = Category("kubernetes-api", "the Kubernetes API", exit_code=3)
 
@@ -84,11 +82,11 @@ def cluster_is_the_stacks(context: Context) -> Iterator[Result]:
     """By the UID that `pulumi up` recorded as a stack output; the kubeconfig's names are whatever someone typed."""
     stack, name = context.stack, context.settings.context
     unknown = f"which cluster stack {stack} was deployed to is not known"
-    ran = pulumi(context, "stack", "output", CLUSTER_UID, "--stack", stack)
+    ran = context.pulumi("stack", "output", CLUSTER_UID, "--stack", stack)
     if ran is None:
-        yield skipped(f"{unknown}: {NOT_INSTALLED}")
+        yield skipped(f"{unknown}: {NO_PULUMI}")
     elif ran.exit_code:
-        yield skipped(f"{unknown}: {said(ran)}", remedy=f"pulumi up --stack {stack}")
+        yield skipped(f"{unknown}: {ran.reason}", remedy=f"pulumi up --stack {stack}")
     elif (recorded := ran.stdout.strip()) != (live := cluster_uid(context.cluster)):
         yield failed(
             f"context {name} is another cluster than the one that stack {stack} was deployed to: "

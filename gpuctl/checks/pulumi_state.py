@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gpuctl.checks.context import Context
+from gpuctl.checks.context import NO_PULUMI, Context
 from gpuctl.checks.model import Category, Check, Result, checks_of, failed, listed, passed, skipped
-from gpuctl.checks.pulumi_program import NOT_INSTALLED, pulumi, said
 from gpuctl.forms.command import command
 
 PULUMI_STATE = Category("pulumi-state", "Pulumi's state of the stack")
@@ -62,13 +61,13 @@ def nobody_holds_the_lock(context: Context) -> Iterator[Result]:
 def state_is_whole(context: Context) -> Iterator[Result]:
     """Exported as Pulumi has it, secrets encrypted."""
     stack = context.stack
-    ran = pulumi(context, "stack", "export", "--stack", stack)
+    ran = context.pulumi("stack", "export", "--stack", stack)
     if ran is None:
-        yield skipped(f"whether the state of stack {stack} can be read is not known: {NOT_INSTALLED}")
+        yield skipped(f"whether the state of stack {stack} can be read is not known: {NO_PULUMI}")
     elif ran.exit_code and _BROKEN.search(ran.stderr):
-        yield failed(f"the state of stack {stack} cannot be read: {said(ran)}", _restore(context))
+        yield failed(f"the state of stack {stack} cannot be read: {ran.reason}", _restore(context))
     elif ran.exit_code:
-        yield skipped(f"whether the state of stack {stack} can be read is not known: {said(ran)}")
+        yield skipped(f"whether the state of stack {stack} can be read is not known: {ran.reason}")
     elif pending := _pending(ran.stdout):
         fact = f"an update of stack {stack} was broken off while it was {listed(pending)}"
         yield failed(fact, f"pulumi up --refresh --stack {stack}")
@@ -78,7 +77,7 @@ def state_is_whole(context: Context) -> Iterator[Result]:
 
 def _folder(context: Context) -> Path | None:
     """Where the backend keeps its files; None where that is no folder of this machine."""
-    ran = pulumi(context, "whoami", "--json")
+    ran = context.pulumi("whoami", "--json")
     try:
         url: str = json.loads(ran.stdout)["url"] if ran else ""
     except (json.JSONDecodeError, KeyError, TypeError):

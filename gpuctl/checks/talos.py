@@ -11,7 +11,6 @@ from typing import Any
 from gpuctl.checks.context import Context
 from gpuctl.checks.model import Category, Check, Result, checks_of, failed, listed, passed, skipped
 from gpuctl.checks.nodes import present_nodes
-from gpuctl.checks.pulumi_program import said
 from gpuctl.cluster import Node
 from gpuctl.desired.desired import DesiredNode
 from gpuctl.desired.schematic import extension_versions, installer_image, schematic_id
@@ -172,7 +171,7 @@ def modules_are_loaded(context: Context) -> Iterator[Result]:
             yield skipped("talosctl, which reads a node's kernel modules, is not installed here")
             return
         if ran.exit_code:
-            yield skipped(f"the kernel modules of {node.name} cannot be read: {said(ran)}", node.name, " ".join(read))
+            yield skipped(f"the kernel modules of {node.name} cannot be read: {ran.reason}", node.name, " ".join(read))
             continue
         loaded = {line.split(" ", 1)[0] for line in ran.stdout.splitlines()}
         if missing := [name for name in MODULES if name not in loaded]:
@@ -199,7 +198,7 @@ def _asked(context: Context, node: DesiredNode) -> dict[str, str] | Result:
     get = ("talosctl", "-n", node.declared.address or node.name, "get", "extensions", "-o", "json")
     ran = context.programs.run(*get, seconds=20)
     if ran is None or ran.exit_code:
-        reason = said(ran) if ran else "talosctl is not installed here"
+        reason = ran.reason if ran else "talosctl is not installed here"
         unknown = f"node {node.name} has no label {_EXTENSIONS}..., and Talos cannot be asked: {reason}"
         return skipped(unknown, node.name, " ".join(get))
     layers = (resource["spec"]["metadata"] for resource in _documents(ran.stdout))

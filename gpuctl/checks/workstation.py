@@ -7,14 +7,12 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
-from gpuctl.checks.context import Context
+from gpuctl.checks.context import NO_PULUMI, Context
 from gpuctl.checks.model import Category, Check, Result, Subject, failed, passed, skipped
-from gpuctl.checks.pulumi_program import NOT_INSTALLED, pulumi, said
 from gpuctl.preflight.ownership import foreign
 from gpuctl.preflight.provided import lacking
 from gpuctl.settings import config_folder
-from gpuctl.settings.minor_version import format_minor, minor_of
-from gpuctl.settings.talos_tables import KUBERNETES_MINORS
+from gpuctl.settings.talos_tables import KUBERNETES_MINORS, format_minor, minor_of
 
 WORKSTATION = Category("workstation", "this machine")
 
@@ -39,12 +37,12 @@ _PASSPHRASE = ("PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE")
 def pulumi_is_installed(context: Context) -> Iterator[Result]:
     """Only a CLI that is not older than the SDK, of the same major version, is known to run the program."""
     remedy = "curl -fsSL https://get.pulumi.com | sh"
-    ran = pulumi(context, "version")
+    ran = context.pulumi("version")
     sdk = _pinned().get("pulumi")
     if ran is None:
-        yield failed(NOT_INSTALLED, remedy)
+        yield failed(NO_PULUMI, remedy)
     elif (found := _version(ran.stdout)) is None:
-        yield failed(f"the Pulumi CLI does not say its version: {said(ran)}", remedy)
+        yield failed(f"the Pulumi CLI does not say its version: {ran.reason}", remedy)
     elif sdk is None:
         yield skipped(f"whether Pulumi CLI {found} fits is not known: gpuctl runs without the project's environment")
     else:
@@ -101,7 +99,7 @@ def kubectl_is_installed(context: Context) -> Iterator[Result]:
     found = _version(ran.stdout)
     span = f"Talos {' and '.join(talos)}, which runs Kubernetes {format_minor(first)} to {format_minor(last)}"
     if found is None:
-        yield failed(f"kubectl does not say its version: {said(ran)}", remedy)
+        yield failed(f"kubectl does not say its version: {ran.reason}", remedy)
     elif (first[0], first[1] - 1) <= minor_of(found) <= (last[0], last[1] + 1):
         yield passed(f"kubectl {found} fits {span}")
     else:
@@ -133,7 +131,7 @@ def talosctl_is_installed(context: Context) -> Iterator[Result]:
     if ran is None:
         yield failed("talosctl is not installed here; drivers come to the nodes through it", remedy)
     elif (found := _version(ran.stdout + ran.stderr)) is None:
-        yield failed(f"talosctl does not say its version: {said(ran)}", remedy)
+        yield failed(f"talosctl does not say its version: {ran.reason}", remedy)
     elif minor_of(found) in map(minor_of, releases):
         yield passed(f"talosctl {found} is of the minor version of Talos {talos}")
     else:
@@ -151,11 +149,11 @@ def talosctl_is_installed(context: Context) -> Iterator[Result]:
 )
 def pulumi_is_logged_in(context: Context) -> Iterator[Result]:
     """Asked without a terminal, Pulumi says that it would have to ask."""
-    ran = pulumi(context, "whoami")
+    ran = context.pulumi("whoami")
     if ran is None:
-        yield skipped(NOT_INSTALLED)
+        yield skipped(NO_PULUMI)
     elif ran.exit_code:
-        yield failed(f"Pulumi is not logged in: {said(ran)}", "pulumi login --local")
+        yield failed(f"Pulumi is not logged in: {ran.reason}", "pulumi login --local")
     else:
         yield passed(f"Pulumi is logged in as {ran.stdout.strip()}")
 
@@ -171,13 +169,13 @@ def pulumi_is_logged_in(context: Context) -> Iterator[Result]:
 )
 def stack_exists(context: Context) -> Iterator[Result]:
     """A stack file alone is none."""
-    ran = pulumi(context, "stack", "output", "--json", "--stack", context.stack)
+    ran = context.pulumi("stack", "output", "--json", "--stack", context.stack)
     if ran is None:
-        yield skipped(NOT_INSTALLED)
+        yield skipped(NO_PULUMI)
     elif "no stack named" in ran.stderr:
-        yield failed(f"Pulumi does not know stack {context.stack}: {said(ran)}", f"pulumi stack init {context.stack}")
+        yield failed(f"Pulumi does not know stack {context.stack}: {ran.reason}", f"pulumi stack init {context.stack}")
     elif ran.exit_code:
-        yield skipped(f"whether stack {context.stack} exists is not known: {said(ran)}")
+        yield skipped(f"whether stack {context.stack} exists is not known: {ran.reason}")
     else:
         yield passed(f"stack {context.stack} exists")
 

@@ -1,10 +1,201 @@
-"""gpuctl power: what the GPUs of a stack draw."""
+"""gpuctl power: what the GPUs of a stack draw, and drew over a time."""
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gpuctl.cli.power_history import history
+from gpuctl.cli.options import OutputOption, Stack, by_kubeconfig, duration, settings_of
+from gpuctl.forms.exits import Exit
+from gpuctl.forms.line import Line, line
+from gpuctl.forms.output import Output, complain, show
+from gpuctl.forms.table import table
+from gpuctl.forms.text import can_print
+
+if TYPE_CHECKING:
+    from gpuctl.cluster import Cluster, Pod
+    from gpuctl.power.history import History
+    from gpuctl.settings import Settings
 
 power = typer.Typer(
     help="What the GPUs of a stack draw, from the lines of the power-limit agent.", no_args_is_help=True
 )
-power.command()(history)
+
+_PARTS = 24
+"""Characters of a sparkline."""
+_BLOCKS, _ASCII = "▁▂▃▄▅▆▇█", "_.-=+*#@"
+
+
+@power.command()
+def history(
+    stack: Stack,
+    since: Annotated[
+        timedelta,
+        typer.Option(parser=duration, metavar="DURATION", show_default="1h", help="How far back, such as 30m or 2d."),
+    ] = timedelta(hours=1),
+    output: OutputOption = Output.table,
+) -> None:
+    """Print energy, draw and utilisation of each GPU, as the power-limit agent saw them; nothing is stored anywhere.
+
+    It reads the logs of the agent's pods: they reach back to the start of a pod or to where the kubelet rotated them,
+    and the time that is really covered is part of the answer.
+
+    Exit codes: 0, 1 no agent has said anything, 3 the cluster does not answer.
+    """
+    from gpuctl.checks.context import side_by_side
+    from gpuctl.cluster import ClusterError
+    from gpuctl.desired.power_limit import NAME as AGENT
+
+    settings = settings_of(stack)
+    if not settings.power_management:
+        raise typer.BadParameter("has gpu:powerManagement false, so there is no agent to ask", param_hint="--stack")
+    now = datetime.now(UTC)
+    try:
+        cluster = by_kubeconfig(settings)
+        pods = _by_node(cluster.pods(settings.namespace, {"app.kubernetes.io/name": AGENT}))
+        seen = side_by_side(
+            lambda node: _of_node(cluster, settings, node.name, pods.get(node.name, ()), since), settings.nodes
+        )
+        found = [each for histories in seen for each in histories]
+    except ClusterError as error:
+        complain(f"gpuctl: error: {error}")
+        raise typer.Exit(Exit.UNREACHABLE) from None
+    notes = list(_notes(settings, found, pods, now - since))
+    show(
+        output,
+        table=lambda: _lines(stack, settings, since, now, found, notes),
+        document=lambda: _document(stack, since, now, found, notes),
+    )
+    if not found:
+        raise typer.Exit(Exit.FOUND)
+
+
+def _by_node(pods: "Sequence[Pod]") -> "dict[str, list[Pod]]":
+    found: dict[str, list[Pod]] = {}
+    for pod in pods:
+        found.setdefault(pod.node, []).append(pod)
+    return found
+
+
+def _of_node(
+    cluster: "Cluster", settings: "Settings", node: str, pods: "Sequence[Pod]", since: timedelta
+) -> "list[History]":
+    """From all pods of the node: while one hands over to the next there are two."""
+    from gpuctl.power.history import histories
+    from gpuctl.power.log import Sample, parse_all
+
+    seconds = int(since.total_seconds())
+    lines = (line for pod in pods for line in cluster.log(pod.name, pod.namespace, seconds))
+    samples = [said for said in parse_all(lines) if isinstance(said, Sample)]
+    return histories(node, samples, timedelta(seconds=settings.power_interval))
+
+
+def _notes(
+    settings: "Settings", found: "Sequence[History]", pods: "Mapping[str, Sequence[Pod]]", asked: datetime
+) -> Iterator[str]:
+    """For each node that does not reach back as far as asked: how far, and why."""
+    slack = timedelta(seconds=2 * settings.power_interval)
+    begins: dict[str, datetime] = {}
+    for each in found:
+        begins[each.node] = min(each.begin, begins.get(each.node, each.begin))
+    for node in settings.nodes:
+        begin = begins.get(node.name)
+        started = [datetime.fromisoformat(pod.metadata.creation_timestamp) for pod in pods.get(node.name, ())]
+        if not started:
+            yield f"{node.name}: no pod of the power-limit agent runs there"
+        elif begin is None:
+            yield f"{node.name}: its agent has said nothing of any GPU in this time; see: gpuctl verify"
+        elif begin - asked > slack:
+            cause = (
+                "then its pod began"
+                if min(started) > begin - slack
+                else "earlier lines are gone: the container began anew, or the kubelet rotated its log"
+            )
+            yield f"{node.name}: covered only from {_clock(begin)} on; {cause}"
+
+
+def _document(
+    stack: str, since: timedelta, now: datetime, found: "Sequence[History]", notes: Sequence[str]
+) -> dict[str, object]:
+    return {
+        "stack": stack,
+        "asked": {"begin": _clock(now - since), "end": _clock(now)},
+        "notes": notes,
+        "gpus": [
+            {
+                "node": each.node,
+                "gpu": each.gpu,
+                "index": each.index,
+                "name": each.name,
+                "limitWatts": each.limit,
+                "energyWattHours": _rounded(each.energy),
+                "meanWatts": _rounded(each.mean),
+                "peakWatts": each.peak,
+                "shareOfTimeAtCap": _rounded(each.at_cap),
+                "meanUtilizationPercent": _rounded(each.utilization),
+                "begin": _clock(each.begin),
+                "end": _clock(each.end),
+                "coveredSeconds": each.covered.total_seconds(),
+                "drawWatts": [_rounded(part) for part in each.draws(now - since, now, _PARTS)],
+            }
+            for each in found
+        ],
+    }
+
+
+def _lines(
+    stack: str,
+    settings: "Settings",
+    since: timedelta,
+    now: datetime,
+    found: "Sequence[History]",
+    notes: Sequence[str],
+) -> Iterator[Line]:
+    figures = ("LIMIT W", "MEAN W", "PEAK W", "WH", "AT CAP", "UTIL", "COVERED")
+    rows = [
+        (
+            each.node,
+            f"{'?' if each.index is None else each.index} {each.name.removeprefix('NVIDIA ')}",
+            "none" if each.limit is None else f"{each.limit:.0f}",
+            _shown(each.mean, ".0f"),
+            _shown(each.peak, ".0f"),
+            _shown(each.energy, ".1f"),
+            _shown(each.at_cap, ".0%"),
+            "unknown" if each.utilization is None else f"{each.utilization:.0f}%",
+            str(timedelta(seconds=round(each.covered.total_seconds()))),
+            sparkline(each.draws(now - since, now, _PARTS), each.limit or each.peak, sys.stdout.encoding),
+        )
+        for each in found
+    ]
+    if rows:
+        yield from table(("NODE", "GPU", *figures, "DRAW"), rows, right=figures)
+        known = [each.energy for each in found if each.energy is not None]
+        yield line()
+        yield line(
+            f"stack {stack}, context {settings.context}: {sum(known):.1f} Wh in the time covered, "
+            f"of {_clock(now - since)} to {_clock(now)}. A full bar is the limit, or else the peak."
+        )
+    yield from map(line, notes)
+
+
+def sparkline(values: Sequence[float | None], full: float | None, encoding: str | None) -> str:
+    """One character per value, the highest at `full` and above, a blank for None; ASCII where nothing else shows."""
+    blocks = _BLOCKS if can_print(_BLOCKS, encoding) else _ASCII
+    levels = (
+        None if value is None or not full else min(len(blocks) - 1, int(value / full * len(blocks))) for value in values
+    )
+    return "".join(" " if level is None else blocks[level] for level in levels)
+
+
+def _shown(value: float | None, form: str) -> str:
+    return "unknown" if value is None else format(value, form)
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
+
+
+def _clock(time: datetime) -> str:
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

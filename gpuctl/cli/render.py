@@ -8,7 +8,7 @@ from gpuctl.cli.options import Stack, settings_of
 from gpuctl.desired import monitoring, operator_stack
 from gpuctl.desired import verify_cronjob as cronjob
 from gpuctl.desired.desired import Desired, desired_state
-from gpuctl.desired.text import yaml_text
+from gpuctl.desired.names import yaml_text
 from gpuctl.forms.command import command
 
 

@@ -8,14 +8,11 @@ import typer
 
 from gpuctl.cli.options import known_stacks, settings_of
 from gpuctl.cli.talos_options import Node, node_named, read_parts
+from gpuctl.forms.exits import Exit
 from gpuctl.machine_config import Part, Wanted
 from gpuctl.machine_config import check as findings_in
 from gpuctl.machine_config.images import RELEASE, release_in
-from gpuctl.settings.minor_version import format_minor, minor_of
-from gpuctl.settings.talos_tables import TALOS_MINORS, WITHOUT_TOOLKIT, WITHOUT_TOOLKIT_FROM
-
-FOUND = 1
-"""Exit code when something is missing, wrong or without effect."""
+from gpuctl.settings.talos_tables import TALOS_MINORS, WITHOUT_TOOLKIT, WITHOUT_TOOLKIT_FROM, format_minor, minor_of
 
 
 def check(
@@ -49,7 +46,7 @@ def check(
         wrong += sum(not finding.is_unknown for finding in findings)
     print(f"{file}, {_described(parts, judged, known)}: {wrong or 'nothing'} found")
     if wrong:
-        raise typer.Exit(FOUND)
+        raise typer.Exit(Exit.FOUND)
 
 
 def _described(parts: Sequence[Part], judged: Sequence[Part], known: str | None) -> str:

@@ -16,8 +16,7 @@ from gpuctl.machine_config.images import release_in
 from gpuctl.machine_config.presence import cri_files
 from gpuctl.settings import GpuNode, Settings
 from gpuctl.settings.cri_fragment import toml_problems
-from gpuctl.settings.minor_version import format_minor, minor_of
-from gpuctl.settings.talos_tables import UPGRADE_FROM
+from gpuctl.settings.talos_tables import UPGRADE_FROM, format_minor, minor_of
 
 _LATER = """\
 Driver and toolkit come with the image, so a node needs the upgrade, which reboots it, whenever its image changes:

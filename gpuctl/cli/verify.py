@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gpuctl import __version__
-from gpuctl.cli.options import Stacks, by_kubeconfig, duration, output_option
+from gpuctl.cli.options import Stacks, by_kubeconfig, duration, output_option, silent_settings_of
 from gpuctl.forms.exits import Exit, worst
 from gpuctl.forms.output import Output, complain, json_text, show
 
@@ -117,7 +117,7 @@ def verify(
         _print_whole(found, output)
     written = _write_evidence(evidence, done) and _write_junit(junit, found)
     code = worst({report.exit_code(strict=strict) for report in found})
-    if publish and not _published(found, reach):
+    if publish and False in [_publish(report, reach) for report in found]:
         code = worst({code, Exit.FOUND})
     raise typer.Exit(code if written else code or Exit.MISTAKE)
 
@@ -138,11 +138,23 @@ def _refuse_unwritable(junit: Path | None, evidence: Path | None) -> None:
             raise typer.BadParameter(problem, param_hint=option)
 
 
-def _published(reports: "Sequence[Report]", reach: "Reach") -> bool:
-    from gpuctl.cli.publishing import publish
+def _publish(report: "Report", reach: "Reach") -> bool:
+    """Leaves the verdict as a ConfigMap and an Event in the stack's namespace; whether that was possible."""
+    from gpuctl.cluster import ClusterError
+    from gpuctl.desired.verify_cronjob import NAME
+    from gpuctl.report.verdict import verdict_config_map, verdict_event
+    from gpuctl.settings import SettingsError
 
-    done = [publish(report, reach) for report in reports]
-    return all(done)
+    try:
+        settings = silent_settings_of(report.stack)
+        cluster, namespace = reach(settings), settings.namespace
+        cluster.apply(verdict_config_map(report, namespace, cluster.get("ConfigMap", NAME, namespace)))
+        if live := cluster.get("ConfigMap", NAME, namespace):
+            cluster.apply(verdict_event(report, live))
+    except (ClusterError, SettingsError) as error:
+        complain(f"gpuctl: error: the verdict about stack {report.stack} is not published: {error}")
+        return False
+    return True
 
 
 def _request(nodes: _Names | None, cuda_image: str | None, evidence: Path | None, *, sharing: bool) -> "Request | None":

@@ -1,10 +1,9 @@
 """The live cluster: the only code that talks to one."""
 
-from gpuctl.cluster.connection import Cluster, connect, connect_in_cluster
+from gpuctl.cluster.connection import Cluster, cluster_uid, connect, connect_in_cluster
 from gpuctl.cluster.decoding import Unreadable
 from gpuctl.cluster.errors import AccessDeniedError, ClusterError, RejectedError, UnreachableError, UnreadableError
 from gpuctl.cluster.execute import Executed
-from gpuctl.cluster.identity import cluster_uid
 from gpuctl.cluster.objects import Manifest, Node, Pod
 
 __all__ = [

@@ -7,7 +7,7 @@ import msgspec
 
 from gpuctl.cluster.api import NO_API, Api
 from gpuctl.cluster.decoding import Page, Unreadable, manifest_of, page_of, page_of_manifests, plain
-from gpuctl.cluster.errors import NotFoundError, UnreachableError, UnreadableError, one_line
+from gpuctl.cluster.errors import NotFoundError, RejectedError, UnreachableError, UnreadableError, one_line
 from gpuctl.cluster.execute import Executed, execute
 from gpuctl.cluster.kinds import api_of, api_version, path_of
 from gpuctl.cluster.kubeconfig import access, service_account
@@ -218,3 +218,15 @@ def _path(manifest: Manifest, *names: str) -> str:
 
 def _typed(manifest: Manifest) -> Manifest:
     return {"apiVersion": api_version(manifest["kind"])} | manifest
+
+
+def cluster_uid(cluster: Cluster) -> str:
+    """The UID of the namespace kube-system, by which Kubernetes tools tell clusters apart: it lives as long as they do.
+
+    Raises:
+        ClusterError: it cannot be read.
+    """
+    namespace = cluster.get("Namespace", "kube-system")
+    if namespace is None:
+        raise RejectedError("there is no namespace kube-system, so this is no Kubernetes cluster")
+    return namespace["metadata"]["uid"]

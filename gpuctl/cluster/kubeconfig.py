@@ -116,8 +116,6 @@ def access(context: str, kubeconfig: str | None) -> Access:
     paths = [Path(path).expanduser() for path in listed.split(os.pathsep) if path]
     try:
         files = [(path.absolute().parent, _document(path)) for path in paths if path.exists()]
-        if not files:
-            raise ValueError("it does not exist. Fetch one: talosctl kubeconfig")
         return _access(f"kubeconfig {listed}", context, files)
     except _FileError as error:
         raise UnreachableError(one_line(error)) from error
@@ -157,9 +155,7 @@ class _FileError(ValueError):
 
 def _document(path: Path) -> dict[str, Any]:
     try:
-        if (size := path.stat().st_size) > _MOST_BYTES:
-            raise ValueError(f"it has {size:,} bytes, and no kubeconfig has more than {_MOST_BYTES:,}")
-        document = yaml.load(path.read_text("utf-8"), _LOADER)
+        document = yaml.load(_text(path), _LOADER)  # noqa: S506 (it is a safe one)
     except RecursionError as error:
         raise _FileError(f"kubeconfig {path} cannot be used: it is nested too deeply. {_FETCH}") from error
     except OSError as error:
@@ -173,7 +169,15 @@ def _document(path: Path) -> dict[str, Any]:
     return cast(dict[str, Any], document or {})
 
 
+def _text(path: Path) -> str:
+    if (size := path.stat().st_size) > _MOST_BYTES:
+        raise ValueError(f"it has {size:,} bytes, and no kubeconfig has more than {_MOST_BYTES:,}")
+    return path.read_text("utf-8")
+
+
 def _access(origin: str, context: str, files: Sequence[tuple[Path, dict[str, Any]]]) -> Access:
+    if not files:
+        raise ValueError("it does not exist. Fetch one: talosctl kubeconfig")
     entries = [(folder, _entries(document, "contexts")) for folder, document in files]
     _, chosen = _find(entries, "context", context, _Context, f"it has no context {context}", _CHOOSE)
     for what, name in (("cluster", chosen.cluster), ("user", chosen.user)):

@@ -15,6 +15,13 @@ class Ran(NamedTuple):
     exit_code: int
     """124 when it was ended because it took too long."""
 
+    @property
+    def reason(self) -> str:
+        """Why it failed, in its own words."""
+        lines = [line.strip() for line in f"{self.stdout}\n{self.stderr}".splitlines() if line.strip()]
+        errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+        return (errors or lines or [f"exit code {self.exit_code}"])[-1]
+
 
 class Programs(Protocol):
     """The programs of this machine."""

@@ -1,11 +1,15 @@
-"""What the DaemonSets have in common: how their pods run, and how little they may do."""
+"""What the DaemonSets have in common: how their pods run, what they read, and how little they may do."""
 
+import hashlib
+import json
 from typing import Any
 
 from gpuctl.desired.names import CHECKSUM_ANNOTATION, RUNTIME_CLASS, Manifest, labels, selector
 from gpuctl.desired.profiles import DEFAULT, named
 from gpuctl.desired.tolerations import tolerations
 from gpuctl.settings import Settings
+
+_HASH_DIGITS = 10
 
 
 def daemon_set(
@@ -74,3 +78,14 @@ def security_context(*capabilities: str) -> dict[str, Any]:
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]} | added,
     }
+
+
+def unchanging(name: str, namespace: str, component: str, profile: str, data: dict[str, str]) -> Manifest:
+    """A ConfigMap that pods read once: with a hash of its content in its name, and the API server refuses to change it.
+
+    A kubelet gives a new pod the content that it last saw under a name, and behind an API server that was away this
+    can be the former one: the program would run with that for good, and nobody notice.
+    """
+    digest = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:_HASH_DIGITS]
+    metadata = {"name": f"{name}-{digest}", "namespace": namespace, "labels": labels(component, profile)}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "immutable": True, "data": data}

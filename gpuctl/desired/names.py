@@ -1,6 +1,8 @@
-"""Names and labels that several objects share."""
+"""What the objects have in common: names and labels, and how they are written."""
 
 from typing import Any
+
+import yaml
 
 from gpuctl.desired.profiles import DEFAULT
 
@@ -39,3 +41,19 @@ def selector(component: str, profile: str) -> dict[str, str]:
 def node_labels(profile: str) -> dict[str, str]:
     """What a GPU node must be labelled with for the pods of its profile to run there."""
     return {PRESENT_LABEL: "true", PROFILE_LABEL: profile}
+
+
+class _Dumper(yaml.CSafeDumper):
+    pass
+
+
+def _text(dumper: Any, text: str) -> yaml.Node:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def yaml_text(*documents: object) -> str:
+    """Documents as a person would write them: keys in their order, texts of several lines as blocks, no references."""
+    return yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, width=1000)

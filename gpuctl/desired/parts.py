@@ -7,15 +7,20 @@ from operator import attrgetter
 
 from gpuctl.desired import monitoring, power_limit
 from gpuctl.desired.backends import BACKENDS
-from gpuctl.desired.names import Manifest, node_labels
-from gpuctl.desired.namespace import namespace
+from gpuctl.desired.names import RUNTIME_CLASS, Manifest, labels, node_labels
 from gpuctl.desired.part import Part, by_name
 from gpuctl.desired.profiles import Profile
-from gpuctl.desired.runtime_class import runtime_class
 from gpuctl.desired.schematic import installer_image, schematic_id
 from gpuctl.desired.talos import talos_patches
 from gpuctl.settings import Settings
 
+_RUNTIME_CLASS = {
+    "apiVersion": "node.k8s.io/v1",
+    "kind": "RuntimeClass",
+    "metadata": {"name": RUNTIME_CLASS, "labels": labels("gpu-sharing")},
+    "handler": RUNTIME_CLASS,
+}
+"""By which pods ask for NVIDIA's runtime. Talos ships its handler and never creates the class itself."""
 Declared = Callable[[Settings, Sequence[Profile]], Iterable[Part]]
 
 
@@ -57,12 +62,20 @@ def _common(values: Sequence[str | None]) -> str | None:
 
 def _ground(settings: Settings, _: Sequence[Profile]) -> Iterator[Part]:
     own_name = {"name": settings.namespace}
-    yield Part("namespace", "gpu:index:Namespace", by_name(namespace(settings)), outputs=own_name)
+    yield Part("namespace", "gpu:index:Namespace", by_name(_namespace(settings)), outputs=own_name)
     if settings.create_runtime_class:
-        handler = runtime_class()
-        yield Part(
-            "runtime-class", "gpu:index:RuntimeClass", by_name(handler), outputs={"name": handler["metadata"]["name"]}
-        )
+        yield Part("runtime-class", "gpu:index:RuntimeClass", by_name(_RUNTIME_CLASS), outputs={"name": RUNTIME_CLASS})
+
+
+def _namespace(settings: Settings) -> Manifest:
+    """The namespace of everything namespaced.
+
+    Its pods mount a host folder and one of them may set power limits; Talos enforces `baseline` on every namespace
+    but kube-system, and a DaemonSet that is forbidden there applies without an error and never gets a pod.
+    """
+    modes = {f"pod-security.kubernetes.io/{mode}": "privileged" for mode in ("enforce", "warn", "audit")}
+    metadata = {"name": settings.namespace, "labels": labels("gpu-sharing") | modes}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
 
 
 def _node_labels(settings: Settings, profiles: Sequence[Profile]) -> Iterator[Part]:

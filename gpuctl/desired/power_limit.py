@@ -7,9 +7,8 @@ from typing import Any
 
 from gpuctl.desired import daemon_set as daemon_sets
 from gpuctl.desired.limits import limits
-from gpuctl.desired.names import PRESENT_LABEL, PROFILE_LABEL, Manifest, labels
+from gpuctl.desired.names import PRESENT_LABEL, PROFILE_LABEL, Manifest
 from gpuctl.desired.profiles import DEFAULT
-from gpuctl.desired.unchanging import unchanging
 from gpuctl.settings import Settings
 from gpuctl.settings.values import NO_LIMIT
 
@@ -37,7 +36,7 @@ _LABELLED_BY_THE_STACK = {
 def config_map(settings: Settings) -> Manifest:
     """The ConfigMap with the agent's scripts."""
     data = {script.name: script.read_text() for script in sorted(AGENT.glob("*.sh"))}
-    return unchanging(SCRIPTS, settings.namespace, labels(NAME, DEFAULT), data)
+    return daemon_sets.unchanging(SCRIPTS, settings.namespace, NAME, DEFAULT, data)
 
 
 def daemon_set(settings: Settings) -> Manifest:

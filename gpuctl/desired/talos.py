@@ -9,13 +9,12 @@ from enum import Enum
 from typing import Any
 
 from gpuctl.desired.cri_fragment import cri_fragment
-from gpuctl.desired.names import node_labels
+from gpuctl.desired.names import node_labels, yaml_text
 from gpuctl.desired.profiles import Profile, profile_of, profiles
 from gpuctl.desired.schematic import image_is_chosen, installer_image
-from gpuctl.desired.text import yaml_text
 from gpuctl.settings import GpuNode, Settings
-from gpuctl.settings.minor_version import minor_of
 from gpuctl.settings.talos_rules import CDI_FROM, DOCUMENTS_FROM
+from gpuctl.settings.talos_tables import minor_of
 
 Document = dict[str, Any]
 

@@ -8,11 +8,10 @@ from typing import Any
 
 from gpuctl.desired.daemon_set import security_context
 from gpuctl.desired.desired import desired_state
-from gpuctl.desired.names import PART_OF, RUNTIME_CLASS, Manifest
-from gpuctl.desired.text import yaml_text
+from gpuctl.desired.names import PART_OF, RUNTIME_CLASS, Manifest, yaml_text
 from gpuctl.desired.tolerations import tolerations
 from gpuctl.settings import Settings
-from gpuctl.settings.secrets import SECRET_FIELDS
+from gpuctl.settings.model import SECRET_FIELDS
 
 NAME = "gpu-verify"
 """Of everything here, and of the ConfigMap with the verdict."""

@@ -14,8 +14,7 @@ from gpuctl.machine_config import cri_rules, install_rules, kernel_rules, label_
 from gpuctl.machine_config.document import MachineConfig
 from gpuctl.machine_config.finding import Finding, Rule, Subject
 from gpuctl.settings import GpuNode, Settings
-from gpuctl.settings.minor_version import minor_of
-from gpuctl.settings.talos_tables import UNUSABLE
+from gpuctl.settings.talos_tables import UNUSABLE, minor_of
 
 RULES: tuple[Rule, ...] = (
     *shape_rules.RULES,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from gpuctl.machine_config.document import MachineConfig
-from gpuctl.settings.minor_version import Minor
+from gpuctl.settings.talos_tables import Minor
 
 
 @dataclass(frozen=True)

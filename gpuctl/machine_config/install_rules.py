@@ -7,8 +7,7 @@ from gpuctl.desired.schematic import KERNEL_MODULES, TOOLKIT
 from gpuctl.machine_config.finding import Finding, Rule, Subject
 from gpuctl.machine_config.images import extensions_in, images, is_reference, schematic_in
 from gpuctl.machine_config.presence import disk_selector
-from gpuctl.settings.minor_version import format_minor
-from gpuctl.settings.talos_tables import CHANNELS_BY_MINOR
+from gpuctl.settings.talos_tables import CHANNELS_BY_MINOR, format_minor
 
 _MODULE_EXTENSION = re.compile(r"(?:nvidia-open-gpu-kernel-modules|nonfree-kmod-nvidia)[a-z-]*:[\d.]+-(v[\w.-]+)")
 _EXTENSIONS_INSTALL_UP_TO = (1, 9)

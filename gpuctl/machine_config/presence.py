@@ -3,8 +3,8 @@
 from gpuctl.desired.talos import CRI_FILE, Form, Present
 from gpuctl.machine_config.document import MachineConfig, inside
 from gpuctl.machine_config.images import extensions_in, images, is_reference, of_release
-from gpuctl.settings.minor_version import Minor, minor_of
 from gpuctl.settings.talos_rules import DOCUMENTS_FROM
+from gpuctl.settings.talos_tables import Minor, minor_of
 
 _ONLY_FROM_V1_14 = ("UnattendedInstallConfig", "KubeNodeConfig")
 """Kinds that every configuration has which Talos v1.14 wrote, and that exclude the fields they replace."""

@@ -8,8 +8,7 @@ from gpuctl.desired import device_plugin, power_limit
 from gpuctl.desired.desired import Desired
 from gpuctl.desired.schematic import installer_image
 from gpuctl.settings import GpuNode, Settings
-from gpuctl.settings.minor_version import format_minor, minor_of
-from gpuctl.settings.talos_tables import UPGRADE_FROM, newest_release
+from gpuctl.settings.talos_tables import UPGRADE_FROM, format_minor, minor_of, newest_release
 
 _NAMED = 10
 """How many nodes a sentence names."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from gpuctl.desired.desired import Desired, desired_state
-from gpuctl.desired.text import yaml_text
+from gpuctl.desired.names import yaml_text
 from gpuctl.plan.figures import NodeFigures, node_figures
 from gpuctl.plan.revisions import UnreadableError
 from gpuctl.settings import SettingsError

@@ -1,17 +1,19 @@
 """What pydantic finds wrong with a value, in the words of a stack file, with what fixes it."""
 
+import ast
 import difflib
+import inspect
 import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, cast
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from gpuctl.settings.catalogue import CATALOGUE
-from gpuctl.settings.docstrings import meanings
 from gpuctl.settings.limit_rules import example_node
-from gpuctl.settings.model import Settings
+from gpuctl.settings.model import SECRETS, Settings
 from gpuctl.settings.nodes import GpuNode
 from gpuctl.settings.refusal import (
     NOT_SET,
@@ -24,7 +26,6 @@ from gpuctl.settings.refusal import (
     SetValue,
     StoreSecret,
 )
-from gpuctl.settings.secrets import SECRETS
 from gpuctl.settings.values import is_encrypted
 
 _LIKE_A_SECRET = re.compile(
@@ -33,6 +34,21 @@ _LIKE_A_SECRET = re.compile(
 _LISTS = ("nodes", "systemExtensions", "kernelArguments", "tolerations")
 _MAPPINGS = ("powerLimits", "gpus", "overlay")
 _LONGEST_MOVED = 200
+
+
+def meanings(model: type[BaseModel]) -> dict[str, str]:
+    """Name of the field -> the text below it, of the fields that have one.
+
+    pydantic would read them too (`use_attribute_docstrings`), each time that any command starts: that means parsing the
+    model's source, for texts that only the documentation and a mistake need.
+    """
+    [definition] = ast.parse(inspect.getsource(model)).body
+    return {
+        field.target.id: inspect.cleandoc(text.value.value)
+        for field, text in pairwise(cast("ast.ClassDef", definition).body)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant) and isinstance(text.value.value, str)
+    }
 
 
 def problem_of(details: ErrorDetails, raw: Mapping[str, object]) -> Problem:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from gpuctl.settings.catalogue import CATALOGUE, PowerRange, nearest_common
 from gpuctl.settings.circuits import takes
-from gpuctl.settings.minor_version import minor_of
 from gpuctl.settings.nodes import GpuGroup, GpuNode
 from gpuctl.settings.refusal import NOT_SET, Path, Problem, Remedy, RemoveKey, SetValue, listed
+from gpuctl.settings.talos_tables import minor_of
 from gpuctl.settings.values import NO_LIMIT, is_a_gpu_uuid
 
 if TYPE_CHECKING:

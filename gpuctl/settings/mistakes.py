@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from gpuctl.settings.explaining import Hidden, described, example_of, plain
+from gpuctl.settings.model import SECRETS
 from gpuctl.settings.refusal import (
     NOT_SET,
     EditFile,
@@ -20,7 +21,6 @@ from gpuctl.settings.refusal import (
     path_text,
     printable,
 )
-from gpuctl.settings.secrets import SECRETS
 from gpuctl.settings.values import is_encrypted
 
 _MOST_SHOWN = 30

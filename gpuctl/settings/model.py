@@ -2,18 +2,17 @@
 
 from collections.abc import Iterable
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from gpuctl.settings import circuits
 from gpuctl.settings.boot_image import ExtensionName, KernelArgument, OptionalInstaller, OptionalSchematic, Overlay
 from gpuctl.settings.catalogue import meant
 from gpuctl.settings.circuits import Circuit
-from gpuctl.settings.minor_version import Minor, minor_of
 from gpuctl.settings.nodes import GpuGroup, GpuNode, Model
 from gpuctl.settings.talos_rules import CDI_FROM
-from gpuctl.settings.talos_tables import RELEASES, Release
+from gpuctl.settings.talos_tables import RELEASES, Minor, Release, minor_of
 from gpuctl.settings.tolerations import Toleration
 from gpuctl.settings.values import (
     BaseWatts,
@@ -274,6 +273,15 @@ class Settings(Model):
             if self.default_runtime and minor_of(version) >= CDI_FROM
         ]
         return unknown + undocumented
+
+
+_KEY_OF_FIELD = {
+    field: str(said.alias) for field, said in Settings.model_fields.items() if SecretStr in get_args(said.annotation)
+}
+SECRETS = tuple(_KEY_OF_FIELD.values())
+"""The keys that are encrypted in a stack file and never shown, as messages have them: without the project's name."""
+SECRET_FIELDS = {field: f"gpu:{key}" for field, key in _KEY_OF_FIELD.items()}
+"""Field of the model -> key of the stack file."""
 
 
 def _meant(gpu: str) -> str:

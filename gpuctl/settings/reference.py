@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel
 
 from gpuctl.settings.catalogue import CATALOGUE
-from gpuctl.settings.docstrings import meanings
+from gpuctl.settings.explaining import meanings
 from gpuctl.settings.model import Settings
 from gpuctl.settings.nodes import GpuNode
 

@@ -12,10 +12,9 @@ from pydantic import BaseModel
 
 from gpuctl.settings.checking import check
 from gpuctl.settings.mistakes import SettingsError, in_the_file, mistakes
-from gpuctl.settings.model import Settings
+from gpuctl.settings.model import SECRETS, Settings
 from gpuctl.settings.project import PROJECT, config_folder
 from gpuctl.settings.refusal import NOT_SET, Problem, StoreSecret, listed, printable
-from gpuctl.settings.secrets import SECRETS
 from gpuctl.settings.values import is_encrypted
 from gpuctl.settings.yaml_document import MOST_BYTES, YamlError, load
 

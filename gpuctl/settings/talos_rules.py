@@ -7,10 +7,17 @@ from typing import TYPE_CHECKING
 
 from gpuctl.settings.catalogue import GENERATIONS, Generation
 from gpuctl.settings.cri_fragment import default_runtime_of, fragment_problems
-from gpuctl.settings.minor_version import Minor, format_minor, minor_of
 from gpuctl.settings.nodes import GpuGroup, GpuNode
 from gpuctl.settings.refusal import EditFile, Path, Problem, Remedy, RemoveKey, SetValue, listed
-from gpuctl.settings.talos_tables import KUBERNETES_MINORS, RELEASES, TALOS_MINORS, newest_release
+from gpuctl.settings.talos_tables import (
+    KUBERNETES_MINORS,
+    RELEASES,
+    TALOS_MINORS,
+    Minor,
+    format_minor,
+    minor_of,
+    newest_release,
+)
 
 if TYPE_CHECKING:
     from gpuctl.settings.model import Settings

@@ -1,12 +1,25 @@
 """What is known of Talos: gpuctl/data/talos_releases.json and gpuctl/data/kubernetes_compat.json, typed."""
 
+import re
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from gpuctl.settings.minor_version import Minor, format_minor, minor_of
+Minor = tuple[int, int]
+"""A minor version: `v1.13.9` and `v1.13` are both of (1, 13)."""
 
 _DATA = Path(__file__).parents[1] / "data"
+
+
+def minor_of(version: str) -> Minor:
+    """The minor version of a release."""
+    major, minor = re.findall(r"\d+", version)[:2]
+    return int(major), int(minor)
+
+
+def format_minor(of: Minor) -> str:
+    """A minor version as people write it: `v1.13`."""
+    return f"v{of[0]}.{of[1]}"
 
 
 class Release(BaseModel):

@@ -15,9 +15,16 @@ from pydantic import (
 )
 from pydantic_core import PydanticKnownError
 
-from gpuctl.settings.minor_version import format_minor, minor_of
 from gpuctl.settings.refusal import EditFile, RemoveKey, SettingRefused, SetValue, StorePlain
-from gpuctl.settings.talos_tables import TALOS_MINORS, UNUSABLE, WITHOUT_TOOLKIT, WITHOUT_TOOLKIT_FROM, newest_release
+from gpuctl.settings.talos_tables import (
+    TALOS_MINORS,
+    UNUSABLE,
+    WITHOUT_TOOLKIT,
+    WITHOUT_TOOLKIT_FROM,
+    format_minor,
+    minor_of,
+    newest_release,
+)
 
 _DNS_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SYSTEM_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from gpuctl.cluster import Cluster, Pod, RejectedError
 from gpuctl.desired.desired import Desired
-from gpuctl.desired.text import yaml_text
+from gpuctl.desired.names import yaml_text
 from gpuctl.observed.devices import held, users
 from gpuctl.observed.pods import cannot_be_pulled, unschedulable
 from gpuctl.sharing import manifests

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gpuctl.desired.monitoring import rules
-from gpuctl.desired.text import yaml_text
+from gpuctl.desired.names import yaml_text
 from gpuctl.settings import read_config
 from tests.fixtures.stack_files import SHIPPED, VALID, config_of
 from tests.monitoring import scenario

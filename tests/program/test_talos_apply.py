@@ -17,7 +17,7 @@ from components.stack import GpuStack
 from gpuctl.desired.desired import desired_state
 from gpuctl.desired.talos import provider_patches
 from gpuctl.settings import Settings
-from gpuctl.settings.secrets import SECRET_FIELDS
+from gpuctl.settings.model import SECRET_FIELDS
 from testbed.artifacts import artifact, key
 from tests.fixtures.pulumi_program import Deployment, Resource, deploy
 from tests.fixtures.stack_files import ROOT, settings

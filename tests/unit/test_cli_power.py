@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from gpuctl.cli.app import app
-from gpuctl.cli.power_history import sparkline
+from gpuctl.cli.power import sparkline
 from gpuctl.cluster import UnreachableError
 from gpuctl.settings import Settings, read_stack
 from tests.fixtures.fake_cluster import FakeCluster, healthy
@@ -120,7 +120,7 @@ def test_a_stack_without_power_management_has_no_agent_to_ask(monkeypatch: pytes
     def settings_of(_: str) -> Settings:
         return unmanaged
 
-    monkeypatch.setattr("gpuctl.cli.power_history.settings_of", settings_of)
+    monkeypatch.setattr("gpuctl.cli.power.settings_of", settings_of)
     result = _history()
     assert result.exit_code == 2
     assert "powerManagement" in result.stderr

@@ -11,8 +11,7 @@ import pytest
 from syrupy.assertion import SnapshotAssertion
 
 from gpuctl.desired.desired import desired_state
-from gpuctl.desired.names import CHECKSUM_ANNOTATION, Manifest
-from gpuctl.desired.text import yaml_text
+from gpuctl.desired.names import CHECKSUM_ANNOTATION, Manifest, yaml_text
 from gpuctl.settings import read_config, read_stack
 from tests.fixtures import kubernetes_schema
 from tests.fixtures.manifests import manifests

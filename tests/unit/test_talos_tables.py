@@ -2,13 +2,13 @@
 
 import pytest
 
-from gpuctl.settings.minor_version import minor_of
 from gpuctl.settings.talos_tables import (
     KUBERNETES_MINORS,
     RELEASES,
     TALOS_MINORS,
     UNUSABLE,
     UPGRADE_FROM,
+    minor_of,
     newest_release,
 )
 from tests.fixtures.stack_files import settings

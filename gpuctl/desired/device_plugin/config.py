@@ -3,12 +3,11 @@
 import hashlib
 from typing import Any
 
+from gpuctl.desired.daemon_set import unchanging
 from gpuctl.desired.device_plugin import NAME
-from gpuctl.desired.names import Manifest, labels
+from gpuctl.desired.names import Manifest, yaml_text
 from gpuctl.desired.profiles import Profile
 from gpuctl.desired.sharing import RESOURCE
-from gpuctl.desired.text import yaml_text
-from gpuctl.desired.unchanging import unchanging
 from gpuctl.settings import Settings
 
 CONFIG_KEY = "config.yaml"
@@ -39,7 +38,7 @@ def plugin_config(settings: Settings, profile: Profile) -> dict[str, Any]:
 def config_map(settings: Settings, profile: Profile) -> Manifest:
     """The ConfigMap that the plugin of one profile reads when it starts, and never again."""
     data = {CONFIG_KEY: _text(settings, profile)}
-    return unchanging(profile.named(CONFIG), settings.namespace, labels(NAME, profile.name), data)
+    return unchanging(profile.named(CONFIG), settings.namespace, NAME, profile.name, data)
 
 
 def config_hash(settings: Settings, profile: Profile) -> str:
