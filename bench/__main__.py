@@ -6,7 +6,7 @@ import typer
 
 from bench import agent, scale, start_up
 
-_BENCHMARKS = {"start-up": start_up.run, "scale": scale.run, "agent": agent.run}
+_BENCHMARKS = {"start-up": start_up.run, "scale": scale.run, "largest": scale.run_largest, "agent": agent.run}
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
