@@ -11,31 +11,35 @@ from gpuctl.settings.refusal import Problem, RemoveKey, SettingRefused, SetValue
 if TYPE_CHECKING:
     from gpuctl.settings.model import Settings
 
-_EXTENSION = re.compile(r"[a-z0-9][a-z0-9-]*/[a-z0-9][a-z0-9.-]*")
-_OF_THE_STACK = re.compile(
+_EXTENSION = r"[a-z0-9][a-z0-9-]*/[a-z0-9][a-z0-9.-]*"
+_OF_THE_STACK = (
     r"siderolabs/(nvidia-open-gpu-kernel-modules|nonfree-kmod-nvidia|nvidia-(container-toolkit|fabricmanager)).*"
 )
-_PLAIN = re.compile(r"-?[A-Za-z]([\w.,:/=@+-]*[\w./=@+-])?", re.ASCII)
+_PLAIN = r"-?[A-Za-z]([\w.,:/=@+-]*[\w./=@+-])?"
 """What YAML needs no quotes for: the Image Factory hashes the text, and how it quotes is not repeated here."""
-_NEEDS_QUOTES = re.compile(r"true|false|yes|no|on|off|y|n|null|\.(inf|nan)", re.IGNORECASE)
-_IMAGE = re.compile(r"[a-z0-9.-]+(:\d+)?(/[a-z0-9._-]+)+(:\w[\w.-]*)?(@sha256:[0-9a-f]{64})?", re.ASCII)
-_SCHEMATIC = re.compile(r"[0-9a-f]{64}")
+_NEEDS_QUOTES = r"true|false|yes|no|on|off|y|n|null|\.(inf|nan)"
+_IMAGE = r"[a-z0-9.-]+(:\d+)?(/[a-z0-9._-]+)+(:\w[\w.-]*)?(@sha256:[0-9a-f]{64})?"
+_SCHEMATIC = r"[0-9a-f]{64}"
 _FIELDS = {"talosVersion": "talos_version", "driverChannel": "driver_channel", "kernelModules": "kernel_modules"}
-_RELEASE = re.compile(r"v\d+\.\d+\.\d+(-[a-z]+\.\d+)?")
+_RELEASE = r"v\d+\.\d+\.\d+(-[a-z]+\.\d+)?"
+
+
+def _is_plain(text: str) -> bool:
+    return re.fullmatch(_PLAIN, text, re.ASCII) is not None
 
 
 def _is_an_extension(name: str) -> str:
-    if _OF_THE_STACK.fullmatch(name):
+    if re.fullmatch(_OF_THE_STACK, name):
         raise SettingRefused(
             "is in the image anyway, by gpu:driverChannel, gpu:kernelModules and gpu:fabricManager", RemoveKey()
         )
-    if not _EXTENSION.fullmatch(name):
+    if not re.fullmatch(_EXTENSION, name):
         raise SettingRefused("is not the name of an extension such as siderolabs/iscsi-tools", RemoveKey())
     return name
 
 
 def _is_a_kernel_argument(argument: str) -> str:
-    if not _PLAIN.fullmatch(argument) or _NEEDS_QUOTES.fullmatch(argument):
+    if not _is_plain(argument) or re.fullmatch(_NEEDS_QUOTES, argument, re.IGNORECASE):
         raise SettingRefused(
             "is not one kernel argument of plain characters, such as intel_iommu=on; the ID of a schematic with others "
             "could not be computed: make that schematic yourself and set gpu:schematic",
@@ -45,7 +49,7 @@ def _is_a_kernel_argument(argument: str) -> str:
 
 
 def _is_an_overlay(overlay: dict[str, str]) -> dict[str, str]:
-    if overlay and (overlay.keys() != {"name", "image"} or not all(map(_PLAIN.fullmatch, overlay.values()))):
+    if overlay and (overlay.keys() != {"name", "image"} or not all(map(_is_plain, overlay.values()))):
         raise SettingRefused(
             "is not an overlay {name, image}, such as {name: rpi_generic, image: siderolabs/sbc-raspberrypi}",
             RemoveKey(),
@@ -54,7 +58,7 @@ def _is_an_overlay(overlay: dict[str, str]) -> dict[str, str]:
 
 
 def _is_a_schematic(identity: str) -> str:
-    if not _SCHEMATIC.fullmatch(identity):
+    if not re.fullmatch(_SCHEMATIC, identity):
         raise SettingRefused(
             "is not the ID of a schematic, 64 hexadecimal digits as the Image Factory answers", RemoveKey()
         )
@@ -62,7 +66,7 @@ def _is_a_schematic(identity: str) -> str:
 
 
 def _is_an_image(image: str) -> str:
-    if not _IMAGE.fullmatch(image) or not {":", "@"} & set(image.rpartition("/")[2]):
+    if not re.fullmatch(_IMAGE, image, re.ASCII) or not {":", "@"} & set(image.rpartition("/")[2]):
         raise SettingRefused("is not an image reference with a tag or a digest", RemoveKey())
     return image
 
@@ -127,6 +131,6 @@ def image_is_of_the_release(settings: "Settings") -> Iterator[Problem]:
     """`talosVersion` decides on the form of the patches and the drivers that are expected."""
     image, release = settings.installer_image or "", settings.talos_version
     repository, _, tag = image.partition("@")[0].rpartition(":")
-    if _RELEASE.fullmatch(tag) and tag != release:
+    if re.fullmatch(_RELEASE, tag) and tag != release:
         fix = RemoveKey() if "@" in image else SetValue(f"{repository}:{release}")
         yield Problem(("installerImage",), image, f"is of Talos {tag}, and gpu:talosVersion is {release}", [fix])

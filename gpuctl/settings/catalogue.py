@@ -1,13 +1,15 @@
-"""The GPU models the project knows: gpuctl/data/gpus.yaml, typed."""
+"""The GPU models the project knows: gpuctl/data/gpus.yaml, typed.
+
+Plain values and no models, which would cost every start their building; a test holds each row to these types.
+"""
 
 import difflib
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 Generation = Literal["maxwell", "pascal", "volta", "turing", "ampere", "ada", "hopper", "blackwell"]
 GENERATIONS: tuple[Generation, ...] = get_args(Generation)
@@ -37,23 +39,21 @@ class PowerRange(NamedTuple):
         return f"{self.minimum} to {self.maximum} W"
 
 
-class GpuModel(BaseModel):
+class GpuModel(NamedTuple):
     """One row of the catalogue."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     """As nvidia-smi prints it."""
-    memory_mib: Annotated[int | None, Field(gt=0, alias="memoryMiB")]
+    memory_mib: int | None
     """None where it shares the CPU's memory."""
     watts: PowerRange
-    has_limit: Annotated[bool, Field(alias="hasLimit")] = True
-    """Whether the card takes a power limit at all."""
     product: Product
     """NVIDIA's product line, which decides on drivers as well: some open kernel modules are for one line only."""
     generation: Generation
     """NVIDIA's architecture, which decides on drivers and kernel modules."""
     confidence: Literal["captured", "specification", "partial"]
+    has_limit: bool = True
+    """Whether the card takes a power limit at all."""
 
 
 def nearest_common(watts: int, ranges: Iterable[PowerRange]) -> int | None:
@@ -63,7 +63,12 @@ def nearest_common(watts: int, ranges: Iterable[PowerRange]) -> int | None:
     return nearest if all(span.nearest(nearest) == nearest for span in known) else None
 
 
-CATALOGUE = TypeAdapter(dict[str, GpuModel]).validate_python(yaml.load(_FILE.read_text(), yaml.CSafeLoader))
+def _model(watts: list[int | None], memoryMiB: int | None, hasLimit: bool = True, **row: Any) -> GpuModel:  # noqa: N803
+    """A row, by the names that it has in the file."""
+    return GpuModel(watts=PowerRange(*watts), memory_mib=memoryMiB, has_limit=hasLimit, **row)
+
+
+CATALOGUE = {key: _model(**row) for key, row in yaml.load(_FILE.read_text(), yaml.CSafeLoader).items()}
 """Catalogue key, such as `rtx-3090` -> model."""
 _KEY_BY_NAME = {model.name.casefold(): key for key, model in reversed(CATALOGUE.items())}
 

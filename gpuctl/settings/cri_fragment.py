@@ -1,6 +1,5 @@
 """A fragment of containerd's configuration, as a Talos node merges it: read, and checked."""
 
-import tomllib
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -16,16 +15,27 @@ def fragment_problems(text: str) -> list[str]:
     """What makes a fragment useless or harmful, each as the rest of a sentence; Talos itself accepts any text."""
     if problems := toml_problems(text):
         return problems
-    tables = tomllib.loads(text)
+    tables = loaded(text)
     if _OLD_PLUGIN in table_in(tables, "plugins"):
         return [f"configures {_OLD_PLUGIN}, which containerd 2 does not know: it is called {CRI_PLUGIN}"]
     return [*_misplaced(tables), *_unknown_handler(tables), *_switched_off(tables)]
 
 
+def loaded(text: str) -> dict[str, Any]:
+    """The tables of a fragment.
+
+    Raises:
+        ValueError: it is not TOML.
+    """
+    import tomllib  # few stacks have one, and each start would pay for it
+
+    return tomllib.loads(text)
+
+
 def toml_problems(text: str) -> list[str]:
     """Why a fragment cannot be read at all."""
     try:
-        tomllib.loads(text)
+        loaded(text)
     except (ValueError, RecursionError) as error:
         return [f"is not TOML ({error}), so containerd does not start"]
     return []

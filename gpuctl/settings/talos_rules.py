@@ -1,12 +1,11 @@
 """Rules between Talos, its drivers and the GPUs of the nodes; each yields what it finds wrong, with what fixes it."""
 
 import functools
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from gpuctl.settings.catalogue import GENERATIONS, Generation
-from gpuctl.settings.cri_fragment import default_runtime_of, fragment_problems
+from gpuctl.settings.cri_fragment import default_runtime_of, fragment_problems, loaded
 from gpuctl.settings.nodes import GpuGroup, GpuNode
 from gpuctl.settings.refusal import EditFile, Path, Problem, Remedy, RemoveKey, SetValue, listed
 from gpuctl.settings.talos_tables import (
@@ -162,7 +161,7 @@ def fragment_can_be_merged(settings: "Settings") -> Iterator[Problem]:
     if problems:
         yield Problem(("criCustomization",), text, problems[0], [RemoveKey()])
         return
-    runtime = default_runtime_of(tomllib.loads(text))
+    runtime = default_runtime_of(loaded(text))
     if settings.default_runtime and runtime not in (None, "nvidia"):
         reason = f"makes {runtime} the default runtime and gpu:defaultRuntime makes it nvidia"
         yield Problem(("criCustomization",), text, reason, [RemoveKey()])

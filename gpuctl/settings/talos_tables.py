@@ -1,9 +1,12 @@
-"""What is known of Talos: gpuctl/data/talos_releases.json and gpuctl/data/kubernetes_compat.json, typed."""
+"""What is known of Talos: gpuctl/data/talos_releases.json and gpuctl/data/kubernetes_compat.json, typed.
 
+Plain values and no models, which would cost every start their building; a test holds the tables to these types.
+"""
+
+import json
 import re
 from pathlib import Path
-
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from typing import NamedTuple
 
 Minor = tuple[int, int]
 """A minor version: `v1.13.9` and `v1.13` are both of (1, 13)."""
@@ -22,10 +25,8 @@ def format_minor(of: Minor) -> str:
     return f"v{of[0]}.{of[1]}"
 
 
-class Release(BaseModel):
+class Release(NamedTuple):
     """What the NVIDIA extensions of one Talos release contain; versions without a leading v."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     pkgs: str | None
     """The kernel build the modules are made for; None where it is not confirmed."""
@@ -43,43 +44,25 @@ class Release(BaseModel):
         return self.lts if channel == "lts" else self.production
 
 
-class _Releases(BaseModel):
-    about: str
-    unusable: dict[str, str]
-    channels: dict[str, dict[str, tuple[str, ...]]]
-    releases: dict[str, Release]
+_TABLES = json.loads((_DATA / "talos_releases.json").read_bytes())
+_LINES = json.loads((_DATA / "kubernetes_compat.json").read_bytes())["lines"]
 
-
-class _Compatibility(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kubernetes: tuple[str, str]
-    upgrade_from: str = Field(alias="upgradeFrom")
-
-
-class _Lines(BaseModel):
-    about: str
-    lines: dict[str, _Compatibility]
-
-
-_RELEASES = TypeAdapter(_Releases).validate_json((_DATA / "talos_releases.json").read_bytes())
-_LINES = TypeAdapter(_Lines).validate_json((_DATA / "kubernetes_compat.json").read_bytes()).lines
-
-RELEASES = _RELEASES.releases
+RELEASES = {version: Release(**row) for version, row in _TABLES["releases"].items()}
 """Talos release, such as `v1.13.9` -> its NVIDIA extensions. A release that is not here is unknown."""
-UNUSABLE = _RELEASES.unusable
+UNUSABLE: dict[str, str] = _TABLES["unusable"]
 """Talos release -> why no GPU node can run it."""
 CHANNELS_BY_MINOR: dict[Minor, dict[str, tuple[str, ...]]] = {
-    minor_of(name): channels for name, channels in _RELEASES.channels.items()
+    minor_of(name): {channel: tuple(flavours) for channel, flavours in channels.items()}
+    for name, channels in _TABLES["channels"].items()
 }
 """Talos minor version -> its driver channels -> the flavours of kernel modules that there are extensions for."""
 TALOS_MINORS: tuple[Minor, ...] = tuple(minor_of(name) for name in _LINES)
 """The lines whose machine configuration the patches are written for, oldest first."""
 KUBERNETES_MINORS: dict[Minor, tuple[Minor, Minor]] = {
-    minor_of(name): (minor_of(row.kubernetes[0]), minor_of(row.kubernetes[1])) for name, row in _LINES.items()
+    minor_of(name): (minor_of(row["kubernetes"][0]), minor_of(row["kubernetes"][1])) for name, row in _LINES.items()
 }
 """Talos minor version -> the first and the last of Kubernetes that it runs."""
-UPGRADE_FROM: dict[Minor, Minor] = {minor_of(name): minor_of(row.upgrade_from) for name, row in _LINES.items()}
+UPGRADE_FROM: dict[Minor, Minor] = {minor_of(name): minor_of(row["upgradeFrom"]) for name, row in _LINES.items()}
 """Talos minor version -> the oldest one it can be upgraded from."""
 
 WITHOUT_TOOLKIT_FROM: Minor = (1, 15)

@@ -1,8 +1,9 @@
 """The catalogue of GPUs: product lines, boards of one name, and what is meant by a slip."""
 
 import pytest
+from pydantic import TypeAdapter
 
-from gpuctl.settings import CATALOGUE, SettingsError
+from gpuctl.settings import CATALOGUE, GpuModel, SettingsError
 from gpuctl.settings.catalogue import key_of, meant
 from tests.fixtures.stack_files import settings
 
@@ -128,6 +129,13 @@ ROWS = {
 @pytest.mark.parametrize("product", ROWS)
 def test_no_row_of_the_catalogue_goes_missing(product: str) -> None:
     assert sum(model.product == product for model in CATALOGUE.values()) == ROWS[product]
+
+
+@pytest.mark.parametrize("key", CATALOGUE)
+def test_each_row_of_the_catalogue_is_of_its_types(key: str) -> None:
+    model = CATALOGUE[key]
+    assert TypeAdapter(GpuModel).validate_python(model, strict=True) == model
+    assert model.memory_mib is None or model.memory_mib > 0
 
 
 @pytest.mark.parametrize("key", CATALOGUE)

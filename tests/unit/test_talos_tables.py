@@ -1,13 +1,16 @@
 """The tables of Talos releases and lines, and what follows for settings."""
 
 import pytest
+from pydantic import TypeAdapter
 
 from gpuctl.settings.talos_tables import (
+    CHANNELS_BY_MINOR,
     KUBERNETES_MINORS,
     RELEASES,
     TALOS_MINORS,
     UNUSABLE,
     UPGRADE_FROM,
+    Release,
     minor_of,
     newest_release,
 )
@@ -30,6 +33,19 @@ def test_a_release_has_these_drivers(release: str, production: str, lts: str, to
     """Read at the tags of siderolabs/extensions, a second time."""
     row = RELEASES[release]
     assert (row.driver("production"), row.driver("lts"), row.toolkit) == (production, lts, toolkit)
+
+
+def test_the_tables_are_of_their_types() -> None:
+    """They are read as plain values, because each start of gpuctl would pay for their validation."""
+    minor = tuple[int, int]
+    for kind, value in (
+        (dict[str, Release], RELEASES),
+        (dict[str, str], UNUSABLE),
+        (dict[minor, dict[str, tuple[str, ...]]], CHANNELS_BY_MINOR),
+        (dict[minor, tuple[minor, minor]], KUBERNETES_MINORS),
+        (dict[minor, minor], UPGRADE_FROM),
+    ):
+        assert TypeAdapter(kind).validate_python(value, strict=True) == value
 
 
 def test_gdrcopy_comes_with_v1_12() -> None:
