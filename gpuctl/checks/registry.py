@@ -45,6 +45,7 @@ PREREQUISITES: tuple[Check, ...] = (
     *workstation.STACK,
     *kubernetes_api.FIRST,
     nodes.nodes_exist,
+    nodes.nodes_take_pods,
     *workstation.CLUSTER,
 )
 """What must hold before the first `pulumi up`; only `gpuctl doctor --pre` asks those of the workstation."""

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, get_args
 
@@ -49,11 +49,11 @@ class GpuModel(BaseModel):
     watts: PowerRange
     has_limit: Annotated[bool, Field(alias="hasLimit")] = True
     """Whether the card takes a power limit at all."""
-    product: Product
+    product: Product | None
     """NVIDIA's product line, which decides on drivers as well: some open kernel modules are for one line only."""
     generation: Generation
     """NVIDIA's architecture, which decides on drivers and kernel modules."""
-    confidence: Literal["captured", "specification", "partial"]
+    confidence: Literal["captured", "specification", "partial", "stack file"]
 
 
 def nearest_common(watts: int, ranges: Iterable[PowerRange]) -> int | None:
@@ -68,9 +68,17 @@ CATALOGUE = TypeAdapter(dict[str, GpuModel]).validate_python(yaml.load(_FILE.rea
 _KEY_BY_NAME = {model.name.casefold(): key for key, model in reversed(CATALOGUE.items())}
 
 
-def key_of(gpu: str) -> str:
-    """The catalogue's key for a key or a name as nvidia-smi prints it; another text as it is."""
-    return _KEY_BY_NAME.get(gpu.casefold(), gpu)
+def key_of(gpu: str, described: Mapping[str, GpuModel] | None = None) -> str:
+    """The key for a key or a name as nvidia-smi prints it; another text as it is.
+
+    Args:
+        gpu: key, name or any text.
+        described: models of the stack file's own, which come before those of the catalogue.
+    """
+    if gpu in CATALOGUE or gpu in (described or {}):
+        return gpu
+    own = (key for key, model in (described or {}).items() if model.name.casefold() == gpu.casefold())
+    return next(own, _KEY_BY_NAME.get(gpu.casefold(), gpu))
 
 
 def meant(gpu: str) -> str | None:
