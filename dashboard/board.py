@@ -1,6 +1,6 @@
 """The dashboard: what the stacks ask for beside what the cluster has, by node and by GPU.
 
-The stack's side are the series that its recording rules write, so one dashboard serves every stack.
+Both sides are series that the recording rules of a stack write, so one dashboard serves every stack and exporter.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,18 @@ from grafana_foundation_sdk.models.dashboard import (
     VariableRefresh,
 )
 
-from gpuctl.desired.figures import CIRCUIT_ALLOWED, CIRCUIT_DRAWN, DESIRED_LIMIT, EXPECTED_SLICES
+from gpuctl.desired.figures import (
+    CIRCUIT_ALLOWED,
+    CIRCUIT_DRAWN,
+    DESIRED_LIMIT,
+    DRAW,
+    ENFORCED_LIMIT,
+    EXPECTED_SLICES,
+    MEMORY,
+    REQUESTED_LIMIT,
+    TEMPERATURE,
+    UTILIZATION,
+)
 
 _SOURCE = DataSourceRef("prometheus", "${datasource}")
 _NODES = '{node=~"$node"}'
@@ -60,7 +71,7 @@ def _dashboard() -> board.Dashboard:
 
 
 def _rows() -> Mapping[str, Sequence[Panel]]:
-    off = f"abs({_gpus('power_limit_watts')} - on (node, uuid) {DESIRED_LIMIT}) > 1"
+    off = f"abs({REQUESTED_LIMIT}{_NODES} - on (node, uuid) {DESIRED_LIMIT}) > 1"
     return {
         "Stack and cluster": [
             _number("Alerts that fire", 'count(ALERTS{alertstate="firing", alertname=~"Gpu.+"})'),
@@ -70,25 +81,21 @@ def _rows() -> Mapping[str, Sequence[Panel]]:
         ],
         "Watts": [
             _lines("Circuits", "watt", {"{{circuit}} draws": CIRCUIT_DRAWN, "{{circuit}} allows": CIRCUIT_ALLOWED}),
-            _lines("Draw", "watt", {_GPU: _gpus("power_draw_watts")}),
+            _lines("Draw", "watt", {_GPU: DRAW + _NODES}),
             _lines(
                 "Power limits",
                 "watt",
                 {
                     f"{_GPU} stack": DESIRED_LIMIT + _NODES,
-                    f"{_GPU} set": _gpus("power_limit_watts"),
-                    f"{_GPU} enforced": _gpus("enforced_power_limit_watts"),
+                    f"{_GPU} set": REQUESTED_LIMIT + _NODES,
+                    f"{_GPU} enforced": ENFORCED_LIMIT + _NODES,
                 },
             ),
         ],
         "GPUs": [
-            _lines("Utilisation", "percentunit", {_GPU: _gpus("utilization_gpu_ratio")}),
-            _lines(
-                "Memory in use",
-                "percentunit",
-                {_GPU: f"{_gpus('memory_used_bytes')} / {_gpus('memory_total_bytes')}"},
-            ),
-            _lines("Temperature", "celsius", {_GPU: _gpus("temperature_gpu")}),
+            _lines("Utilisation", "percentunit", {_GPU: UTILIZATION + _NODES}),
+            _lines("Memory in use", "percentunit", {_GPU: MEMORY + _NODES}),
+            _lines("Temperature", "celsius", {_GPU: TEMPERATURE + _NODES}),
         ],
         "Slices": [
             _lines(
@@ -124,11 +131,6 @@ def _lines(title: str, unit: str, queries: Mapping[str, str]) -> timeseries.Pane
     for ref, (legend, query) in zip("ABC", queries.items(), strict=False):
         panel.with_target(prometheus.Dataquery().ref_id(ref).expr(query).legend_format(legend).range())
     return panel
-
-
-def _gpus(metric: str) -> str:
-    """A metric of the exporter, whose other labels change when it restarts."""
-    return f"max by (node, uuid) (nvidia_smi_{metric}{_NODES})"
 
 
 def _slices(status: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
+from gpuctl.checks.agent_reports import agent_reports
 from gpuctl.checks.context import Context
 from gpuctl.checks.model import Category, Check, Result, checks_of, counted, failed, passed, skipped
 from gpuctl.checks.nodes import present_nodes
@@ -17,6 +18,8 @@ GPU_CAPACITY = Category("gpu-capacity", "GPU capacity")
 
 _LEAST_MEMORY = 1024
 """MiB; a CUDA context takes some hundred before a program has allocated any."""
+_ROUNDING = 20
+"""A part of the memory, such as the driver keeps for itself: figures that differ by less are of the same board."""
 _LOOK = (
     "kubectl --context admin@lab get nodes "
     "-o custom-columns='NODE:.metadata.name,HAS:.status.capacity,OFFERS:.status.allocatable'"
@@ -171,15 +174,31 @@ def no_name_is_left_over(context: Context) -> Iterator[Result]:
     severity="warning",
 )
 def slices_have_memory(context: Context) -> Iterator[Result]:
-    """The average only: no pod says how much memory it will use, and none is held to it."""
+    """The average only: no pod says how much memory it will use, and none is held to it.
+
+    What the GPUs report counts before what the catalogue has: boards of one name have memories of several sizes.
+    """
     for node in context.desired.nodes.values():
-        fact = f"{node.name} has {node.memory_mib} MiB of GPU memory per slice on average"
-        if node.memory_mib is None:
-            yield skipped(f"the memory of a GPU of {node.name} is not in the catalogue", node.name)
-        elif node.memory_mib < _LEAST_MEMORY:
+        reported, declared = _reported_memory(context, node), node.memory_mib
+        memory = reported or declared
+        fact = f"{node.name} has {memory} MiB of GPU memory per slice on average"
+        if reported and declared and abs(reported - declared) > declared / _ROUNDING:
+            fact = f"{fact}, as its GPUs report, and not the {declared} of the stack file's model"
+        if memory is None:
+            yield skipped(f"the memory of a GPU of {node.name} is not known", node.name)
+        elif memory < _LEAST_MEMORY:
             yield failed(fact, f"gpuctl capacity --stack {context.stack}", node.name)
         else:
             yield passed(fact, node.name)
+
+
+def _reported_memory(context: Context, node: DesiredNode) -> int | None:
+    """Average memory of one slice of the smallest GPU, in MiB; None while not every GPU reports its memory."""
+    if not context.settings.power_management:
+        return None
+    totals = [gpu.memory_total for gpu in context.once(agent_reports)[node.name].gpus]
+    known = [int(total) for total in totals if total]
+    return min(known) // node.slices if known and len(known) == node.gpus else None
 
 
 @Check(

@@ -76,10 +76,12 @@ def nodes_take_pods(context: Context) -> Iterator[Result]:
                 node.name,
             )
         elif taints:
-            taint = f"{taints[0].key}:{taints[0].effect}"
-            fact = f"node {node.name} has the taint {taint}, which the stack's pods do not tolerate"
-            remedy = tolerating(context.settings, context.stack, [taints[0].key], taints[0].key)
-            yield failed(fact, f"{remedy} && pulumi up --stack {context.stack}", node.name)
+            keys = list(dict.fromkeys(taint.key for taint in taints))
+            found = listed([f"{taint.key}:{taint.effect}" for taint in taints])
+            what = "taint" if len(taints) == 1 else "taints"
+            fact = f"node {node.name} has the {what} {found}, which the stack's pods do not tolerate"
+            fixes = [tolerating(context.settings, context.stack, keys, key) for key in keys]
+            yield failed(fact, " && ".join([*fixes, f"pulumi up --stack {context.stack}"]), node.name)
         else:
             yield passed(f"node {node.name} is Ready and takes pods", node.name)
 

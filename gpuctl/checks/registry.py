@@ -46,6 +46,7 @@ PREREQUISITES: tuple[Check, ...] = (
     kubernetes_api.api_answers,
     kubernetes_api.kubernetes_runs_on_talos,
     nodes.nodes_exist,
+    nodes.nodes_take_pods,
     *workstation.CLUSTER,
 )
 """What must hold before the first `pulumi up`; only `gpuctl doctor --pre` asks those of the workstation."""

@@ -3,15 +3,17 @@
 import os
 import platform
 import re
+import shlex
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 from gpuctl.checks.context import NO_PULUMI, Context
 from gpuctl.checks.model import Category, Check, Result, Subject, failed, passed, skipped
-from gpuctl.preflight.ownership import foreign
+from gpuctl.preflight.ownership import foreign, of_other_stacks
 from gpuctl.preflight.provided import lacking
 from gpuctl.settings import config_folder
+from gpuctl.settings.project import PROJECT
 from gpuctl.settings.talos_tables import KUBERNETES_MINORS, format_minor, minor_of
 
 WORKSTATION = Category("workstation", "this machine")
@@ -209,7 +211,7 @@ def passphrase_is_set(context: Context) -> Iterator[Result]:
     "PRE008",
     WORKSTATION,
     "no foreign object has a name the stack needs",
-    cause="The namespace or the RuntimeClass exists already, made by hand or by another tool",
+    cause="The namespace or the RuntimeClass exists already, made by hand, by another tool or by another stack",
     example="RuntimeClass nvidia exists already and was not made by this project: it would be taken over, [...]",
     confirm=("kubectl --context admin@lab get runtimeclass nvidia -o yaml",),
     fix=(
@@ -225,7 +227,11 @@ def nothing_is_in_the_way(context: Context) -> Iterator[Result]:
     found = foreign(context.desired, context.stack, context.get)
     for each in found:
         yield failed(each.fact, each.remedy, Subject(name=f"{each.kind} {each.name}"))
-    if not found:
+    own = f"{PROJECT}/{context.stack}"
+    others = of_other_stacks(context.desired, own, context.get, context.nodes.values())
+    for other in others:
+        yield failed(other.reason, f"pulumi destroy --stack {shlex.quote(other.stack)}", Subject(name=other.stack))
+    if not found and not others:
         yield passed("no object of others has a name that the stack needs")
 
 
@@ -233,7 +239,8 @@ def nothing_is_in_the_way(context: Context) -> Iterator[Result]:
     "PRE009",
     WORKSTATION,
     "what the stack leaves to others is there",
-    cause="gpu:createRuntimeClass or gpu:labelNodes is false, and what others should provide is missing",
+    cause="gpu:createRuntimeClass or gpu:labelNodes is false, or gpu:monitoring is true, and what others should "
+    "provide is missing",
     example="gpu:createRuntimeClass is false, and context admin@lab has no RuntimeClass nvidia: [...]",
     confirm=(
         "kubectl --context admin@lab get runtimeclass nvidia -o yaml",

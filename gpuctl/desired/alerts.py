@@ -45,6 +45,8 @@ def alerts(settings: Settings) -> list[Rule]:
 def _limits(settings: Settings) -> Iterator[Rule]:
     """The agent has two rounds to put a limit back before anyone is alerted.
 
+    A GPU that has no limit to set, only one that it enforces, may enforce less than is wanted: so it is held.
+
     An exporter that does not tell the default lets every limit that is too high count as lost: the graver of the two.
     """
     patience = f"{2 * settings.power_interval + 60}s"
@@ -68,11 +70,22 @@ def _limits(settings: Settings) -> Iterator[Rule]:
     )
     yield _alert(
         "GpuPowerLimitNotEnforced",
-        f"({_off(ENFORCED_LIMIT)}) unless on (node, uuid) ({_off(REQUESTED_LIMIT)})",
+        f"({_off(ENFORCED_LIMIT, f'and on (node, uuid) {REQUESTED_LIMIT}')}) unless on (node, uuid) "
+        f"({_off(REQUESTED_LIMIT)})",
         patience,
         "warning",
         f"{_GPU} enforces another power limit than the one that is set",
         f"What {_GPU} enforces is {{{{ $value }}}} W off the stack's limit, although that limit is set.",
+    )
+    watched = f"unless on (node, uuid) {REQUESTED_LIMIT} unless on (node, uuid) {ENFORCED_LIMIT}"
+    yield _alert(
+        "GpuPowerLimitUnwatched",
+        f"count by (node) ({DESIRED_LIMIT} {watched})",
+        "5m",
+        "warning",
+        "Prometheus has no power limits of node {{ $labels.node }}",
+        "The exporter tells of {{ $value }} GPUs of node {{ $labels.node }}, and of none of their power limits: "
+        "dcgm-exporter does so only with the counters that docs/monitoring.md lists.",
     )
     ready = "max by (namespace, daemonset) (kube_daemonset_status_number_ready)"
     yield _alert(
@@ -150,10 +163,15 @@ def _sources() -> Iterator[Rule]:
     )
 
 
-def _off(limit: str) -> str:
-    """Too high or too low, with the sign kept; 1 W is within a card's rounding, and the agent's tolerance."""
+def _off(limit: str, low: str = "") -> str:
+    """Too high or too low, with the sign kept; 1 W is within a card's rounding, and the agent's tolerance.
+
+    Args:
+        limit: the series that is compared with the stack's.
+        low: what must hold besides for a limit that is too low.
+    """
     off = f"({limit} - on (node, uuid) {DESIRED_LIMIT})"
-    return f"{off} > 1 or {off} < -1"
+    return f"{off} > 1 or {off} < -1{f' {low}' if low else ''}"
 
 
 def _missing(expected: str, actual: str, by: str) -> str:

@@ -32,6 +32,9 @@ REQUESTED_LIMIT = "gpu_stack:power_limit_watts:requested"
 ENFORCED_LIMIT = "gpu_stack:power_limit_watts:enforced"
 DEFAULT_LIMIT = "gpu_stack:power_limit_watts:default"
 DRAW = "gpu_stack:power_draw_watts"
+TEMPERATURE = "gpu_stack:temperature_celsius"
+UTILIZATION = "gpu_stack:utilization_ratio"
+MEMORY = "gpu_stack:memory_used_ratio"
 """These are measured, by node and UUID."""
 XID = "gpu_stack:gpu_xid:last"
 """Always 1, of a GPU whose DCGM reports an Xid: the last one, until the next, by node, UUID and xid."""
@@ -43,6 +46,7 @@ _MEASURED = {
     ENFORCED_LIMIT: ("nvidia_smi_enforced_power_limit_watts", "DCGM_FI_DEV_ENFORCED_POWER_LIMIT"),
     DEFAULT_LIMIT: ("nvidia_smi_power_default_limit_watts", "DCGM_FI_DEV_POWER_MGMT_LIMIT_DEF"),
     DRAW: ("nvidia_smi_power_draw_watts", "DCGM_FI_DEV_POWER_USAGE"),
+    TEMPERATURE: ("nvidia_smi_temperature_gpu", "DCGM_FI_DEV_GPU_TEMP"),
 }
 """Series -> those of nvidia_gpu_exporter and of dcgm-exporter with the same meaning, in the same unit."""
 
@@ -64,6 +68,11 @@ def _measured(nodes: Sequence[GpuNode]) -> Iterator[Rule]:
     for series, (exported, dcgm) in _MEASURED.items():
         either = f"{exported}{{{_of(nodes)}}} or {_from_dcgm(dcgm, nodes)}"
         yield _rule(series, f"max by (node, uuid) ({either})")
+    percent = f"{_from_dcgm('DCGM_FI_DEV_GPU_UTIL', nodes)} / 100"
+    yield _rule(UTILIZATION, f"max by (node, uuid) (nvidia_smi_utilization_gpu_ratio{{{_of(nodes)}}} or {percent})")
+    used, free = (_from_dcgm(f"DCGM_FI_DEV_FB_{what}", nodes) for what in ("USED", "FREE"))
+    exported = " / ".join(f"nvidia_smi_memory_{what}_bytes{{{_of(nodes)}}}" for what in ("used", "total"))
+    yield _rule(MEMORY, f"max by (node, uuid) ({exported} or {used} / ({used} + {free}))")
     counted = f'count_values by (node, uuid) ("xid", {_from_dcgm("DCGM_FI_DEV_XID_ERRORS", nodes)} > 0)'
     yield _rule(XID, f"group by (node, uuid, xid) ({counted})")
 

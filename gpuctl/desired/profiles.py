@@ -1,19 +1,19 @@
 """Profiles: the nodes that share their GPUs in the same way, and so need the same objects.
 
 A node belongs to the profile `default` unless it overrides the slices; then its profile carries the name of the first
-node with the same slices, which stays the same when the value changes. Power limits make no profile: a node that moved
+node with the same slices, which stays the same when the value changes, or the one that the stack file gives it, which
+also outlives that node. Power limits make no profile: a node that moved
 to another would lose its device plugin and its agent for a moment.
 """
 
 import hashlib
+from collections.abc import Set
 from dataclasses import dataclass
 
 from gpuctl.settings import GpuNode, Settings
+from gpuctl.settings.values import LONGEST_PROFILE
 
 DEFAULT = "default"
-
-_LONGEST_NAME = 35
-"""So that `nvidia-device-plugin-config-NAME`, but for its hash, and the label value stay within 63 characters."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,13 @@ def profiles(settings: Settings) -> tuple[Profile, ...]:
     for node in settings.nodes:
         groups.setdefault(settings.slices_of(node), []).append(node)
     usual = next(iter(groups)) if len(groups) == 1 else settings.slices
+    given = {slices: node.profile for slices, nodes in groups.items() for node in reversed(nodes) if node.profile}
     return tuple(
-        Profile(DEFAULT if slices == usual else _name(nodes[0].name), slices, tuple(nodes))
+        Profile(
+            given.get(slices) or (DEFAULT if slices == usual else _name(nodes[0].name, {DEFAULT, *given.values()})),
+            slices,
+            tuple(nodes),
+        )
         for slices, nodes in groups.items()
     )
 
@@ -53,8 +58,8 @@ def profile_of(settings: Settings, node: GpuNode) -> Profile:
     return next(profile for profile in profiles(settings) if profile.slices == slices)
 
 
-def _name(node: str) -> str:
+def _name(node: str, taken: Set[str]) -> str:
+    if len(node) <= LONGEST_PROFILE and node not in taken:
+        return node
     digest = hashlib.sha256(node.encode()).hexdigest()[:8]
-    if node == DEFAULT:  # a node may be called so; its profile may not
-        return f"{node}-{digest}"
-    return node if len(node) <= _LONGEST_NAME else f"{node[: _LONGEST_NAME - 9].rstrip('-.')}-{digest}"
+    return f"{node[: LONGEST_PROFILE - 9].rstrip('-.')}-{digest}"

@@ -1,26 +1,15 @@
 """What a change means for those who use the cluster: what restarts, what is lost, what is left to do by hand."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from gpuctl.desired import device_plugin, power_limit
 from gpuctl.desired.desired import Desired
 from gpuctl.desired.schematic import installer_image
+from gpuctl.plan.consequence import Consequence, named
+from gpuctl.plan.labelling import labels_by_others, other_profiles, what_goes
 from gpuctl.settings import GpuNode, Settings
 from gpuctl.settings.talos_tables import UPGRADE_FROM, format_minor, minor_of, newest_release
-
-_NAMED = 10
-"""How many nodes a sentence names."""
-
-
-@dataclass(frozen=True)
-class Consequence:
-    """One sentence, with a full stop."""
-
-    kind: Literal["removal", "warning", "note"]
-    """Removals are what somebody may miss; warnings are felt, notes are to be done or known."""
-    text: str
 
 
 def consequences(before: Desired, after: Desired) -> list[Consequence]:
@@ -43,11 +32,9 @@ def _removed_nodes(before: Desired, after: Desired) -> Iterator[Consequence]:
         if node.name in after.nodes:
             continue
         heir = _renamed(node.declared, before, after)
-        limits = ", its GPUs get their default power limits back" if before.limits else ""
         yield Consequence(
             "removal",
-            f"{node.name} is no longer a GPU node of the stack: {node.offered(before.resource)} {before.resource} go, "
-            f"its labels are removed{limits}."
+            f"{node.name} is no longer a GPU node of the stack{what_goes(node, before)}"
             + (f" {heir} has the same GPUs: if the node was renamed, nothing else is lost." if heir else ""),
         )
 
@@ -96,16 +83,14 @@ def _restarts(before: Desired, after: Desired) -> Iterator[Consequence]:
     if plugin:
         yield Consequence(
             "warning",
-            f"The device plugin restarts on {_listed(plugin)}, one node after the other. Running pods keep their GPU; "
+            f"The device plugin restarts on {named(plugin)}, one node after the other. Running pods keep their GPU; "
             "new GPU pods wait until it has registered again.",
         )
     if not after.limits:
         return
     agents = _affected(power_limit.NAME, before, after)
     if agents:
-        yield Consequence(
-            "note", f"The power-limit agent restarts on {_listed(agents)}; limits stay in force meanwhile."
-        )
+        yield Consequence("note", f"The power-limit agent restarts on {named(agents)}; limits stay in force meanwhile.")
 
 
 def _power_management(before: Desired, after: Desired) -> Iterator[Consequence]:
@@ -117,7 +102,7 @@ def _power_management(before: Desired, after: Desired) -> Iterator[Consequence]:
     if freed:
         yield Consequence(
             "removal",
-            f"Power limits are no longer held on {_listed(freed)}: its GPUs get their cards' default limits back.",
+            f"Power limits are no longer held on {named(freed)}: the GPUs there get their cards' default limits back.",
         )
 
 
@@ -151,14 +136,14 @@ def _talos(before: Desired, after: Desired) -> Iterator[Consequence]:
     for (image, way), nodes in upgraded.items():
         yield Consequence(
             "warning",
-            f"{_listed(nodes)} must be upgraded, which reboots: "
+            f"{named(nodes)} must be upgraded, which reboots: "
             f"`talosctl upgrade --nodes NODE --image {image}`, one node at a time.{way}",
         )
     others = [name for name in will_be if name in was and not any(name in nodes for nodes in upgraded.values())]
     if changed := [name for name in others if was[name] != will_be[name]]:
         yield Consequence(
             "note",
-            f"The Talos patches of {_listed(changed)} change: "
+            f"The Talos patches of {named(changed)} change: "
             "`gpuctl talos patch` writes them, and `talosctl apply-config --dry-run` tells whether a reboot is needed.",
         )
     new: dict[str, list[str]] = {}
@@ -167,7 +152,7 @@ def _talos(before: Desired, after: Desired) -> Iterator[Consequence]:
     for image, nodes in new.items():
         yield Consequence(
             "note",
-            f"{_listed(nodes)} must run the installer image with the NVIDIA extensions, {image}, and have its Talos "
+            f"{named(nodes)} must run the installer image with the NVIDIA extensions, {image}, and have its Talos "
             "patch: `gpuctl talos patch`.",
         )
 
@@ -208,12 +193,6 @@ def _templates(component: str, desired: Desired) -> dict[str, tuple[str, Any]]:
     return {node: (name, sets[name]) for node, name in names.items() if name in sets}
 
 
-def _listed(names: Sequence[str]) -> str:
-    if len(names) > _NAMED:
-        return f"{', '.join(names[:_NAMED])} and {len(names) - _NAMED} more nodes"
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
 _RULES: tuple[Callable[[Desired, Desired], Iterator[Consequence]], ...] = (
     _another_cluster,
     _removed_nodes,
@@ -222,6 +201,8 @@ _RULES: tuple[Callable[[Desired, Desired], Iterator[Consequence]], ...] = (
     _power_management,
     _other_namespace,
     _restarts,
+    other_profiles,
+    labels_by_others,
     _power,
     _circuits,
     _talos,

@@ -1,7 +1,7 @@
-"""What a stack uses as it is because others provide it: the RuntimeClass, and the labels of its nodes.
+"""What a stack uses because others provide it: the RuntimeClass, the labels of its nodes, the Prometheus operator.
 
-Without either no pod of the stack is made, and a DaemonSet that wants no pod counts as complete: `pulumi up` would be
-done although nothing is served.
+Without the RuntimeClass or the labels no pod of the stack is made, and a DaemonSet that wants no pod counts as
+complete: `pulumi up` would be done although nothing is served.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,6 +14,7 @@ from gpuctl.forms.command import command
 from gpuctl.preflight.ownership import Find
 
 _RUNTIME_CLASS = ("RuntimeClass", RUNTIME_CLASS)
+_RULES = ("CustomResourceDefinition", "prometheusrules.monitoring.coreos.com")
 
 
 class Lacking(NamedTuple):
@@ -42,6 +43,8 @@ def lacking(desired: Desired, stack: str, find: Find, nodes: Iterable[Node]) -> 
         for node in nodes:
             if node.name in desired.nodes:
                 yield from _labels(desired.settings.context, desired.nodes[node.name], node)
+    if desired.settings.monitoring and not find(*_RULES):
+        yield _no_prometheus_operator(desired.settings.context, stack)
 
 
 def given_up(desired: Desired, owner: str, find: Find) -> bool:
@@ -73,6 +76,18 @@ def _runtime_class(context: str, stack: str, found: Manifest | None) -> Iterator
             "its owner create it again with the right one",
             command("kubectl", "--context", context, "delete", "runtimeclass", RUNTIME_CLASS),
         )
+
+
+def _no_prometheus_operator(context: str, stack: str) -> Lacking:
+    """The API server would refuse the alerts itself: half-way, and in words about a missing kind."""
+    title = " ".join(_RULES)
+    return Lacking(
+        title,
+        f"gpu:monitoring needs the Prometheus operator, and context {context} has no {title}. Install the operator, or "
+        f"load the alerts into your Prometheus as a file (gpuctl render --rules --stack {stack}) and do without its "
+        "objects",
+        command("pulumi", "config", "set", "--stack", stack, "gpu:monitoring", "false"),
+    )
 
 
 def _labels(context: str, wanted: DesiredNode, node: Node) -> Iterator[Lacking]:

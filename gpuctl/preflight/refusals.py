@@ -77,19 +77,6 @@ def _other_stacks(desired: Desired, owner: str, seen: Seen) -> Iterator[str]:
         yield found.reason
 
 
-def _no_prometheus_operator(desired: Desired, owner: str, seen: Seen) -> Iterator[str]:
-    """The API server would refuse the alerts itself: half-way, and in words about a missing kind."""
-    stack = _stack(owner)
-    definition = "prometheusrules.monitoring.coreos.com"
-    if desired.settings.monitoring and not seen.find("CustomResourceDefinition", definition):
-        yield (
-            f"gpu:monitoring needs the Prometheus operator, and context {desired.settings.context} has no "
-            f"CustomResourceDefinition {definition}. Install the operator, or load the alerts into your Prometheus "
-            f"as a file (gpuctl render --rules --stack {stack}) and do without its objects. "
-            f"Fix it: pulumi config set --stack {stack} gpu:monitoring false"
-        )
-
-
 def _stack(owner: str) -> str:
     return owner.rpartition("/")[2]
 
@@ -100,5 +87,4 @@ _RULES: tuple[Callable[[Desired, str, Seen], Iterator[str]], ...] = (
     _objects_of_others,
     _objects_that_others_provide,
     _other_stacks,
-    _no_prometheus_operator,
 )

@@ -5,7 +5,7 @@ Plain values and no models, which would cost every start their building; a test 
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -47,11 +47,11 @@ class GpuModel(NamedTuple):
     memory_mib: int | None
     """None where it shares the CPU's memory."""
     watts: PowerRange
-    product: Product
+    product: Product | None
     """NVIDIA's product line, which decides on drivers as well: some open kernel modules are for one line only."""
     generation: Generation
     """NVIDIA's architecture, which decides on drivers and kernel modules."""
-    confidence: Literal["captured", "specification", "partial"]
+    confidence: Literal["captured", "specification", "partial", "stack file"]
     has_limit: bool = True
     """Whether the card takes a power limit at all."""
 
@@ -73,9 +73,17 @@ CATALOGUE = {key: _model(**row) for key, row in yaml.load(_FILE.read_text(), yam
 _KEY_BY_NAME = {model.name.casefold(): key for key, model in reversed(CATALOGUE.items())}
 
 
-def key_of(gpu: str) -> str:
-    """The catalogue's key for a key or a name as nvidia-smi prints it; another text as it is."""
-    return _KEY_BY_NAME.get(gpu.casefold(), gpu)
+def key_of(gpu: str, described: Mapping[str, GpuModel] | None = None) -> str:
+    """The key for a key or a name as nvidia-smi prints it; another text as it is.
+
+    Args:
+        gpu: key, name or any text.
+        described: models of the stack file's own, which come before those of the catalogue.
+    """
+    if gpu in CATALOGUE or gpu in (described or {}):
+        return gpu
+    own = (key for key, model in (described or {}).items() if model.name.casefold() == gpu.casefold())
+    return next(own, _KEY_BY_NAME.get(gpu.casefold(), gpu))
 
 
 def meant(gpu: str) -> str | None:

@@ -68,7 +68,10 @@ def _is_below(path: Path, unsound: set[Path]) -> bool:
 
 
 def _leave_out(values: dict[str, Any], path: Path) -> None:
-    """Takes a value away, or puts one in its place where something must be."""
+    """Takes a value away, or puts one in its place where something must be; the whole of a GPU model."""
+    if path[0] == "gpuModels" and len(path) > 2:
+        values["gpuModels"].pop(path[1], None)
+        return
     *above, last = path
     container: Any = values
     for part in above:

@@ -122,7 +122,7 @@ def _limits(stack: _Stack, circuit: Circuit, cap: int) -> list[_Limit] | None:
 
 def _shared_key(stack: _Stack, circuit: Circuit, inside: Counter[str], cards: GpuGroup, watts: int) -> Path | None:
     """The key of the whole stack that gives cards their limit, if only cards of this circuit depend on it."""
-    limits = stack.settings.power_limits
+    limits = stack.settings.limits_by_model
     is_free = stack.users[cards.gpu] == inside[cards.gpu]
     if cards.gpu not in limits:
         by_default = [each for node in circuit.nodes if node.power_limit is None for each in node.cards]
@@ -130,7 +130,8 @@ def _shared_key(stack: _Stack, circuit: Circuit, inside: Counter[str], cards: Gp
         default_is_free = all(count == inside[gpu] for gpu, count in stack.users.items() if gpu not in limits)
         if default_is_free and all(takes(each, watts) for each in by_default):
             return ("powerLimit",)
-    return ("powerLimits", cards.gpu) if is_free and (cards.gpu in limits or cards.model) else None
+    key = next((key for key in stack.settings.power_limits if stack.settings.key_of(key) == cards.gpu), cards.gpu)
+    return ("powerLimits", key) if is_free and (cards.gpu in limits or cards.model) else None
 
 
 def _node_limit(settings: "Settings", node: GpuNode, index: int, cap: int) -> _Limit | None:

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from gpuctl.settings.catalogue import CATALOGUE
+from gpuctl.settings.gpu_models import DescribedGpu
 from gpuctl.settings.limit_rules import example_node
 from gpuctl.settings.model import SECRETS, Settings
 from gpuctl.settings.nodes import GpuNode
@@ -32,7 +33,7 @@ _LIKE_A_SECRET = re.compile(
     r"secret|token|passw|passphrase|credential|private|key\b|keys\b|(client|machine)_?conf", re.I
 )
 _LISTS = ("nodes", "systemExtensions", "kernelArguments", "tolerations")
-_MAPPINGS = ("powerLimits", "gpus", "overlay")
+_MAPPINGS = ("gpuModels", "powerLimits", "gpus", "overlay")
 _LONGEST_MOVED = 200
 
 
@@ -85,6 +86,8 @@ def example_of(path: Path) -> Remedy:
         return RemoveKey()
     if field.examples:
         return SetValue(str(field.examples[0]))
+    if field.is_required():
+        return EditFile()
     is_plain = isinstance(field.default, str | int)
     return SetValue(plain(field.default)) if is_plain else RemoveKey()
 
@@ -115,10 +118,14 @@ def _rule(details: ErrorDetails, path: Path) -> str:
         case "tuple_type":
             return f"must be a list of {path[0] if path[0] in ('nodes', 'tolerations') else 'texts'}"
         case "dict_type":
-            meant = {"overlay": "{name, image}", "tolerations": "{key, operator, value, effect}"}
+            meant = {
+                "gpuModels": "{KEY: {name, generation}}",
+                "overlay": "{name, image}",
+                "tolerations": "{key, operator, value, effect}",
+            }
             return f"must be a mapping {meant.get(str(path[0]), 'with a number for each GPU model')}"
         case "model_type" | "model_attributes_type":
-            return "must be a mapping {name, gpu, count}"
+            return f"must be a mapping {{{'name, generation' if path[0] == 'gpuModels' else 'name, gpu, count'}}}"
         case "string_type":
             return "must be a text"
         case _:
@@ -153,7 +160,7 @@ def _numbered(number: int) -> str:
 
 def _unknown_key(path: Path, value: object, raw: Mapping[str, object]) -> Problem:
     *above, key = path
-    known = _aliases(GpuNode if above else Settings)
+    known = _aliases({"nodes": GpuNode, "gpuModels": DescribedGpu}[str(path[0])] if above else Settings)
     if key == "gpu" and not above:
         meant = value if value in known else "slices"
         reason = "is not a key; `pulumi config set gpu KEY` with a blank stores it, a colon is meant: gpu:KEY"
@@ -224,7 +231,8 @@ def _model_of(path: Path) -> tuple[type[BaseModel], str | int] | None:
     """The model that has a key, and the key there."""
     if len(path) == 1:
         return Settings, path[0]
-    return (GpuNode, path[2]) if len(path) == 3 and path[0] == "nodes" else None
+    model = {"nodes": GpuNode, "gpuModels": DescribedGpu}.get(str(path[0]))
+    return (model, path[2]) if len(path) == 3 and model else None
 
 
 def path_of(details: ErrorDetails) -> Path:

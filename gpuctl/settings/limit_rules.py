@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from gpuctl.settings.catalogue import CATALOGUE, PowerRange, nearest_common
+from gpuctl.settings.catalogue import CATALOGUE, GpuModel, PowerRange, nearest_common
 from gpuctl.settings.circuits import takes
 from gpuctl.settings.nodes import GpuGroup, GpuNode
 from gpuctl.settings.refusal import NOT_SET, Path, Problem, Remedy, RemoveKey, SetValue, listed
@@ -102,8 +102,8 @@ def node_limits_are_within_range(settings: "Settings") -> Iterator[Problem]:
 
 def limit_is_within_every_range(settings: "Settings") -> Iterator[Problem]:
     """`powerLimit` must be legal for every card that has no other limit."""
-    declared = _declared(settings)
-    by_model = {_meant(key, declared) or key for key in settings.power_limits}
+    known = _known(settings)
+    by_model = {_meant(key, known) or key for key in settings.limits_by_model}
     concerned = [
         cards
         for node in settings.nodes
@@ -135,9 +135,18 @@ def limits_are_of_cards_that_are_there(settings: "Settings", *, all_known: bool)
         settings: of the stack.
         all_known: whether the GPUs of every node are sound; else a model that seems to be nowhere may be on another.
     """
-    declared, limits = _declared(settings), settings.power_limits
-    judged = [key for key in limits if all_known or key in declared or not (key in CATALOGUE or is_a_gpu_uuid(key))]
-    found = [_wrong_limit(key, limits, declared, settings.power_management) for key in judged if declared]
+    known, limits = _known(settings), settings.power_limits
+    models = {**CATALOGUE, **settings.described}
+
+    def may_be_elsewhere(key: str) -> bool:
+        return (
+            not all_known
+            and settings.key_of(key) not in known
+            and (settings.key_of(key) in models or is_a_gpu_uuid(key))
+        )
+
+    judged = [key for key in limits if not may_be_elsewhere(key)] if any(node.cards for node in settings.nodes) else []
+    found = [_wrong_limit(settings, key, known) for key in judged]
     wrong = [each for each in found if each]
     if wrong:
         reasons = [reason for reason, _ in wrong]
@@ -149,44 +158,52 @@ def limits_are_of_cards_that_are_there(settings: "Settings", *, all_known: bool)
         )
 
 
-def _declared(settings: "Settings") -> set[str]:
-    return {cards.gpu for node in settings.nodes for cards in node.cards}
+def _known(settings: "Settings") -> dict[str, GpuModel]:
+    """The models of the nodes' GPUs, by key, but for those of which nothing is known."""
+    return {cards.gpu: cards.model for node in settings.nodes for cards in node.cards if cards.model}
 
 
-def _meant(key: str, declared: set[str]) -> str | None:
-    """The declared model that a key of `powerLimits` is a misspelling of."""
-    known = sorted(declared & CATALOGUE.keys())
+def _meant(key: str, known: Mapping[str, GpuModel]) -> str | None:
+    """The model of some node that a key of `powerLimits` is a misspelling of."""
     if is_a_gpu_uuid(key) or key in known:
         return None
-    close = difflib.get_close_matches(key[:100].lower().replace(" ", "-"), known, n=1)
+    close = difflib.get_close_matches(key[:100].lower().replace(" ", "-"), sorted(known), n=1)
     return close[0] if close else None
 
 
-def _wrong_limit(
-    key: str, limits: Mapping[str, int | None], declared: set[str], managed: bool
-) -> tuple[str, list[Remedy]] | None:
+def _wrong_limit(settings: "Settings", key: str, known: Mapping[str, GpuModel]) -> tuple[str, list[Remedy]] | None:
     """What is wrong with one entry of `powerLimits`, and what fixes it.
 
     A GPU's UUID says nothing about its model: such a limit must be one that some declared card takes.
     """
-    watts = limits[key]
-    here: Path = ("powerLimits", key)
-    known = sorted(declared & CATALOGUE.keys())
-    by_uuid = is_a_gpu_uuid(key)
-    if not by_uuid and key not in known:
-        close = _meant(key, declared)
-        what = "a model that no node has" if key in CATALOGUE else "neither a model of the catalogue nor a GPU's UUID"
-        meant = f" (did you mean {close}?)" if close else ""
-        moved = [SetValue(str(watts or NO_LIMIT), ("powerLimits", close))] if close and close not in limits else []
-        return f"names {key[:100]}, {what}{meant}", [*moved, RemoveKey(here)]
-    if watts is None:
+    limits, here, by_uuid = settings.power_limits, ("powerLimits", key), is_a_gpu_uuid(key)
+    watts, gpu = limits[key], settings.key_of(key)
+    if not by_uuid and gpu not in known:
+        return _of_no_gpu(settings, key, known)
+    if next(other for other in limits if settings.key_of(other) == gpu) != key:
+        return f"names {gpu} twice, also as {key}", [RemoveKey(here)]
+    if watts is None or not settings.power_management:
         return None
-    ranges = {gpu: CATALOGUE[gpu].watts for gpu in (known if by_uuid else [key])}
+    ranges = {each: model.watts for each, model in sorted(known.items()) if by_uuid or each == gpu}
     nearest = min((span.nearest(watts) for span in ranges.values()), key=lambda each: abs(each - watts), default=watts)
-    if not managed or nearest == watts or (by_uuid and not declared <= CATALOGUE.keys()):
+    all_known = all(cards.model for node in settings.nodes for cards in node.cards)
+    if nearest == watts or (by_uuid and not all_known):
         return None
-    takes_them = ", ".join(f"{gpu} takes {span}" for gpu, span in ranges.items())
+    takes_them = ", ".join(f"{each} takes {span}" for each, span in ranges.items())
     return f"gives {key} {watts} W, and {takes_them}", [SetValue(str(nearest), here)]
+
+
+def _of_no_gpu(settings: "Settings", key: str, known: Mapping[str, GpuModel]) -> tuple[str, list[Remedy]]:
+    """What is wrong with an entry of `powerLimits` that is for no GPU of the stack."""
+    limits, gpu, close = settings.power_limits, settings.key_of(key), _meant(key, known)
+    what = (
+        "a model that no node has"
+        if gpu in CATALOGUE or gpu in settings.described
+        else "neither a model of the catalogue nor a GPU's UUID"
+    )
+    meant = f" (did you mean {close}?)" if close else ""
+    moved = [SetValue(str(limits[key] or NO_LIMIT), ("powerLimits", close))] if close and close not in limits else []
+    return f"names {key[:100]}, {what}{meant}", [*moved, RemoveKey(("powerLimits", key))]
 
 
 def policy_is_known_to_the_plugin(settings: "Settings") -> Iterator[Problem]:

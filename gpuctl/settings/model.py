@@ -8,8 +8,9 @@ from pydantic import Field, SecretStr
 
 from gpuctl.settings import circuits
 from gpuctl.settings.boot_image import ExtensionName, KernelArgument, OptionalInstaller, OptionalSchematic, Overlay
-from gpuctl.settings.catalogue import meant
+from gpuctl.settings.catalogue import GpuModel, key_of, meant
 from gpuctl.settings.circuits import Circuit
+from gpuctl.settings.gpu_models import DescribedGpu
 from gpuctl.settings.nodes import GpuGroup, GpuNode, Model
 from gpuctl.settings.talos_rules import CDI_FROM
 from gpuctl.settings.talos_tables import RELEASES, Minor, Release, minor_of
@@ -52,12 +53,14 @@ class Settings(Model):
     """Path of the kubeconfig; unset: what KUBECONFIG says, else ~/.kube/config."""
     nodes: Annotated[tuple[GpuNode, ...], Field(json_schema_extra={"minItems": 1})]
     """The cluster's GPU nodes: list of {name, gpu, count, slices?, powerLimit?}; {name, gpus} with mixed cards."""
+    gpu_models: dict[str, DescribedGpu] = {}  # noqa: RUF012 (pydantic copies it)
+    """GPU models that the catalogue has not, or has with other figures: {KEY: {name, generation, ...}}."""
     slices: Slices = 4
     """Time slices per GPU: how many pods can share each one. 1 means whole GPUs."""
     power_management: Switch = True
     """Whether the power-limit DaemonSet is deployed."""
     power_limits: dict[str, WattsOrNone] = {}  # noqa: RUF012 (pydantic copies it)
-    """Watts instead of `powerLimit`, or `none`, by GPU model (key of gpuctl/data/gpus.yaml) or UUID."""
+    """Watts instead of `powerLimit`, or `none`, by GPU model (as `gpu` of a node has it) or UUID."""
     power_limit: Watts = 300
     """Power limit in watts, for each GPU."""
     power_interval: IntervalSeconds = 60
@@ -140,6 +143,17 @@ class Settings(Model):
     def model_post_init(self, context: Any) -> None:
         """Keeps what the reader of the stack file noticed, which is the context of the validation."""
         self._notes = tuple(context or ())
+        for node in self.nodes:
+            node.know(self.described)
+
+    @cached_property
+    def described(self) -> dict[str, GpuModel]:
+        """What the stack file says of GPU models, by key."""
+        return {key: gpu.model for key, gpu in self.gpu_models.items()}
+
+    def key_of(self, gpu: str) -> str:
+        """The key of a GPU model for a key or a name as nvidia-smi prints it; another text as it is."""
+        return key_of(gpu, self.described)
 
     def slices_of(self, node: GpuNode) -> int:
         """Time slices per GPU of a node."""
@@ -153,14 +167,19 @@ class Settings(Model):
         """
         if not (self.power_management and node.power_management):
             return None
-        if node.power_limit or cards.gpu in self.power_limits:
-            return node.power_limit or self.power_limits[cards.gpu]
+        if node.power_limit or cards.gpu in self.limits_by_model:
+            return node.power_limit or self.limits_by_model[cards.gpu]
         return None if cards.model and not cards.model.has_limit else self.power_limit
 
     @cached_property
     def limits_by_uuid(self) -> dict[str, int | None]:
         """GPU UUID -> its power limit in watts, None for none. Which node a GPU is in is not known here."""
         return {key: watts for key, watts in self.power_limits.items() if is_a_gpu_uuid(key)}
+
+    @cached_property
+    def limits_by_model(self) -> dict[str, int | None]:
+        """Key of a GPU model -> the power limit of its GPUs in watts, None for none."""
+        return {self.key_of(key): watts for key, watts in self.power_limits.items() if not is_a_gpu_uuid(key)}
 
     @property
     def image(self) -> str:
@@ -233,7 +252,8 @@ class Settings(Model):
         """What is accepted although it cannot be vouched for, one sentence each."""
         unknown = [
             f"node {node.name}: GPU {cards.gpu!r} is not in the catalogue{_meant(cards.gpu)}; its driver and kernel "
-            "modules are not checked, and its power range and memory are unknown: only the card itself will say"
+            "modules, its power limit, the memory of its slices and whether the node has this model are not checked: "
+            "only the card itself will say. Describe it in gpu:gpuModels to have them checked"
             for node in self.nodes
             for cards in node.cards
             if cards.model is None
@@ -257,7 +277,7 @@ class Settings(Model):
     def _lets_its_limit_be_held(self, node: GpuNode, cards: GpuGroup) -> bool:
         """Whether no key says that the cards are to be left alone."""
         managed = self.power_management and node.power_management
-        return managed and (node.power_limit or self.power_limits.get(cards.gpu, 0)) is not None
+        return managed and (node.power_limit or self.limits_by_model.get(cards.gpu, 0)) is not None
 
     def _talos_warnings(self) -> list[str]:
         unknown = [

@@ -1,9 +1,11 @@
 """What a stack file may say about one node."""
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
 from pydantic.alias_generators import to_camel
 
 from gpuctl.settings.catalogue import CATALOGUE, GpuModel, key_of
@@ -17,6 +19,7 @@ from gpuctl.settings.values import (
     KernelModules,
     NodeName,
     OptionalAddress,
+    OptionalProfile,
     OptionalTalosMinor,
     OptionalText,
     Slices,
@@ -38,13 +41,15 @@ class GpuGroup:
     """The GPUs of one model in a node."""
 
     gpu: str
-    """As in the stack file."""
+    """Key of the model; as in the stack file for one that is not known."""
     count: int
+    described: GpuModel | None = None
+    """What the stack file says of the model."""
 
     @property
     def model(self) -> GpuModel | None:
-        """The catalogue's entry; None for a model that is not in it."""
-        return CATALOGUE.get(key_of(self.gpu))
+        """What the stack file says of the model, else the catalogue; None where neither does."""
+        return self.described or CATALOGUE.get(self.gpu)
 
 
 class GpuNode(Model):
@@ -58,12 +63,14 @@ class GpuNode(Model):
     """Name of the node, as in `kubectl get nodes`."""
     gpus: dict[str, GpuCount] | None = None
     """Instead of `gpu` and `count`, for a node with several models: how many there are of each, by model."""
-    gpu: Annotated[Annotated[Text, AfterValidator(key_of)] | None, Field(examples=["rtx-3090"])] = None
-    """GPU model: a key of gpuctl/data/gpus.yaml, a name as nvidia-smi prints it, or any text for another."""
+    gpu: Annotated[Text | None, Field(examples=["rtx-3090"])] = None
+    """GPU model: a key of gpuctl/data/gpus.yaml or `gpu:gpuModels`, or a name as nvidia-smi prints it."""
     count_of_gpu: Annotated[GpuCount | None, Field(alias="count", examples=[2])] = None
     """Physical GPUs in the node."""
     slices: Slices | None = None
     """Time slices per GPU of this node, instead of `slices`."""
+    profile: OptionalProfile = None
+    """Name of its profile, which nodes with the same slices share; unset: `default`, or the first such node's name."""
     power_management: Switch = True
     """Whether this node's GPUs are held at a limit; false leaves them alone, but for one whose UUID has a limit."""
     power_limit: Watts | None = None
@@ -85,12 +92,19 @@ class GpuNode(Model):
     install_disk_selector: OptionalText = None
     """Instead of `installDiskSelector`, for this node."""
 
+    _described: Mapping[str, GpuModel] = PrivateAttr(default_factory=dict[str, GpuModel])
+
+    def know(self, described: Mapping[str, GpuModel]) -> None:
+        """Tells the node what its stack file says of GPU models."""
+        self._described = described
+
     @property
     def cards(self) -> tuple[GpuGroup, ...]:
         """Its GPUs by model, in the order of the stack file."""
-        if self.gpus:
-            return tuple(GpuGroup(gpu, count) for gpu, count in self.gpus.items())
-        return (GpuGroup(self.gpu, self.count_of_gpu or 0),) if self.gpu else ()
+        counts = Counter[str]()
+        for gpu, count in (self.gpus or ({self.gpu: self.count_of_gpu or 0} if self.gpu else {})).items():
+            counts[key_of(gpu, self._described)] += count
+        return tuple(GpuGroup(gpu, count, self._described.get(gpu)) for gpu, count in counts.items())
 
     @property
     def count(self) -> int:

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from gpuctl.settings.catalogue import CATALOGUE
 from gpuctl.settings.explaining import meanings
+from gpuctl.settings.gpu_models import DescribedGpu
 from gpuctl.settings.model import Settings
 from gpuctl.settings.nodes import GpuNode
 
@@ -37,7 +38,8 @@ def files() -> dict[str, str]:
 def _schema() -> dict[str, Any]:
     """JSON Schema of the model, with what each key means."""
     schema = Settings.model_json_schema()
-    for model, part in ((Settings, schema), (GpuNode, schema["$defs"][GpuNode.__name__])):
+    entries = ((model, schema["$defs"][model.__name__]) for model in (GpuNode, DescribedGpu))
+    for model, part in ((Settings, schema), *entries):
         texts = meanings(model)
         for name, field in model.model_fields.items():
             rule = part["properties"][field.alias]
@@ -112,7 +114,7 @@ def _also_from_text(rule: Mapping[str, Any]) -> dict[str, Any]:
 
 def _documentation() -> str:
     stack = _schema()
-    node = stack["$defs"][GpuNode.__name__]
+    node, gpu = stack["$defs"][GpuNode.__name__], stack["$defs"][DescribedGpu.__name__]
     return f"""\
 # Stack file reference
 
@@ -132,6 +134,12 @@ Each entry of `gpu:nodes`:
 |---|---|---|---|
 {_rows(node, GpuNode, "")}
 
+Each entry of `gpu:gpuModels`, by a key of your choice, which `gpu`, `gpus` and `gpu:powerLimits` then know:
+
+| key | type | default | meaning |
+|---|---|---|---|
+{_rows(gpu, DescribedGpu, "")}
+
 Rules that compare keys:
 
 - A node has either `gpu` and `count` or `gpus`.
@@ -139,18 +147,22 @@ Rules that compare keys:
   `gpu:powerLimits` says about its model, else `gpu:powerLimit`. With `none`, or in a node of `powerManagement: false`,
   a GPU is left alone; so is a model of the catalogue that takes no limit, unless a key gives it one.
 - A node with `powerManagement: false` has no `powerLimit`.
-- A power limit must lie within the range of every catalogued GPU it applies to; `gpu:powerLimit` and `gpu:powerLimits`
+- A model is named by its key, or as nvidia-smi prints it. An entry of `gpu:gpuModels` counts instead of the catalogue's
+  of that key, as a whole; in it `minWatts` is at most `defaultWatts`, and that at most `maxWatts`.
+- A power limit must lie within the range of every known GPU it applies to; `gpu:powerLimit` and `gpu:powerLimits`
   are not compared while `gpu:powerManagement` is false.
-- A model in `gpu:powerLimits` must be one that a node has and the catalogue names: by that name its cards are known.
+- A model in `gpu:powerLimits` must be one that a node has and the catalogue or `gpu:gpuModels` names: by that name its
+  cards are known.
 - What a circuit feeds must fit it with every GPU at its limit: the limits of its nodes and what each node draws besides
   add up to at most `gpu:circuitWatts`, or the `circuitWatts` of a node that has a circuit of its own. A GPU left
   alone counts with its default limit; where the catalogue has none, its circuit is not checked.
+- Nodes with the same slices have the same `profile`, and those with other slices another.
 - `gpu:allocationPolicy` needs device plugin v0.20 or newer: older ones silently ignore it.
 - `gpu:renameByDefault` needs at least two slices on every node: a GPU that is not shared keeps its name.
 - A name in `gpu:otherGpuNodes` is not one of `gpu:nodes`.
 - `gpu:talosContract`, also of a node, is never newer than `gpu:talosVersion`.
 - `gpu:kubernetesVersion` must be of a line that `gpu:talosVersion` runs.
-- `gpu:driverChannel` must be a driver that still, or already, knows every catalogued GPU.
+- `gpu:driverChannel` must be a driver that still, or already, knows every known GPU.
 - `gpu:kernelModules` must be `proprietary` for GPUs older than Turing and `open` from Blackwell on; with a driver older
   than 545 also for GeForce and workstation GPUs, which its open modules refuse.
 - `gpu:schematic` and `gpu:installerImage` exclude the keys that say what an image contains, and each other.
@@ -165,7 +177,8 @@ Rules that compare keys:
 
 ## GPU catalogue
 
-`gpuctl/data/gpus.yaml`. A model that is not in it is accepted with a warning: the range its card reports decides.
+`gpuctl/data/gpus.yaml`. A model that is neither in it nor in `gpu:gpuModels` is accepted with a warning that names the
+checks it loses: the range its card reports decides.
 
 | gpu | name | product line | generation | memory (MiB) | power limit (W) | default (W) | confidence |
 |---|---|---|---|--:|---|--:|---|

@@ -7,8 +7,10 @@ from typing import NamedTuple
 
 from gpuctl.settings import boot_image, limit_rules, talos_rules
 from gpuctl.settings.circuit_rule import no_circuit_is_overloaded
+from gpuctl.settings.gpu_models import watts_are_in_order
 from gpuctl.settings.model import Settings
 from gpuctl.settings.nodes import GpuNode
+from gpuctl.settings.profile_names import profiles_have_one_name
 from gpuctl.settings.refusal import Path, Problem
 
 
@@ -98,11 +100,13 @@ _IMAGE = ("systemExtensions", "kernelArguments", "overlay", "fabricManager", "se
 RULES = (
     Rule(("nodes",), _of(limit_rules.there_are_nodes)),
     Rule(("nodes",), _gpus_are_declared_in_one_way),
+    Rule(("gpuModels",), _of(watts_are_in_order)),
     Rule(("nodes",), _of(limit_rules.node_limits_are_within_range)),
     Rule(_LIMITS, _of(limit_rules.limit_is_within_every_range, "powerLimit")),
-    Rule(("nodes", "powerManagement", "powerLimits"), _limits_are_of_cards_that_are_there),
+    Rule(("nodes", "gpuModels", "powerManagement", "powerLimits"), _limits_are_of_cards_that_are_there),
     Rule(("allocationPolicy", "devicePluginVersion"), _of(limit_rules.policy_is_known_to_the_plugin)),
     Rule(("nodes", "slices", "renameByDefault"), _of(limit_rules.renaming_is_for_shared_gpus, "slices")),
+    Rule(("nodes", "slices"), _of(profiles_have_one_name, "slices", "profile")),
     Rule((*_TALOS, "talosContract"), _of(talos_rules.contracts_are_not_newer, "talosVersion", "talosContract")),
     Rule((*_TALOS, "kubernetesVersion"), _of(talos_rules.kubernetes_runs_on_talos, "talosVersion")),
     Rule((*_TALOS, "driverChannel"), _of(talos_rules.driver_knows_every_gpu, "talosVersion", "driverChannel")),

@@ -36,6 +36,8 @@ _VERSION = r"\d+\.\d+\.\d+"
 _USUAL_TALOS = "v1.13.9"
 _LONGEST = 1000
 """Characters in any text but a document."""
+LONGEST_PROFILE = 35
+"""So that `nvidia-device-plugin-config-NAME`, but for its hash, and the label value stay within 63 characters."""
 MOST_GPUS = 16
 """Physical GPUs in one node."""
 MOST_WATTS = 2000
@@ -72,6 +74,16 @@ def _is_a_node_name(name: str) -> str:
         raise SettingRefused(
             "is not a node name: lower-case letters, digits, hyphens and dots, as in kubectl get nodes",
             SetValue(node_name_like(name) or "gpu-1"),
+        )
+    return name
+
+
+def _is_a_profile_name(name: str) -> str:
+    if len(name) > LONGEST_PROFILE or name == "default" or not _fullmatch(rf"{_DNS_LABEL}(\.{_DNS_LABEL})*", name):
+        raise SettingRefused(
+            f"is not the name of a profile: lower-case letters, digits, hyphens and dots, at most {LONGEST_PROFILE}, "
+            "and not `default`, which is the name of nodes with gpu:slices",
+            RemoveKey(),
         )
     return name
 
@@ -258,10 +270,12 @@ WattsOrNone = Annotated[
 """A power limit of some cards; None where theirs are left alone."""
 BaseWatts = Annotated[int, Field(ge=0, le=10_000), _Number]
 CircuitWatts = Annotated[int, Field(ge=0, le=100_000), _Number]
+Mebibytes = Annotated[int, Field(ge=1, le=10_000_000), _Number]
 IntervalSeconds = Annotated[int, Field(ge=5, le=3600), _Number]
 GpuCount = Annotated[int, Field(ge=1, le=MOST_GPUS), _Number]
 Switch = Annotated[bool, BeforeValidator(_truth_value)]
 NodeName = Annotated[str, AfterValidator(_is_a_node_name), _Plain]
+OptionalProfile = Annotated[Annotated[str, AfterValidator(_is_a_profile_name)] | None, _Unset, _Plain]
 NamespaceName = Annotated[str, AfterValidator(_is_a_namespace_of_its_own), _Plain]
 Text = Annotated[_Line, AfterValidator(_is_not_empty), _Plain]
 OptionalAddress = Annotated[Annotated[_Line, AfterValidator(_is_an_address)] | None, _Unset, _Plain]

@@ -92,6 +92,10 @@ def exported(gpu: Gpu, instance: str = "10.0.0.1:9835") -> dict[str, Values]:
         gpu.series("enforced_power_limit_watts", instance): gpu.limit,
         gpu.series("power_default_limit_watts", instance): gpu.default,
         gpu.series("power_draw_watts", instance): 100,
+        gpu.series("temperature_gpu", instance): 60,
+        gpu.series("utilization_gpu_ratio", instance): 0.5,
+        gpu.series("memory_used_bytes", instance): 6 << 30,
+        gpu.series("memory_total_bytes", instance): 24 << 30,
     }
 
 
@@ -105,6 +109,10 @@ def by_dcgm(*gpus: Gpu) -> dict[str, Values]:
             gpu.of_dcgm("POWER_MGMT_LIMIT_DEF"): gpu.default,
             gpu.of_dcgm("POWER_USAGE"): 100,
             gpu.of_dcgm("XID_ERRORS"): 0,
+            gpu.of_dcgm("GPU_TEMP"): 60,
+            gpu.of_dcgm("GPU_UTIL"): 50,
+            gpu.of_dcgm("FB_USED"): 6144,
+            gpu.of_dcgm("FB_FREE"): 18432,
         }
     return found
 
@@ -118,6 +126,34 @@ def judge(
     assert set(fired) <= {alert["alert"] for alert in alerts}
     for alert in alerts:
         alert["annotations"] = {"description": alert["annotations"]["description"]}
+    expected = [
+        {"eval_time": f"{minute}m", "alertname": alert["alert"], "exp_alerts": _expected(alert, fired)}
+        for alert in alerts
+    ]
+    _ask(promtool, folder, document, changes, alert_rule_test=expected)
+
+
+def measure(promtool: Path, folder: Path, changes: Mapping[str, Values], measured: Mapping[str, float]) -> None:
+    """Lets promtool find out whether the stack's rules record exactly this of the first GPU.
+
+    Args:
+        promtool: the program.
+        folder: to write its files to.
+        changes: to a healthy cluster.
+        measured: series -> its value.
+    """
+    expected = [
+        {
+            "expr": f'{name}{{node="{FIRST.node}",uuid="{FIRST.uuid}"}}',
+            "eval_time": "30m",
+            "exp_samples": [{"labels": _series(name, node=FIRST.node, uuid=FIRST.uuid), "value": value}],
+        }
+        for name, value in measured.items()
+    ]
+    _ask(promtool, folder, rules(stack()), changes, promql_expr_test=expected)
+
+
+def _ask(promtool: Path, folder: Path, document: Any, changes: Mapping[str, Values], **expected: Any) -> None:
     (folder / "rules.yml").write_text(yaml.safe_dump(document))
     case: dict[str, Any] = {
         "interval": "1m",
@@ -126,12 +162,8 @@ def judge(
             for name, value in {**healthy(), **changes}.items()
             if value is not None
         ],
-        "alert_rule_test": [
-            {"eval_time": f"{minute}m", "alertname": alert["alert"], "exp_alerts": _expected(alert, fired)}
-            for alert in alerts
-        ],
     }
-    (folder / "case.yml").write_text(json.dumps({"rule_files": ["rules.yml"], "tests": [case]}))
+    (folder / "case.yml").write_text(json.dumps({"rule_files": ["rules.yml"], "tests": [case | expected]}))
     done = subprocess.run(
         [promtool, "test", "rules", folder / "case.yml"], capture_output=True, text=True, timeout=60, check=False
     )

@@ -246,6 +246,51 @@ def test_a_node_that_neither_exporter_tells_of_is_told(judge: Judge) -> None:
     judge(DCGM | silent, {"GpuExporterAbsent": [{"node": "gpu-2", "description": words}]})
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{}, DCGM, scenario.by_dcgm(FIRST) | scenario.exported(FIRST)],
+    ids=["nvidia_gpu_exporter", "dcgm", "both"],
+)
+def test_whichever_exporter_there_is_the_same_figures_are_recorded_for_the_dashboard(
+    programs: Path, tmp_path: Path, changes: Mapping[str, Values]
+) -> None:
+    measured = {
+        "gpu_stack:power_draw_watts": 100,
+        "gpu_stack:power_limit_watts:requested": 300,
+        "gpu_stack:power_limit_watts:enforced": 300,
+        "gpu_stack:temperature_celsius": 60,
+        "gpu_stack:utilization_ratio": 0.5,
+        "gpu_stack:memory_used_ratio": 0.25,
+    }
+    scenario.measure(programs / "promtool", tmp_path, changes, measured)
+
+
+def test_a_dcgm_exporter_without_counters_of_limits_leaves_no_limit_unwatched_silently(judge: Judge) -> None:
+    """As its default list of counters has it."""
+    limits = ("POWER_MGMT_LIMIT", "ENFORCED_POWER_LIMIT", "POWER_MGMT_LIMIT_DEF")
+    unknown = {gpu.of_dcgm(name): None for gpu in (MIXED, BY_MODEL) for name in limits}
+    words = (
+        "The exporter tells of 2 GPUs of node gpu-2, and of none of their power limits: dcgm-exporter does so only "
+        "with the counters that docs/monitoring.md lists."
+    )
+    judge(DCGM | unknown, {"GpuPowerLimitUnwatched": [{"node": "gpu-2", "description": words}]})
+
+
+@pytest.mark.parametrize("known", ["POWER_MGMT_LIMIT", "ENFORCED_POWER_LIMIT"])
+def test_one_of_the_two_limits_is_enough_to_be_watched(judge: Judge, known: str) -> None:
+    unknown = {"POWER_MGMT_LIMIT", "ENFORCED_POWER_LIMIT"} - {known}
+    judge(DCGM | {gpu.of_dcgm(name): None for gpu in scenario.GPUS for name in unknown})
+
+
+def test_a_gpu_that_takes_no_limit_is_held_where_it_enforces_less_and_not_where_it_enforces_more(judge: Judge) -> None:
+    """A laptop's says N/A for the limit that is set, and tells what it enforces."""
+    requested = FIRST.series("power_limit_watts")
+    judge({requested: None, FIRST.series("enforced_power_limit_watts"): 175})
+    words = "What GPU enforces is 50 W off the stack's limit, although that limit is set."
+    changes = {requested: None, FIRST.series("enforced_power_limit_watts"): 350}
+    judge(changes, {"GpuPowerLimitNotEnforced": _gpu(FIRST, words)})
+
+
 def test_a_gpu_that_is_left_alone_is_compared_with_no_limit(judge: Judge) -> None:
     changes = {BY_MODEL.of_dcgm(name): 450 for name in ("POWER_MGMT_LIMIT", "ENFORCED_POWER_LIMIT")}
     limits = {"rtx-4090": "none", f"GPU-{BY_UUID.uuid}": BY_UUID.limit}

@@ -74,7 +74,7 @@ def _wait_for(expected: object, read: Callable[[], object]) -> None:
 def calm(watching: Prometheus, gpus: list[SimulatedGpu]) -> Iterator[Prometheus]:
     """Prometheus when it has seen everything and no alert fires; what a test does to the GPUs is undone."""
     recorded = "count({__name__=~'gpu_stack:.+'})"
-    _wait_for(["16"], lambda: [each["value"][1] for each in watching.query(recorded)])
+    _wait_for(["22"], lambda: [each["value"][1] for each in watching.query(recorded)])
     _wait_for([], lambda: list(watching.firing()))
     yield watching
     for gpu in gpus:

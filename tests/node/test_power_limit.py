@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -121,6 +122,66 @@ def test_a_limit_that_cannot_be_set_makes_the_pod_not_ready_and_says_why(deploye
     gpu.fail_set(None)
     wait_for(True, lambda: deployed.is_ready(POWER, "gpu-1"))
     assert gpu.power_limit == 300.0
+
+
+@pytest.fixture
+def stubborn(bed: Bed) -> Iterator[SimulatedGpu]:
+    """The GPU of gpu-2, which takes no limit, as a laptop's or one behind a hypervisor."""
+    bed.deploy(stack_file())
+    (gpu,) = bed.gpus("gpu-2")
+    gpu.drift(450)
+    gpu.fail_set(3)
+    yield gpu
+    gpu.fail_set(None)
+    gpu.cap_elsewhere(None)
+    gpu.drift(250)
+
+
+@pytest.mark.parametrize("off", ["node", "model", "UUID"])
+def test_a_gpu_that_takes_no_limit_is_left_alone_by_one_key_and_the_others_are_held(
+    bed: Bed, stubborn: SimulatedGpu, off: str
+) -> None:
+    config = stack_file()
+    del config["nodes"][1]["powerLimit"]
+    if off == "node":
+        config["nodes"][1]["powerManagement"] = False
+    else:
+        config["powerLimits"] = {"rtx-4090" if off == "model" else stubborn.uuid: "none"}
+    bed.deploy(config)
+    assert bed.is_ready(POWER, "gpu-2")
+    assert stubborn.power_limit == 450.0
+    assert [gpu.power_limit for gpu in bed.gpus("gpu-1")] == [300.0, 300.0]
+    wait_for(2, lambda: bed.allocatable("gpu-2"))
+
+
+def test_a_gpu_that_takes_no_limit_is_held_by_a_lower_one_that_it_enforces(bed: Bed, stubborn: SimulatedGpu) -> None:
+    stubborn.cap_elsewhere(175)
+    bed.deploy(stack_file(powerInterval=6))
+    assert bed.is_ready(POWER, "gpu-2")
+    verify = bed.run("gpuctl", "verify", "--stack", "l2", "-o", "json")
+    (held,) = [
+        found["fact"]
+        for check in json.loads(verify.stdout)["checks"]
+        if check["id"] == "PWR003"
+        for found in check["results"]
+        if found["subject"].startswith("gpu-2/")
+    ]
+    assert held == (
+        "GPU 0 of gpu-2 (NVIDIA GeForce RTX 4090) does not take a limit, and enforces 175 W of the 250 W allowed"
+    )
+
+
+def test_one_gpu_that_cannot_be_held_blocks_no_other_and_is_named(bed: Bed, stubborn: SimulatedGpu) -> None:
+    up = bed.start_deploying(stack_file(powerInterval=7, powerLimit=280))
+    try:
+        wait_for([280.0, 280.0], lambda: [gpu.power_limit for gpu in bed.gpus("gpu-1")])
+        wait_for(True, lambda: f"refused gpu={stubborn.uuid} desired_w=250" in reason(bed, "gpu-2"))
+        assert up.poll() is None
+    finally:
+        said = bed.stop_deploying(up)
+    assert f"containers with unready status: [{POWER}]" in said
+    verify = bed.run("gpuctl", "verify", "--stack", "l2", "-o", "json").stdout
+    assert stubborn.uuid in verify
 
 
 def test_a_gpu_fewer_than_declared_keeps_pulumi_waiting_with_the_reason(deployed: Bed) -> None:

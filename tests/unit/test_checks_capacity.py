@@ -295,6 +295,31 @@ def test_slices_that_are_too_small_for_a_cuda_program_are_pointed_out() -> None:
     )
 
 
+def test_the_memory_that_a_gpu_reports_counts_and_not_that_of_its_name() -> None:
+    """Boards of one name come with 8 and with 16 GB."""
+    nodes = [{"name": "gpu-1", "gpu": "rtx-4060-ti", "count": 1, "slices": 10}]
+    keys = {"nodes": nodes, "powerLimit": 150}
+    fake = healthy(settings_of(**keys))
+    assert result_of(capacity.slices_have_memory, fake, **keys).fact == (
+        "gpu-1 has 818 MiB of GPU memory per slice on average"
+    )
+    reports(fake, "gpu-1", [look(FIRST, 0, "NVIDIA GeForce RTX 4060 Ti", mem_total_mib=16380)])
+    found = result_of(capacity.slices_have_memory, fake, **keys)
+    assert (found.outcome, found.fact) == (
+        Outcome.PASS,
+        "gpu-1 has 1638 MiB of GPU memory per slice on average, as its GPUs report, and not the 818 of the stack "
+        "file's model",
+    )
+
+
+def test_the_memory_that_a_gpu_reports_is_known_of_a_model_that_nobody_knows() -> None:
+    nodes = [{"name": "gpu-1", "gpu": "a-model-of-tomorrow", "count": 1}]
+    fake = healthy(settings_of(nodes=nodes))
+    reports(fake, "gpu-1", [look(FIRST, 0, "NVIDIA GeForce RTX 6090", mem_total_mib=2048)])
+    found = result_of(capacity.slices_have_memory, fake, nodes=nodes)
+    assert (found.outcome, found.fact) == (Outcome.FAIL, "gpu-1 has 512 MiB of GPU memory per slice on average")
+
+
 def test_the_memory_of_a_model_that_nobody_knows_is_not_guessed() -> None:
     nodes = [{"name": "gpu-1", "gpu": "a-model-of-tomorrow", "count": 1}]
     assert result_of(capacity.slices_have_memory, cluster(), nodes=nodes).outcome is Outcome.SKIP

@@ -127,6 +127,18 @@ class TestPods:
             "pulumi config set --stack lab --path 'gpu:tolerations[0].key' team && pulumi up --stack lab"
         )
 
+    def test_all_its_taints_are_told_and_tolerated_at_once(self, cluster: FakeCluster) -> None:
+        cluster.node_objects["gpu-1"]["spec"]["taints"] = [
+            {"key": "team", "value": "vision", "effect": "NoSchedule"},
+            {"key": "dedicated", "effect": "NoExecute"},
+        ]
+        found = _bad(nodes_take_pods, cluster)
+        assert "the taints team:NoSchedule, dedicated:NoExecute, which" in found.fact
+        assert found.remedy == (
+            "pulumi config set --stack lab --path 'gpu:tolerations[0].key' team && "
+            "pulumi config set --stack lab --path 'gpu:tolerations[1].key' dedicated && pulumi up --stack lab"
+        )
+
     @pytest.mark.parametrize(
         "taint",
         [

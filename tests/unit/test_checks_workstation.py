@@ -223,7 +223,49 @@ class TestPassphrase:
         assert _found(workstation.passphrase_is_set).outcome is Outcome.SKIP
 
 
+class TestNodes:
+    def test_a_taint_of_the_sites_own_is_told_before_the_first_update(self) -> None:
+        cluster = healthy(settings_of())
+        cluster.node_objects["gpu-1"]["spec"]["taints"] = [{"key": "gpu", "value": "true", "effect": "NoSchedule"}]
+        assert self._bad(cluster) == {
+            "gpu-1": "node gpu-1 has the taint gpu:NoSchedule, which the stack's pods do not tolerate"
+        }
+        assert self._bad(cluster, tolerations=[{"key": "gpu"}]) == {}
+
+    def test_a_node_that_is_not_ready_is_told_before_the_first_update(self) -> None:
+        cluster = healthy(settings_of())
+        status = [{"type": "Ready", "status": "Unknown", "message": "Kubelet stopped posting node status."}]
+        cluster.node_objects["gpu-2"]["status"]["conditions"] = status
+        assert self._bad(cluster) == {"gpu-2": "node gpu-2 is not Ready: Kubelet stopped posting node status."}
+
+    @staticmethod
+    def _bad(cluster: FakeCluster, **keys: object) -> dict[str, str]:
+        report = run(PREREQUISITES, context_of(cluster, settings_of(**keys), programs=Installed()), lambda _: None)
+        bad = [entry for entry in report.entries if entry.outcome is Outcome.FAIL]
+        return {found.subject: found.fact for entry in bad for found in entry.results if found.outcome is Outcome.FAIL}
+
+
 class TestOwnership:
+    def test_another_stack_of_the_cluster_is_told_with_its_name(self) -> None:
+        cluster = healthy(settings_of())
+        cluster.objects["RuntimeClass", None, "nvidia"]["metadata"]["annotations"] = {"gpu-sharing/stack": "gpu/other"}
+        (found,) = results_of(workstation.nothing_is_in_the_way, context_of(cluster))
+        assert (found.outcome, found.subject) == (Outcome.FAIL, "gpu/other")
+        assert found.fact.startswith("runtimeclass/nvidia belongs to stack gpu/other: two stacks on one cluster")
+        assert found.remedy == "pulumi destroy --stack gpu/other"
+
+    def test_an_object_of_the_stack_itself_is_not_in_the_way(self) -> None:
+        cluster = healthy(settings_of())
+        cluster.objects["RuntimeClass", None, "nvidia"]["metadata"]["annotations"] = {"gpu-sharing/stack": "gpu/lab"}
+        (found,) = results_of(workstation.nothing_is_in_the_way, context_of(cluster))
+        assert found.outcome is Outcome.PASS
+
+    def test_alerts_need_the_operators_kind(self) -> None:
+        context = context_of(healthy(settings_of()), settings_of(monitoring=True))
+        (found,) = results_of(workstation.what_others_provide_is_there, context)
+        assert found.fact.startswith("gpu:monitoring needs the Prometheus operator, and context admin@lab has no Cust")
+        assert found.remedy == "pulumi config set --stack lab gpu:monitoring false"
+
     def test_an_object_of_others_is_told_with_the_command_that_hands_it_over(self) -> None:
         cluster = healthy(settings_of())
         del cluster.objects["RuntimeClass", None, "nvidia"]["metadata"]["labels"]

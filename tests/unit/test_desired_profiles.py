@@ -3,11 +3,12 @@
 import re
 from typing import Any
 
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from gpuctl.desired.profiles import DEFAULT, Profile, profiles
-from gpuctl.settings import GpuNode, Settings
+from gpuctl.settings import GpuNode, Settings, SettingsError
 from tests.fixtures.stack_files import settings
 from tests.fixtures.strategies import clusters
 
@@ -53,6 +54,45 @@ def test_a_profiles_name_fits_a_label_and_the_names_of_its_objects(cluster: Sett
     for profile in profiles(cluster):
         assert re.fullmatch(LABEL_VALUE, profile.name)
         assert len(profile.named(LONGEST_BASE)) <= 63
+
+
+def test_a_name_of_the_stack_file_survives_the_first_node_of_its_profile() -> None:
+    first, others = _node("gpu-2", slices=6), [_node("gpu-4", slices=6, profile="gpu-2"), _node("gpu-5", slices=6)]
+    usual = _node("gpu-1")
+    same = {"gpu-1": "default", "gpu-4": "gpu-2", "gpu-5": "gpu-2"}
+    assert _names(settings(nodes=[usual, first, *others])) == same | {"gpu-2": "gpu-2"}
+    assert _names(settings(nodes=[usual, *others])) == same
+    assert _names(settings(nodes=others)) == {"gpu-4": "gpu-2", "gpu-5": "gpu-2"}
+
+
+def test_a_name_that_the_stack_file_gives_away_is_no_other_profiles() -> None:
+    """The node that gave a profile its name comes back with other slices."""
+    names = _names(
+        settings(nodes=[_node("gpu-1"), _node("gpu-4", slices=6, profile="gpu-2"), _node("gpu-2", slices=2)])
+    )
+    assert names["gpu-4"] == "gpu-2"
+    assert re.fullmatch("gpu-2-[0-9a-f]{8}", names["gpu-2"])
+
+
+@pytest.mark.parametrize(
+    ("nodes", "mistake"),
+    [
+        (
+            [_node("a", slices=6, profile="x"), _node("b", slices=6, profile="y")],
+            "gpu:nodes[1].profile = y: is one profile with the nodes that have 6 slices too, and these are called x",
+        ),
+        (
+            [_node("a", slices=6, profile="x"), _node("b", profile="x")],
+            "gpu:nodes[1].profile = x: is the profile of nodes with 6 slices, and b has 4",
+        ),
+        ([_node("a", profile="default")], "gpu:nodes[0].profile = default: is not the name of a profile"),
+        ([_node("a", profile="a" * 36)], "is not the name of a profile"),
+    ],
+)
+def test_a_profile_has_one_name_and_a_name_one_profile(nodes: list[dict[str, Any]], mistake: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        settings(nodes=nodes)
+    assert mistake in str(refused.value)
 
 
 @given(clusters())

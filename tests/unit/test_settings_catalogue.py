@@ -50,7 +50,8 @@ def test_no_card_of_another_product_line_is_suggested(written: str) -> None:
 )
 def test_the_name_that_nvidia_smi_prints_is_a_key(name: str, key: str) -> None:
     assert key_of(name) == key
-    assert settings(nodes=[{"name": "gpu-1", "gpu": name, "count": 1}], powerManagement=False).nodes[0].gpu == key
+    (node,) = settings(nodes=[{"name": "gpu-1", "gpu": name, "count": 1}], powerManagement=False).nodes
+    assert [(group.gpu, group.count) for group in node.cards] == [(key, 1)]
 
 
 @pytest.mark.parametrize(

@@ -122,14 +122,15 @@ def test_a_model_that_is_not_in_the_catalogue_is_accepted_with_a_warning() -> No
     assert near == snapshot(
         [
             "node gpu-1: GPU 'RTX 3090 TI SUPER' is not in the catalogue (did you mean rtx-3090-ti?); its driver "
-            "and kernel modules are not checked, and its power range and memory are unknown: only the card itself "
-            "will say"
+            "and kernel modules, its power limit, the memory of its slices and whether the node has this model are "
+            "not checked: only the card itself will say. Describe it in gpu:gpuModels to have them checked"
         ]
     )
     assert far == snapshot(
         [
-            "node gpu-2: GPU 'matrox-millennium' is not in the catalogue; its driver and kernel "
-            "modules are not checked, and its power range and memory are unknown: only the card itself will say"
+            "node gpu-2: GPU 'matrox-millennium' is not in the catalogue; its driver and kernel modules, its power "
+            "limit, the memory of its slices and whether the node has this model are not checked: only the card "
+            "itself will say. Describe it in gpu:gpuModels to have them checked"
         ]
     )
 
