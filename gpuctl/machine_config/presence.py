@@ -1,7 +1,7 @@
 """What a node's configuration has already of what a GPU node needs."""
 
 from gpuctl.desired.talos import CRI_FILE, Form, Present
-from gpuctl.machine_config.document import MachineConfig, inside
+from gpuctl.machine_config.document import Document, MachineConfig, inside, mapping
 from gpuctl.machine_config.images import extensions_in, images, is_reference, of_release
 from gpuctl.settings.minor_version import Minor, minor_of
 from gpuctl.settings.talos_rules import DOCUMENTS_FROM
@@ -16,6 +16,7 @@ def present(config: MachineConfig, talos_version: str) -> Present:
     return Present(
         form=_form(config, minor_of(talos_version)),
         modules=frozenset(modules(config)),
+        labels=frozenset(name for _, labels in node_labels(config) for name in labels),
         cri_fragment=next((str(file.get("content", "")) for file in cri_files(config)), None),
         disk_selector=disk_selector(config),
         own_image=own and of_release(own, talos_version),
@@ -28,6 +29,14 @@ def modules(config: MachineConfig) -> list[str]:
         str(entry.get("name", ""))
         for entry in [*config.entries("kernel", "modules"), *config.of_kind("KernelModuleConfig")]
     ]
+
+
+def node_labels(config: MachineConfig) -> list[tuple[str, Document]]:
+    """Each place where it gives its node labels, with these."""
+    fields = mapping(config.below("nodeLabels"))
+    documents = [mapping(each.get("labels")) for each in config.of_kind("KubeNodeConfig")]
+    places = [("machine.nodeLabels", fields)] if fields else []
+    return places + [("KubeNodeConfig.labels", labels) for labels in documents]
 
 
 def cri_files(config: MachineConfig) -> list[dict[str, object]]:
