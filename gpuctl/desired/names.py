@@ -1,5 +1,6 @@
 """Names and labels that several objects share."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from gpuctl.desired.profiles import DEFAULT
@@ -39,3 +40,12 @@ def selector(component: str, profile: str) -> dict[str, str]:
 def node_labels(profile: str) -> dict[str, str]:
     """What a GPU node must be labelled with for the pods of its profile to run there."""
     return {PRESENT_LABEL: "true", PROFILE_LABEL: profile}
+
+
+def contested(set_by_another: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:
+    """The node labels that the stack would have to share with another owner, as long as both agree.
+
+    That a node has GPUs is said by many, at the same value for ever: alone it is no reason to take it from them.
+    """
+    both = [name for name in wanted if name in set_by_another]
+    return both if any(name != PRESENT_LABEL or set_by_another[name] != wanted[name] for name in both) else []

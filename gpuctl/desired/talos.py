@@ -4,12 +4,13 @@ Never JSON6902: Talos refuses such a patch for a configuration of several docume
 Which form a line takes was found by running its own configuration library; see docs/talos.md.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
 from gpuctl.desired.cri_fragment import cri_fragment
-from gpuctl.desired.names import node_labels
+from gpuctl.desired.names import contested, node_labels
 from gpuctl.desired.profiles import Profile, profile_of, profiles
 from gpuctl.desired.schematic import image_is_chosen, installer_image
 from gpuctl.desired.text import yaml_text
@@ -46,8 +47,8 @@ class Present:
     form: Form
     modules: frozenset[str] = frozenset()
     """Kernel modules that it loads."""
-    labels: frozenset[str] = frozenset()
-    """Names of the labels that it gives its node."""
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The labels that it gives its node."""
     cri_fragment: str | None = None
     """Content of its entry for the one file of containerd's configuration."""
     own_image: str | None = None
@@ -119,7 +120,7 @@ def _labels(settings: Settings, profile: Profile, present: Present) -> Document:
     wanted = node_labels(profile.name)
     if not settings.label_nodes:
         return dict(wanted)
-    return {name: {"$patch": "delete"} for name in wanted if name in present.labels}
+    return {name: {"$patch": "delete"} for name in contested(present.labels, wanted)}
 
 
 def _documents(settings: Settings, labels: Document, present: Present) -> list[Document]:

@@ -49,7 +49,7 @@ def check(config: MachineConfig, talos_version: str, wanted: Wanted | None = Non
         runtime = wanted.settings.default_runtime
         subject = replace(subject, image=image, image_is_chosen=chosen, default_runtime=runtime)
         if wanted.settings.label_nodes:
-            subject = replace(subject, labels_of_the_stack=tuple(labels))
+            subject = replace(subject, labels_of_the_stack=labels)
         else:
             subject = replace(subject, labels=labels)
     return list(_findings(subject))

@@ -1,7 +1,7 @@
 """What is found in a machine configuration, and what the rules look at."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from gpuctl.machine_config.document import MachineConfig
 from gpuctl.settings.minor_version import Minor
@@ -41,8 +41,8 @@ class Subject:
     """Whether the stack says itself what its image contains besides NVIDIA's extensions."""
     labels: Mapping[str, str] | None = None
     """The node labels it should set; None where that is not known."""
-    labels_of_the_stack: Collection[str] = ()
-    """Names of the node labels it should leave to the stack."""
+    labels_of_the_stack: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The node labels it should leave to the stack."""
     default_runtime: bool = False
     """Whether it should make NVIDIA's the default runtime."""
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from gpuctl.cluster import Node
 from gpuctl.desired.desired import Desired, DesiredNode
+from gpuctl.desired.names import contested
 from gpuctl.forms.command import command
 from gpuctl.observed.nodes import labels_of_talos, talos_release
 from gpuctl.settings.minor_version import minor_of
@@ -48,8 +49,7 @@ def held_by_talos(desired: Desired, stack: str, nodes: Iterable[Node]) -> Iterat
         return
     for node in nodes:
         wanted = desired.nodes.get(node.name)
-        held = labels_of_talos(node) & wanted.labels.keys() if wanted else None
-        if wanted and held:
+        if wanted and (held := contested(_set_by_talos(node), wanted.labels)):
             in_the_way = any(node.labels.get(label) != wanted.labels[label] for label in held)
             yield HeldByTalos(node.name, tuple(sorted(held)), in_the_way, _taking_out(wanted, stack))
 
@@ -65,6 +65,10 @@ def without_ground(node: Node) -> str | None:
 def going_back(node: DesiredNode) -> str:
     """The command that starts what a node ran before its last upgrade."""
     return command("talosctl", "--nodes", node.declared.address or node.declared.name, "rollback")
+
+
+def _set_by_talos(node: Node) -> dict[str, str]:
+    return {label: node.labels.get(label, "") for label in labels_of_talos(node)}
 
 
 def _taking_out(node: DesiredNode, stack: str) -> str:

@@ -91,6 +91,13 @@ def test_a_label_of_talos_and_the_stack_is_found_before_it_is_in_the_way(cluster
     )
 
 
+def test_that_a_node_has_gpus_may_be_said_by_talos_as_well(cluster: FakeCluster) -> None:
+    cluster.node_objects["gpu-1"]["metadata"]["annotations"]["talos.dev/owned-labels"] = '["nvidia.com/gpu.present"]'
+    assert _found(talos.labels_have_one_owner, cluster).outcome is Outcome.PASS
+    _labels(cluster)["nvidia.com/gpu.present"] = "false"
+    assert _found(talos.labels_have_one_owner, cluster).outcome is Outcome.FAIL
+
+
 @pytest.mark.parametrize("release", ["v1.15.0", "v1.15.0-beta.1", "v1.16.2"])
 def test_a_release_without_the_toolkit_has_no_ground_for_a_stack(cluster: FakeCluster, release: str) -> None:
     """Its extension is still called nvidia-container-toolkit."""

@@ -109,7 +109,9 @@ def test_the_provider_always_gets_fields() -> None:
 
 @pytest.mark.parametrize("form", [Form.FIELDS, Form.MIXED])
 def test_labels_that_an_older_patch_set_are_taken_out_of_the_fields(form: Form) -> None:
-    seen = Present(form, labels=frozenset({"nvidia.com/gpu.present", "nvidia.com/device-plugin.config", "mine"}))
+    seen = Present(
+        form, labels={"nvidia.com/gpu.present": "true", "nvidia.com/device-plugin.config": "default", "mine": "x"}
+    )
     machine = _documents(seen, **V1_14)[0]["machine"]
     assert machine["nodeLabels"] == {
         "nvidia.com/gpu.present": {"$patch": "delete"},
@@ -117,11 +119,18 @@ def test_labels_that_an_older_patch_set_are_taken_out_of_the_fields(form: Form) 
     }
 
 
-def test_one_label_that_an_older_patch_set_is_taken_out_of_the_document() -> None:
+def test_one_label_that_is_in_the_way_is_taken_out_of_the_document() -> None:
     """An absent one cannot be deleted."""
-    seen = Present(Form.DOCUMENTS, labels=frozenset({"nvidia.com/gpu.present"}))
+    seen = Present(Form.DOCUMENTS, labels={"nvidia.com/device-plugin.config": "default"})
     (document,) = [each for each in _documents(seen, **V1_14) if each["kind"] == "KubeNodeConfig"]
-    assert document["labels"] == {"nvidia.com/gpu.present": {"$patch": "delete"}}
+    assert document["labels"] == {"nvidia.com/device-plugin.config": {"$patch": "delete"}}
+
+
+def test_that_a_node_has_gpus_may_be_said_by_its_configuration_too() -> None:
+    """People and other tools say so as well, and never anything else."""
+    assert "nodeLabels" not in _documents(Present(Form.FIELDS, labels={"nvidia.com/gpu.present": "true"}))[0]["machine"]
+    machine = _documents(Present(Form.FIELDS, labels={"nvidia.com/gpu.present": "false"}))[0]["machine"]
+    assert machine["nodeLabels"] == {"nvidia.com/gpu.present": {"$patch": "delete"}}
 
 
 def test_the_fabric_manager_comes_only_when_asked_for_and_last() -> None:

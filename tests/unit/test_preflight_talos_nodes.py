@@ -41,7 +41,7 @@ def test_a_label_that_talos_holds_at_another_value_is_refused_with_the_commands_
 
 def test_a_label_that_talos_holds_at_the_same_value_stops_nothing() -> None:
     cluster = healthy(STACK)
-    _held(cluster, f'["{PROFILE}"]')
+    _held(cluster, f'["{PROFILE}", "nvidia.com/gpu.present"]')
     assert _reasons(cluster) == []
 
 
