@@ -88,17 +88,27 @@ class GoTool:
 
 def build(tool: GoTool) -> Path:
     """The folder with the tool's programs, built when it is not there."""
-    inputs = key(
+    return built(tool) or artifact(
+        tool.name, f"{_inputs(tool)}-{go_version()}", f"building {tool.title}", lambda out: _build(tool, out)
+    )
+
+
+def built(tool: GoTool) -> Path | None:
+    """The folder with the tool's programs, if it is there.
+
+    Where tools were unpacked and not built, so without Go, those that any version of Go built will do.
+    """
+    version = go_version() if shutil.which("go") else "go*"
+    return max(ARTIFACTS.glob(f"{tool.name}-{_inputs(tool)}-{version}"), default=None)
+
+
+def _inputs(tool: GoTool) -> str:
+    return key(
         *folder_content(MODULES / tool.name),
         json.dumps(dict(tool.programs)),
         *(tool.ldflags, tool.tags, str(tool.cgo)),
         *(inspect.getsource(hook) for hook in (tool.before, tool.after)),
     )
-    if not shutil.which("go"):  # where tools were unpacked and not built, any Go version's build will do
-        built = sorted(ARTIFACTS.glob(f"{tool.name}-{inputs}-go*"))
-        if built:
-            return built[-1]
-    return artifact(tool.name, f"{inputs}-{go_version()}", f"building {tool.title}", lambda out: _build(tool, out))
 
 
 def _build(tool: GoTool, out: Path) -> None:

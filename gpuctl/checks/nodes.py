@@ -9,6 +9,7 @@ from gpuctl.desired.desired import DesiredNode
 from gpuctl.desired.names import PRESENT_LABEL, PROFILE_LABEL, node_labels
 from gpuctl.observed.nodes import gpu_resources, is_nvidia_gpu, is_phantom, why_not_ready
 from gpuctl.preflight.serving import keeping_off, tolerating
+from gpuctl.preflight.talos_nodes import HeldByTalos, held_by_talos
 
 NODES = Category("nodes", "the GPU nodes")
 
@@ -96,14 +97,15 @@ def nodes_take_pods(context: Context) -> Iterator[Result]:
     fix=(
         "Missing: `pulumi up --refresh --stack lab` labels the node again.",
         "Another value: whoever set it stands in the node's managed fields; end that, remove the label, and run "
-        "`pulumi up --refresh --stack lab`. A label of the Talos configuration: apply `gpuctl talos patch` again.",
+        "`pulumi up --refresh --stack lab`. A label of the Talos configuration: TAL006 has the commands.",
     ),
     retry=True,
 )
 def nodes_are_labelled(context: Context) -> Iterator[Result]:
     """Without its labels a node gets no pod of the stack's DaemonSets, and so offers no GPU."""
+    held = {each.node: each for each in held_by_talos(context.desired, context.stack, context.nodes.values())}
     for wanted, node in present_nodes(context):
-        yield _labelled(context, node, wanted.labels)
+        yield _labelled(context, node, wanted.labels, held.get(node.name))
 
 
 @Check(
@@ -152,7 +154,7 @@ def no_node_is_a_phantom(context: Context) -> Iterator[Result]:
         yield passed(f"all of the cluster's {len(context.nodes)} nodes have a kubelet")
 
 
-def _labelled(context: Context, node: Node, expected: Mapping[str, str]) -> Result:
+def _labelled(context: Context, node: Node, expected: Mapping[str, str], held: HeldByTalos | None) -> Result:
     missing = [key for key in expected if key not in node.labels]
     other = {key: node.labels[key] for key in expected if node.labels.get(key, expected[key]) != expected[key]}
     up = f"pulumi up --refresh --stack {context.stack}"
@@ -163,10 +165,9 @@ def _labelled(context: Context, node: Node, expected: Mapping[str, str]) -> Resu
             words, after = [f"{key}-" for key in other], f" && {up}"
         else:
             words, after = [*(f"{key}={expected[key]}" for key in other), "--overwrite"], ""
-        remedy = context.kubectl("label", "node", node.name, *words) + after
-        return failed(
-            f"node {node.name}: {'; '.join(facts)}", remedy, node.name, "something besides the stack labels the node"
-        )
+        remedy = f"{held.remedy}{after}" if held else context.kubectl("label", "node", node.name, *words) + after
+        cause = "its Talos configuration" if held else "something besides the stack"
+        return failed(f"node {node.name}: {'; '.join(facts)}", remedy, node.name, f"{cause} labels the node")
     if missing:
         remedy = up if own else context.kubectl("label", "node", node.name, *(f"{k}={expected[k]}" for k in missing))
         cause = "the label was removed by hand, or the node has registered anew, as after a reinstallation"

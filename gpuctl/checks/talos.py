@@ -16,6 +16,7 @@ from gpuctl.desired.desired import DesiredNode
 from gpuctl.desired.schematic import extension_versions, installer_image, schematic_id
 from gpuctl.desired.talos import MODULES
 from gpuctl.observed.nodes import talos_release
+from gpuctl.preflight.talos_nodes import going_back, held_by_talos, without_ground
 
 TALOS = Category("talos-node", "Talos on the GPU nodes")
 
@@ -73,6 +74,9 @@ def extensions_are_there(context: Context) -> Iterator[Result]:
         wanted = list(_expected(context, desired))
         if talos_release(node) is None:
             yield _not_talos(node)
+            continue
+        if fact := without_ground(node):
+            yield failed(fact, going_back(desired), node.name)
             continue
         found = _labelled(node) or _asked(context, desired)
         if isinstance(found, Result):
@@ -180,6 +184,33 @@ def modules_are_loaded(context: Context) -> Iterator[Result]:
             )
         else:
             yield passed(f"node {node.name} has loaded {', '.join(MODULES)}", node.name)
+
+
+@Check(
+    "TAL006",
+    TALOS,
+    "Talos sets no label that the stack sets",
+    cause="The node has the patch of an older version of this project, which gave it the stack's labels as well",
+    example="node gpu-1: its Talos configuration sets nvidia.com/device-plugin.config, which the stack sets [...]",
+    confirm=("kubectl --context admin@lab get node gpu-1 -o jsonpath='{.metadata.annotations}'",),
+    fix=(
+        "Take them out with a patch that is computed from the node's configuration: the command is in the finding. "
+        "Then `pulumi up --stack lab`: until that is done, the node has no label and offers no GPU.",
+        "Or leave them to Talos: `pulumi config set gpu:labelNodes false --stack lab`. Then "
+        "other slices take a Talos patch of each node first.",
+    ),
+    severity="warning",
+)
+def labels_have_one_owner(context: Context) -> Iterator[Result]:
+    """By the annotation in which Talos writes down which labels it puts back."""
+    found = {each.node: each for each in held_by_talos(context.desired, context.stack, context.nodes.values())}
+    for _, node in present_nodes(context):
+        if talos_release(node) is None:
+            yield _not_talos(node)
+        elif held := found.get(node.name):
+            yield failed(held.fact, f"{held.remedy} && pulumi up --stack {context.stack}", node.name)
+        else:
+            yield passed(f"node {node.name} has no label of both Talos and the stack", node.name)
 
 
 def _not_talos(node: Node) -> Result:

@@ -9,6 +9,8 @@ import typer
 
 from gpuctl.cli.options import Stack, settings_of
 from gpuctl.cli.talos_options import Node, node_named, read_machine_config
+from gpuctl.desired.names import contested, node_labels
+from gpuctl.desired.profiles import profile_of
 from gpuctl.desired.schematic import image_is_chosen, nvidia_extensions
 from gpuctl.desired.talos import CRI_FILE, Form, Present, form_of, image_of, talos_patch
 from gpuctl.machine_config import MachineConfig, present
@@ -106,6 +108,12 @@ def _told(
     if own := _own(node):
         yield f"  of its own: {', '.join(own)}"
     yield f"  {shlex.join([*talosctl, 'patch', 'machineconfig', '--patch', f'@{file}'])}"
+    if form is not Form.FIELDS:
+        line = format_minor(settings.talos_minor)
+        yield f"  with talosctl {line} or newer: an older one does not know the documents of {line}"
+    if seen and settings.label_nodes and (held := contested(seen.labels, node_labels(profile_of(settings, node).name))):
+        yield f"  it takes out {' and '.join(held)}, which the stack sets: run pulumi up next,"
+        yield "  because the node offers no GPU before"
     image = image_of(settings, seen)
     if known and known.below("install", "image") == image:
         yield "  no upgrade, if the node runs the image in its configuration: talosctl get extensions"

@@ -1,5 +1,6 @@
 """What the objects have in common: names and labels, and how they are written."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -57,3 +58,12 @@ _Dumper.add_representer(str, _text)
 def yaml_text(*documents: object) -> str:
     """Documents as a person would write them: keys in their order, texts of several lines as blocks, no references."""
     return yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, width=1000)
+
+
+def contested(set_by_another: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:
+    """The node labels that the stack would have to share with another owner, as long as both agree.
+
+    That a node has GPUs is said by many, at the same value for ever: alone it is no reason to take it from them.
+    """
+    both = [name for name in wanted if name in set_by_another]
+    return both if any(name != PRESENT_LABEL or set_by_another[name] != wanted[name] for name in both) else []

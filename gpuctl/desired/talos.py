@@ -4,12 +4,13 @@ Never JSON6902: Talos refuses such a patch for a configuration of several docume
 Which form a line takes was found by running its own configuration library; see docs/talos.md.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
 from gpuctl.desired.cri_fragment import cri_fragment
-from gpuctl.desired.names import node_labels, yaml_text
+from gpuctl.desired.names import contested, node_labels, yaml_text
 from gpuctl.desired.profiles import Profile, profile_of, profiles
 from gpuctl.desired.schematic import image_is_chosen, installer_image
 from gpuctl.settings import GpuNode, Settings
@@ -45,6 +46,8 @@ class Present:
     form: Form
     modules: frozenset[str] = frozenset()
     """Kernel modules that it loads."""
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The labels that it gives its node."""
     cri_fragment: str | None = None
     """Content of its entry for the one file of containerd's configuration."""
     own_image: str | None = None
@@ -108,27 +111,39 @@ def _patches(settings: Settings, present: Present | None) -> dict[str, str]:
 
 def _patch(settings: Settings, node: GpuNode, profile: Profile, present: Present | None) -> str:
     known = present or Present(form_of(settings, node), disk_selector=settings.disk_selector_of(node))
-    return yaml_text(*_documents(settings.on(node), node_labels(profile.name), known))
+    return yaml_text(*_documents(settings.on(node), _labels(settings, profile, known), known))
 
 
-def _documents(settings: Settings, labels: dict[str, str], present: Present) -> list[Document]:
+def _labels(settings: Settings, profile: Profile, present: Present) -> Document:
+    """A label has one owner. Where that is the stack, what an older patch left in the configuration is taken out."""
+    wanted = node_labels(profile.name)
+    if not settings.label_nodes:
+        return dict(wanted)
+    return {name: {"$patch": "delete"} for name in contested(present.labels, wanted)}
+
+
+def _documents(settings: Settings, labels: Document, present: Present) -> list[Document]:
     modules = [name for name in MODULES if name not in present.modules]
     image = image_of(settings, present)
     match present.form:
         case Form.FIELDS:
-            machine: Document = {"install": {"image": image}, **_loaded(modules), "nodeLabels": labels}
+            machine: Document = {"install": {"image": image}, **_loaded(modules), **_labelled(labels)}
             return [{"machine": machine | _sysctl(settings) | _files(settings, present.cri_fragment)}]
         case Form.MIXED:
-            fields: Document = {"machine": {"install": {"image": image}, "nodeLabels": labels}}
+            fields: Document = {"machine": {"install": {"image": image}, **_labelled(labels)}}
             return [fields, *_modules(modules), *_cri_customization(settings)]
         case Form.DOCUMENTS:
-            label = _document("KubeNodeConfig", labels=labels)
+            label = [_document("KubeNodeConfig", labels=labels)] if labels else []
             install = _install(image, present.disk_selector)
-            return [*install, *_modules(modules), label, *_cri_customization(settings)]
+            return [*install, *_modules(modules), *label, *_cri_customization(settings)]
 
 
 def _loaded(modules: list[str]) -> Document:
     return {"kernel": {"modules": [{"name": name} for name in modules]}} if modules else {}
+
+
+def _labelled(labels: Document) -> Document:
+    return {"nodeLabels": labels} if labels else {}
 
 
 def _sysctl(settings: Settings) -> Document:

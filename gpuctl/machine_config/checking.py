@@ -46,7 +46,11 @@ def check(config: MachineConfig, talos_version: str, wanted: Wanted | None = Non
         labels = node_labels(profile_of(wanted.settings, wanted.node).name)
         image, chosen = installer_image(wanted.settings.on(wanted.node)), image_is_chosen(wanted.settings)
         runtime = wanted.settings.default_runtime
-        subject = replace(subject, image=image, image_is_chosen=chosen, labels=labels, default_runtime=runtime)
+        subject = replace(subject, image=image, image_is_chosen=chosen, default_runtime=runtime)
+        if wanted.settings.label_nodes:
+            subject = replace(subject, labels_of_the_stack=labels)
+        else:
+            subject = replace(subject, labels=labels)
     return list(_findings(subject))
 
 

@@ -1,10 +1,13 @@
 """What is found in a machine configuration, and what the rules look at."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gpuctl.machine_config.document import MachineConfig
 from gpuctl.settings.talos_tables import Minor
+
+EDIT = "talosctl --nodes ADDRESS edit machineconfig"
+"""What fixes an entry that stands there twice: patches append to lists."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class Subject:
     """Whether the stack says itself what its image contains besides NVIDIA's extensions."""
     labels: Mapping[str, str] | None = None
     """The node labels it should set; None where that is not known."""
+    labels_of_the_stack: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The node labels it should leave to the stack."""
     default_runtime: bool = False
     """Whether it should make NVIDIA's the default runtime."""
 

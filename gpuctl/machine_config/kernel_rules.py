@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from gpuctl.desired.talos import MODULES, SYSCTL
 from gpuctl.machine_config.document import Document, mapping, sequence
-from gpuctl.machine_config.finding import Finding, Rule, Subject
+from gpuctl.machine_config.finding import EDIT, Finding, Rule, Subject
 from gpuctl.machine_config.presence import modules
 from gpuctl.settings.talos_rules import CDI_FROM
 
@@ -34,7 +34,7 @@ def _modules_are_named_once(subject: Subject) -> Iterator[Finding]:
     for name, times in Counter(names).items():
         if times > 1:
             problem = f"{name} stands there {times} times, as after a patch that was applied twice"
-            yield Finding("module-twice", "machine.kernel.modules", problem, "keep one entry")
+            yield Finding("module-twice", "machine.kernel.modules", problem, f"keep one entry: {EDIT}")
 
 
 def _parameters_are_at_their_module(subject: Subject) -> Iterator[Finding]:

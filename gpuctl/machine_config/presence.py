@@ -1,7 +1,9 @@
 """What a node's configuration has already of what a GPU node needs."""
 
+from typing import Any
+
 from gpuctl.desired.talos import CRI_FILE, Form, Present
-from gpuctl.machine_config.document import MachineConfig, inside
+from gpuctl.machine_config.document import Document, MachineConfig, inside, mapping
 from gpuctl.machine_config.images import extensions_in, images, is_reference, of_release
 from gpuctl.settings.talos_rules import DOCUMENTS_FROM
 from gpuctl.settings.talos_tables import Minor, minor_of
@@ -16,6 +18,7 @@ def present(config: MachineConfig, talos_version: str) -> Present:
     return Present(
         form=_form(config, minor_of(talos_version)),
         modules=frozenset(modules(config)),
+        labels={name: label_text(value) for _, labels in node_labels(config) for name, value in labels.items()},
         cri_fragment=next((str(file.get("content", "")) for file in cri_files(config)), None),
         disk_selector=disk_selector(config),
         own_image=own and of_release(own, talos_version),
@@ -28,6 +31,19 @@ def modules(config: MachineConfig) -> list[str]:
         str(entry.get("name", ""))
         for entry in [*config.entries("kernel", "modules"), *config.of_kind("KernelModuleConfig")]
     ]
+
+
+def node_labels(config: MachineConfig) -> list[tuple[str, Document]]:
+    """Each place where it gives its node labels, with these."""
+    fields = mapping(config.below("nodeLabels"))
+    documents = [mapping(each.get("labels")) for each in config.of_kind("KubeNodeConfig")]
+    places = [("machine.nodeLabels", fields)] if fields else []
+    return places + [("KubeNodeConfig.labels", labels) for labels in documents]
+
+
+def label_text(value: Any) -> str:
+    """The value of a label as the node gets it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def cri_files(config: MachineConfig) -> list[dict[str, object]]:

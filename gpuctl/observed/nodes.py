@@ -1,5 +1,6 @@
 """What a node of the cluster offers and says of itself."""
 
+import json
 import re
 from typing import NamedTuple
 
@@ -9,6 +10,8 @@ _VENDORS = ("nvidia.com/", "amd.com/", "gpu.intel.com/")
 """What the names of resources of GPU vendors begin with."""
 _NVIDIA_GPU = re.compile(r"nvidia\.com/(gpu|mig-|.*\.shared$)")
 _TALOS = "Talos ("
+_OWNED_LABELS = "talos.dev/owned-labels"
+"""The annotation in which Talos writes down, as a list in JSON, which labels of its node it set and will set again."""
 
 
 class Amount(NamedTuple):
@@ -48,3 +51,12 @@ def talos_release(node: Node) -> str | None:
     """The Talos release, such as `v1.13.9`, from `Talos (v1.13.9)`; None of another system."""
     image = node.status.node_info.os_image
     return image.removeprefix(_TALOS).removesuffix(")") if image.startswith(_TALOS) else None
+
+
+def labels_of_talos(node: Node) -> frozenset[str]:
+    """The names of the labels that the node's Talos configuration sets, and puts back when others change them."""
+    try:
+        owned = json.loads(node.metadata.annotations.get(_OWNED_LABELS, "[]"))
+    except ValueError:
+        return frozenset()
+    return frozenset(map(str, owned)) if isinstance(owned, list) else frozenset()

@@ -14,6 +14,7 @@ from gpuctl.forms.command import command
 from gpuctl.preflight.ownership import Find, foreign, of_other_stacks
 from gpuctl.preflight.provided import lacking
 from gpuctl.preflight.serving import why_not_serving
+from gpuctl.preflight.talos_nodes import going_back, held_by_talos, without_ground
 
 
 class Seen(NamedTuple):
@@ -62,6 +63,19 @@ def _nodes_that_cannot_serve(desired: Desired, owner: str, seen: Seen) -> Iterat
     return why_not_serving(nodes, desired.settings, _stack(owner))
 
 
+def _nodes_without_ground(desired: Desired, _: str, seen: Seen) -> Iterator[str]:
+    for node in seen.nodes:
+        if node.name in desired.nodes and (fact := without_ground(node)):
+            yield f"{fact}. What ran before: {going_back(desired.nodes[node.name])}"
+
+
+def _labels_that_talos_holds(desired: Desired, owner: str, seen: Seen) -> Iterator[str]:
+    """Only those in the way: Pulumi's own words for it name a field manager and no way out."""
+    for found in held_by_talos(desired, _stack(owner), seen.nodes):
+        if found.is_in_the_way:
+            yield f"{found.fact}. Take them out, and run this again: {found.remedy}"
+
+
 def _objects_of_others(desired: Desired, owner: str, seen: Seen) -> Iterator[str]:
     for found in foreign(desired, _stack(owner), seen.find):
         yield f"{found.fact}. {found.advice}"
@@ -84,6 +98,8 @@ def _stack(owner: str) -> str:
 _RULES: tuple[Callable[[Desired, str, Seen], Iterator[str]], ...] = (
     _missing_nodes,
     _nodes_that_cannot_serve,
+    _nodes_without_ground,
+    _labels_that_talos_holds,
     _objects_of_others,
     _objects_that_others_provide,
     _other_stacks,

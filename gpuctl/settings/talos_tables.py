@@ -69,7 +69,8 @@ WITHOUT_TOOLKIT_FROM: Minor = (1, 15)
 """From this minor version on the extension has no container toolkit (Talos v1.15 documentation, NVIDIA GPU)."""
 WITHOUT_TOOLKIT = (
     "has no NVIDIA container toolkit in its extensions, so no handler nvidia: neither the RuntimeClass nor the device "
-    "plugin nor the power-limit agent of this project works there. Stay on v1.14; a backend without them is coming"
+    "plugin nor the power-limit agent of this project works there. Stay on v1.14: a backend without them is planned, "
+    "and not there yet"
 )
 
 

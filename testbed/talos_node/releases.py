@@ -6,7 +6,7 @@ from pathlib import Path
 
 from testbed import go_tools
 from testbed.errors import BedError
-from testbed.gobuild import GoTool, Module
+from testbed.gobuild import GoTool, Module, built
 
 CONTAINERD_VERSION = "2.2.4"
 
@@ -45,6 +45,11 @@ class TalosRelease:
             tags="tcell_minimal,grpcnotrace",
             after=_add_root_files,
         )
+
+    @property
+    def is_built(self) -> bool:
+        """Whether all that takes minutes to build is there."""
+        return all(built(tool) for tool in (self.programs, CONTAINERD, self.kubernetes))
 
 
 def _add_root_files(module: Module, out: Path) -> None:

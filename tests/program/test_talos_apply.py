@@ -111,7 +111,7 @@ def test_on_v1_14_the_provider_gets_the_fields_it_knows() -> None:
     (patch,) = _applied(_declare(cluster))["gpu-1"].inputs["configPatches"]
     (document,) = yaml.safe_load_all(patch)
     assert list(document) == ["machine"]
-    assert {"install", "kernel", "nodeLabels"} <= set(document["machine"])
+    assert {"install", "kernel"} <= set(document["machine"])
 
 
 @pytest.mark.usefixtures("no_provider")

@@ -1,15 +1,28 @@
 """A cluster of real Talos nodes on simulated GPUs, and talosctl of their release."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from gpuctl.checks.context import Context
+from gpuctl.checks.diagnosis import diagnose
+from gpuctl.checks.registry import selected
+from gpuctl.checks.runner import run
+from gpuctl.cluster import connect
+from gpuctl.cluster.programs import Ran
+from gpuctl.settings import read_config
+from testbed import links, process
 from testbed.cluster import Cluster
+from testbed.cluster_state import ClusterState
 from testbed.gpus import NodeSpec
+from testbed.layout import ClusterDir, Slot
 from testbed.talos_node.releases import TalosRelease
-from tests.node.bed import Bed, Config, wait_for
+from tests.node.bed import REPOSITORY, Bed, Config, wait_for
+
+STACK = "l2"
 
 NODES = (NodeSpec.parse("gpu-1=rtx-3090x2"), NodeSpec.parse("gpu-2=rtx-4090x1"))
 """The first is the control plane."""
@@ -24,12 +37,16 @@ class TalosBed(Bed):
 
     def config(self, **config: object) -> Config:
         """A stack of both nodes: 4 slices at 300 W, and gpu-2 with 2 slices at 250 W."""
-        nodes = [
-            {"name": "gpu-1", "gpu": "rtx-3090", "count": 2},
-            {"name": "gpu-2", "gpu": "rtx-4090", "count": 1, "slices": 2, "powerLimit": 250},
-        ]
         said = {"talosVersion": self.release.version, "driverChannel": "production", "powerInterval": 5}
-        return said | {"nodes": nodes} | config
+        return said | {"nodes": self.nodes(slices=2)} | config
+
+    def nodes(self, **gpu_2: object) -> list[Config]:
+        """The nodes of a stack; gpu-2 has 250 W and what else is said of it."""
+        return [
+            {"name": "gpu-1", "gpu": "rtx-3090", "count": 2, "address": self.address("gpu-1")},
+            {"name": "gpu-2", "gpu": "rtx-4090", "count": 1, "address": self.address("gpu-2"), "powerLimit": 250}
+            | gpu_2,
+        ]
 
     def gpuctl(self, *arguments: str, seconds: float = 120) -> str:
         """What gpuctl prints; it must succeed."""
@@ -45,18 +62,55 @@ class TalosBed(Bed):
         """Where a node answers talosctl."""
         return str(self.cluster.talos_nodes[node].address)
 
+    def shell(self, commands: str) -> str:
+        """What commands that gpuctl printed print, in a folder of their own; they must succeed."""
+        gpuctl = shlex.join(["env", f"PYTHONPATH={REPOSITORY}", sys.executable, "-m", "gpuctl"])
+        return self.output("sh", "-ec", f'cd "$TMPDIR"; {commands.replace("gpuctl", gpuctl, 1)}')
+
+    def begins(self, **config: object) -> set[str]:
+        """The checks of the doctor in which failures begin; without those that need Pulumi."""
+        keys = self.config(**config) | {"context": self.cluster.context, "kubeconfig": str(self.cluster.kubeconfig)}
+        settings = read_config(STACK, {f"gpu:{key}": value for key, value in keys.items()})
+        context = Context(STACK, lambda: settings, lambda said: connect(said.context, said.kubeconfig), _Talosctl(self))
+        return {finding.check.id for finding in diagnose(run(selected(deep=True), context, print))}
+
     def patch_file(self, node: str, *, now: Path | None = None) -> Path:
         """The patch that gpuctl writes for a node, computed from its present configuration if that is given."""
         folder = Path(self.environment["TMPDIR"]) / "patches"
         computed = ("--config", str(now)) if now else ()
-        self.gpuctl("talos", "patch", "--stack", "l2", "--node", node, "--output", str(folder), *computed)
+        self.gpuctl("talos", "patch", "--stack", STACK, "--node", node, "--output", str(folder), *computed)
         return folder / f"{node}.yaml"
 
     def patch(self, node: str) -> str:
         """Gives a node what its patch adds to its present configuration; returns what talosctl says."""
-        return self.talosctl(
-            node, "patch", "machineconfig", "--patch", f"@{self.patch_file(node, now=self.configuration(node))}"
-        )
+        return self.apply(node, self.patch_file(node, now=self.configuration(node)))
+
+    def apply(self, node: str, patch: Path) -> str:
+        """Gives a node a patch; returns what talosctl says, which it says as an error."""
+        done = self.run("talosctl", "--nodes", self.address(node), "patch", "machineconfig", "--patch", f"@{patch}")
+        assert done.returncode == 0, done.stderr
+        return done.stderr
+
+    def join(self, node: str, *patches: Path) -> None:
+        """Boots a node whose disk and Node object are gone, and gives it its configuration in maintenance mode."""
+        self.output("kubectl", "delete", "node", node)
+        directory = ClusterDir(self.cluster.name)
+        state = ClusterState.load(directory)
+        assert state
+        self.cluster.talos_nodes[node].down()
+        links.wait_until_gone(Slot(state.slot).node_group(state.nodes[node].number))
+        self.cluster.talos_nodes[node].up()
+        flags = [word for patch in patches for word in ("--config-patch", f"@{patch}")]
+        self.cluster.talos.apply(self.cluster.talos_nodes[node], *flags)
+
+    def wait_until_ready(self, node: str) -> None:
+        """Waits until a node that joins is Ready."""
+        wait_for(True, lambda: node in self.cluster.api.nodes())
+        self.output("kubectl", "wait", "--for=condition=Ready", "--timeout=110s", f"node/{node}")
+
+    def console(self, node: str) -> str:
+        """What a node's process 1 has said since it booted first."""
+        return process.log_file(ClusterDir(self.cluster.name).node(node), "talos").read_text(errors="replace")
 
     def configuration(self, node: str) -> Path:
         """A node's present configuration, in a file."""
@@ -76,3 +130,16 @@ class TalosBed(Bed):
     def wait_for_labels(self, node: str, expected: dict[str, str]) -> None:
         """Waits until a node has these labels; Talos brings them a moment after its configuration."""
         wait_for(expected, lambda: {name: self.labels(node).get(name) for name in expected})
+
+
+class _Talosctl:
+    """The one program that the doctor finds."""
+
+    def __init__(self, bed: Bed) -> None:
+        self._bed = bed
+
+    def run(self, *command: str, seconds: float = 60) -> Ran | None:
+        if command[0] != "talosctl":
+            return None
+        done = self._bed.run(*command, seconds=seconds)
+        return Ran(done.stdout, done.stderr, done.returncode)

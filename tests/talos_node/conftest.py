@@ -1,6 +1,7 @@
-"""One cluster of two Talos nodes for all tests of this folder, once for each release that is asked for.
+"""One cluster of two Talos nodes for all tests of this folder, once for each release.
 
-TALOS names the releases, such as `TALOS="v1.10.6 v1.13.9"`; `make test-talos` sets it.
+Those releases are tested that are built on this machine, or that TALOS names, such as `TALOS="v1.10.6 v1.13.9"`;
+`make test-talos` sets it, and builds them.
 """
 
 import os
@@ -10,20 +11,30 @@ import pytest
 
 from testbed.cluster import Cluster, capabilities
 from testbed.errors import BedError
-from testbed.talos_node.releases import release_of
+from testbed.talos_node.releases import RELEASES, TalosRelease, release_of
 from tests.talos_node.bed import NODES, TalosBed
 
-RELEASES = os.environ.get("TALOS", "").split()
+_ASKED = os.environ.get("TALOS", "").split()
 
 
-@pytest.fixture(scope="session", params=RELEASES or [""])
-def session_bed(request: pytest.FixtureRequest) -> Iterator[TalosBed]:
-    """The cluster; nothing is deployed yet, and no node has a patch."""
-    if not request.param:
-        pytest.skip("no release is named, and each takes long to build: make test-talos TALOS=v1.13.9")
+@pytest.fixture(scope="session", params=_ASKED or list(RELEASES))
+def release(request: pytest.FixtureRequest) -> TalosRelease:
+    """A release whose nodes this machine can start."""
     if problem := capabilities():
         pytest.skip(problem)
     release = release_of(request.param)
+    try:
+        if not (_ASKED or release.is_built):
+            how = f"make test-talos TALOS={release.version}"
+            pytest.skip(f"Talos {release.version} is not built here, which takes about ten minutes: {how}")
+    except BedError as error:
+        pytest.skip(str(error))
+    return release
+
+
+@pytest.fixture(scope="session")
+def session_bed(release: TalosRelease) -> Iterator[TalosBed]:
+    """The cluster; nothing is deployed yet, and no node has a patch."""
     cluster = Cluster(f"l2t-{release.minor.replace('.', '-')}")
     cluster.down()  # a run that was killed
     try:

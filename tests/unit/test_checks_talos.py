@@ -77,6 +77,36 @@ def test_another_release_is_told_with_the_upgrade_of_that_node(cluster: FakeClus
     )
 
 
+def test_a_label_of_talos_and_the_stack_is_found_before_it_is_in_the_way(cluster: FakeCluster) -> None:
+    """With the commands for this node, which have its address."""
+    owned = '["nvidia.com/device-plugin.config","example.com/rack"]'
+    cluster.node_objects["gpu-1"]["metadata"]["annotations"]["talos.dev/owned-labels"] = owned
+    found = _found(talos.labels_have_one_owner, cluster)
+    assert found.outcome is Outcome.FAIL
+    assert found.fact.startswith("node gpu-1: its Talos configuration sets nvidia.com/device-plugin.config, which")
+    assert found.remedy == (
+        "talosctl --nodes 192.0.2.11 get machineconfig v1alpha1 -o yaml >now.yaml && "
+        "gpuctl talos patch --stack lab --node gpu-1 --config now.yaml && "
+        "talosctl --nodes 192.0.2.11 patch machineconfig --patch @patches/gpu-1.yaml && pulumi up --stack lab"
+    )
+
+
+def test_that_a_node_has_gpus_may_be_said_by_talos_as_well(cluster: FakeCluster) -> None:
+    cluster.node_objects["gpu-1"]["metadata"]["annotations"]["talos.dev/owned-labels"] = '["nvidia.com/gpu.present"]'
+    assert _found(talos.labels_have_one_owner, cluster).outcome is Outcome.PASS
+    _labels(cluster)["nvidia.com/gpu.present"] = "false"
+    assert _found(talos.labels_have_one_owner, cluster).outcome is Outcome.FAIL
+
+
+@pytest.mark.parametrize("release", ["v1.15.0", "v1.15.0-beta.1", "v1.16.2"])
+def test_a_release_without_the_toolkit_has_no_ground_for_a_stack(cluster: FakeCluster, release: str) -> None:
+    """Its extension is still called nvidia-container-toolkit."""
+    cluster.node_objects["gpu-1"]["status"]["nodeInfo"]["osImage"] = f"Talos ({release})"
+    found = _found(talos.extensions_are_there, cluster)
+    assert found.fact.startswith(f"node gpu-1 runs Talos {release}, which has no NVIDIA container toolkit")
+    assert found.remedy == "talosctl --nodes 192.0.2.11 rollback"
+
+
 class TestExtensions:
     def test_a_missing_one_is_named(self, cluster: FakeCluster) -> None:
         del _labels(cluster)[f"extensions.talos.dev/{TOOLKIT}"]

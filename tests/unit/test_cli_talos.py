@@ -138,9 +138,10 @@ worker.yaml, a configuration for Talos v1.10.9: 4 found
 
 
 def test_check_compares_with_a_node_of_a_stack(here: Path) -> None:
-    result = _gpuctl("check", _worker(here), "--stack", "lab", "--node", "gpu-2")
+    config = _worker(here, nodeLabels={"nvidia.com/device-plugin.config": "gpu-2"})
+    result = _gpuctl("check", config, "--stack", "lab", "--node", "gpu-2")
     assert result.exit_code == 1
-    assert "nvidia.com/device-plugin.config is missing and should be gpu-2" in result.stdout
+    assert "[label-owner] machine.nodeLabels: nvidia.com/device-plugin.config is set by the stack" in result.stdout
     assert "a configuration for Talos v1.13.9" in result.stdout
 
 

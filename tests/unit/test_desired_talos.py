@@ -31,7 +31,6 @@ def _expected(version: str) -> dict[str, Any]:
     return {
         "install": {"image": f"factory.talos.dev/metal-installer/{OPEN_PRODUCTION}:{version}"},
         "kernel": {"modules": [{"name": f"nvidia{part}"} for part in ("", "_uvm", "_drm", "_modeset")]},
-        "nodeLabels": {"nvidia.com/gpu.present": "true", "nvidia.com/device-plugin.config": "default"},
     }
 
 
@@ -66,9 +65,14 @@ def test_the_default_runtime_stays_as_it_is_unless_asked_for(version: str) -> No
     assert "files" not in _machine(talosVersion=version)
 
 
-def test_a_node_is_labelled_with_its_own_profile() -> None:
-    """Either the patch or the stack labels it; both say the same."""
-    labels = {name: _machine(name, nodes=NODES)["nodeLabels"] for name in ("gpu-1", "gpu-2")}
+def test_a_patch_leaves_the_labels_to_the_stack() -> None:
+    """Talos would hold its value against `pulumi up`, and put it back after a destroy."""
+    assert "nodeLabels" not in _machine()
+
+
+def test_where_the_stack_labels_no_node_the_patch_says_its_profile() -> None:
+    machines = {name: _machine(name, nodes=NODES, labelNodes=False) for name in ("gpu-1", "gpu-2")}
+    labels = {name: machine["nodeLabels"] for name, machine in machines.items()}
     assert labels == {
         "gpu-1": {"nvidia.com/gpu.present": "true", "nvidia.com/device-plugin.config": "default"},
         "gpu-2": {"nvidia.com/gpu.present": "true", "nvidia.com/device-plugin.config": "gpu-2"},
@@ -90,9 +94,6 @@ machine:
     - name: nvidia_uvm
     - name: nvidia_drm
     - name: nvidia_modeset
-  nodeLabels:
-    nvidia.com/gpu.present: 'true'
-    nvidia.com/device-plugin.config: default
   sysctls:
     net.core.bpf_jit_harden: '1'
   files:

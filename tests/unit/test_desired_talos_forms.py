@@ -44,7 +44,8 @@ def test_the_line_that_wrote_the_configuration_decides(version: str, contract: s
 
 def test_v1_14_takes_a_document_for_each_part() -> None:
     modules = ["KernelModuleConfig"] * 4
-    assert _kinds(_documents(**V1_14)) == ["UnattendedInstallConfig", *modules, "KubeNodeConfig"]
+    assert _kinds(_documents(**V1_14)) == ["UnattendedInstallConfig", *modules]
+    assert _kinds(_documents(**V1_14, labelNodes=False)) == ["UnattendedInstallConfig", *modules, "KubeNodeConfig"]
     assert _kinds(_documents(**V1_14, talosContract="v1.13")) == ["fields", *modules]
     assert _kinds(_documents(**V1_14, defaultRuntime=True))[-1] == "CRICustomizationConfig"
 
@@ -103,7 +104,33 @@ def test_a_fragment_in_the_settings_is_merged_with_the_default_runtime() -> None
 
 def test_the_provider_always_gets_fields() -> None:
     patch = provider_patches(settings(talosVersion="v1.14.1", talosContract="v1.13"))["gpu-1"]
-    assert list(yaml.safe_load(patch)["machine"]) == ["install", "kernel", "nodeLabels"]
+    assert list(yaml.safe_load(patch)["machine"]) == ["install", "kernel"]
+
+
+@pytest.mark.parametrize("form", [Form.FIELDS, Form.MIXED])
+def test_labels_that_an_older_patch_set_are_taken_out_of_the_fields(form: Form) -> None:
+    seen = Present(
+        form, labels={"nvidia.com/gpu.present": "true", "nvidia.com/device-plugin.config": "default", "mine": "x"}
+    )
+    machine = _documents(seen, **V1_14)[0]["machine"]
+    assert machine["nodeLabels"] == {
+        "nvidia.com/gpu.present": {"$patch": "delete"},
+        "nvidia.com/device-plugin.config": {"$patch": "delete"},
+    }
+
+
+def test_one_label_that_is_in_the_way_is_taken_out_of_the_document() -> None:
+    """An absent one cannot be deleted."""
+    seen = Present(Form.DOCUMENTS, labels={"nvidia.com/device-plugin.config": "default"})
+    (document,) = [each for each in _documents(seen, **V1_14) if each["kind"] == "KubeNodeConfig"]
+    assert document["labels"] == {"nvidia.com/device-plugin.config": {"$patch": "delete"}}
+
+
+def test_that_a_node_has_gpus_may_be_said_by_its_configuration_too() -> None:
+    """People and other tools say so as well, and never anything else."""
+    assert "nodeLabels" not in _documents(Present(Form.FIELDS, labels={"nvidia.com/gpu.present": "true"}))[0]["machine"]
+    machine = _documents(Present(Form.FIELDS, labels={"nvidia.com/gpu.present": "false"}))[0]["machine"]
+    assert machine["nodeLabels"] == {"nvidia.com/gpu.present": {"$patch": "delete"}}
 
 
 def test_the_fabric_manager_comes_only_when_asked_for_and_last() -> None:

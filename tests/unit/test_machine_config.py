@@ -74,7 +74,9 @@ def test_a_new_worker_lacks_everything() -> None:
     assert _codes(text) == ["image-missing", "modules-missing"]
     assert _codes(text, version="v1.12.4") == ["image-missing", "modules-missing", "sysctl-missing"]
     cluster = settings(defaultRuntime=True, talosVersion="v1.12.4")
-    assert _codes(text, cluster, "v1.12.4")[3:] == ["cri-missing", "label-differs", "label-differs"]
+    assert _codes(text, cluster, "v1.12.4")[3:] == ["cri-missing"]
+    cluster = settings(labelNodes=False)
+    assert _codes(text, cluster)[2:] == ["label-differs", "label-differs"]
 
 
 @pytest.mark.parametrize("version", ["v1.9.5", "v1.12.4", "v1.13.9"])
@@ -83,13 +85,16 @@ def test_a_worker_with_its_patch_lacks_nothing(version: str) -> None:
     assert _codes(_merged(cluster), cluster, version) == []
 
 
-def test_another_image_and_other_labels_than_the_stacks_are_found() -> None:
-    lts, production = settings(driverChannel="lts"), settings()
-    assert _codes(_merged(lts), production) == ["image-differs"]
-    assert _codes(_merged(production, nodeLabels={"nvidia.com/gpu.present": "false"}), production) == [
-        "label-differs",
-        "label-differs",
-    ]
+def test_another_image_than_the_stacks_is_found() -> None:
+    assert _codes(_merged(settings(driverChannel="lts")), settings()) == ["image-differs"]
+
+
+def test_labels_belong_into_the_configuration_only_where_the_stack_sets_none() -> None:
+    ours, of_talos = settings(), settings(labelNodes=False)
+    present = {"nvidia.com/gpu.present": "false"}
+    assert _codes(_merged(ours, nodeLabels=present), ours) == ["label-owner"]
+    assert _codes(_merged(of_talos, nodeLabels=present), of_talos) == ["label-differs", "label-differs"]
+    assert _codes(_merged(of_talos), of_talos) == []
 
 
 @pytest.mark.parametrize(
