@@ -4,10 +4,11 @@ import os
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Event, Thread
 from typing import Protocol
 
@@ -28,6 +29,8 @@ from gpuctl.forms.output import complain
 from gpuctl.settings import Settings, SettingsError
 from gpuctl.sharing.proof import Proof, Request
 from gpuctl.sharing.record import Record
+
+_TURN_SECONDS = 0.5
 
 Reach = Callable[[Settings], Cluster]
 """How a stack's cluster is reached."""
@@ -177,10 +180,17 @@ class _Started:
 
 
 def _followed(started: _Started, at: Progress, watch: Watch) -> Run:
-    while entry := started.settled.get():
+    while entry := _next(started.settled):
         with at.aside():
             watch.settled(started.context.stack, context_name(started.context), entry)
     done = started.future.result()
     with at.aside():
         watch.end(done.report)
     return done
+
+
+def _next(settled: SimpleQueue[Entry | None]) -> Entry | None:
+    """Waits in short turns: a Ctrl-C that comes just before a wait begins shows only after it."""
+    while True:
+        with suppress(Empty):
+            return settled.get(timeout=_TURN_SECONDS)

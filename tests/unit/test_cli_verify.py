@@ -284,7 +284,8 @@ def test_an_interrupted_wait_is_130_and_says_so(stacks: tuple[str, ...]) -> None
     assert "waiting: " in waiting.stderr.readline()
     waiting.send_signal(signal.SIGINT)
     stdout, stderr = waiting.communicate(timeout=60)
-    assert (waiting.returncode, stdout) == (130, "gpuctl verify: stack lab, context admin@lab\n")
+    assert waiting.returncode == 130
+    assert stdout in ("", "gpuctl verify: stack lab, context admin@lab\n")  # what was said by then
     assert stderr.splitlines()[-1] == "gpuctl: interrupted; nothing was changed"
     assert "Traceback" not in stderr
 
