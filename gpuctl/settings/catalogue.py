@@ -51,7 +51,7 @@ class GpuModel(NamedTuple):
     """NVIDIA's product line, which decides on drivers as well: some open kernel modules are for one line only."""
     generation: Generation
     """NVIDIA's architecture, which decides on drivers and kernel modules."""
-    confidence: Literal["captured", "specification", "partial", "stack file"]
+    confidence: Literal["captured", "specification", "partial", "unconfirmed", "stack file"]
     has_limit: bool = True
     """Whether the card takes a power limit at all."""
 
