@@ -6,7 +6,7 @@ from typing import Any
 
 from gpuctl.desired.names import RUNTIME_CLASS
 from gpuctl.desired.talos import CRI_DOCUMENT, CRI_FILE
-from gpuctl.machine_config.finding import Finding, Rule, Subject
+from gpuctl.machine_config.finding import EDIT, Finding, Rule, Subject
 from gpuctl.machine_config.presence import cri_files
 from gpuctl.settings.cri_fragment import CRI_PLUGIN, default_runtime_of, fragment_problems, table_in
 from gpuctl.settings.talos_rules import CDI_FROM
@@ -45,7 +45,7 @@ def _one_owner(subject: Subject) -> Iterator[Finding]:
         problem = (
             f"has {len(entries)} entries: up to Talos v1.13 the second fails the boot, from v1.14 on it is ignored"
         )
-        yield Finding("file-twice", CRI_FILE, problem, "join their contents in one entry")
+        yield Finding("file-twice", CRI_FILE, problem, f"join their contents in one entry: {EDIT}")
 
 
 def _documents_are_named_right(subject: Subject) -> Iterator[Finding]:
