@@ -208,16 +208,6 @@ def test_a_value_that_looks_like_an_option_is_passed_as_a_value(value: str) -> N
     assert mistake.command.startswith(f"pulumi config set --stack fixture -- gpu:context {value} && ")
 
 
-def test_an_environment_of_pulumi_is_warned_of_and_named_where_a_key_is_missing() -> None:
-    (warning,) = _read(f"environment: [prod]\n{LEAST}").warnings
-    assert warning == (
-        "config/Pulumi.fixture.yaml takes values from the Pulumi environment prod, which gpuctl does not resolve: "
-        "what `pulumi up` uses may differ from what is said here; see: pulumi config --stack fixture"
-    )
-    first, _ = _mistakes("environment: [prod]\n")
-    assert "gpuctl does not resolve the environment prod, which may set it" in first.reason
-
-
 @pytest.mark.parametrize("key", ["GPU:slices", "gp:slices", "gpu :slices"])
 def test_a_namespace_that_is_nearly_the_projects_is_warned_of(key: str) -> None:
     (warning,) = _read(f'{LEAST}  "{key}": 8\n').warnings
