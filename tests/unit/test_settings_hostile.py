@@ -317,3 +317,20 @@ def test_nodes_may_have_their_own_talos_driver_and_modules() -> None:
 
 def test_the_shipped_stacks_are_those_of_this_checkout() -> None:
     assert config_folder() == ROOT / "config"
+
+
+@pytest.mark.parametrize(
+    ("keys", "removed"),
+    [
+        ({"nodes": [NODE, {"secure": "v1:x"}]}, "--path 'gpu:nodes[1]'"),
+        ({"nodes": [{"name": "gpu-1", "gpus": {"secure": "v1:x"}}]}, "--path 'gpu:nodes[0].gpus'"),
+        ({"powerLimits": {"secure": "v1:x"}}, "gpu:powerLimits"),
+        ({"overlay": {"secure": "v1:x"}}, "gpu:overlay"),
+        ({"tolerations": [{"secure": "v1:x"}]}, "--path 'gpu:tolerations[0]'"),
+        ({"gpuModels": {"a": {"secure": "v1:x"}}}, "--path gpu:gpuModels.a"),
+    ],
+)
+def test_a_secret_where_a_structure_must_be_is_removed_as_a_whole(keys: dict[str, Any], removed: str) -> None:
+    """To Pulumi it is a text, and a command that names a key in it fails."""
+    mistake = _mistakes(_with(**keys))[0]
+    assert (mistake.value, mistake.command) == ("a secret", f"pulumi config rm --stack fixture {removed}")
