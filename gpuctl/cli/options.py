@@ -1,7 +1,9 @@
 """Options that several verbs have."""
 
+import json
 import os
 import re
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gpuctl.forms.output import Output, complain
-from gpuctl.settings import ProjectError, Settings, read_stack, read_stack_file, stack_names
+from gpuctl.settings import ProjectError, Settings, UnresolvedError, read_stack, read_stack_file, stack_names
 
 if TYPE_CHECKING:
     from gpuctl.cluster import Cluster
@@ -109,7 +111,36 @@ def silent_settings_of(stack: str) -> Settings:
         SettingsError: they have mistakes.
     """
     elsewhere = os.environ.get(STACK_FILE)
-    return read_stack_file(stack, Path(elsewhere)) if elsewhere else read_stack(stack)
+    if elsewhere:
+        return read_stack_file(stack, Path(elsewhere), resolve=resolved)
+    return read_stack(stack, resolve=resolved)
+
+
+def resolved(stack: str) -> Mapping[str, object]:
+    """A stack's configuration with the values of its Pulumi ESC environments, which the Pulumi command line knows.
+
+    Raises:
+        UnresolvedError: it is not installed, or gave no answer.
+    """
+    from gpuctl.cluster.programs import InstalledPrograms  # only few stacks have environments
+
+    ran = InstalledPrograms().run("pulumi", "config", "--json", "--non-interactive", "--stack", stack, seconds=30)
+    if ran is None:
+        raise UnresolvedError("pulumi is not installed")
+    if ran.exit_code:
+        raise UnresolvedError(ran.stderr.strip().removeprefix("error: ") or f"pulumi ended with {ran.exit_code}")
+    try:
+        answer = json.loads(ran.stdout)
+        return {key: _resolved_value(entry) for key, entry in answer.items()}
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise UnresolvedError("the answer of `pulumi config --json` could not be read") from error
+
+
+def _resolved_value(entry: Mapping[str, object]) -> object:
+    """A value as a stack file would have it; a secret stays one."""
+    if entry.get("secret"):
+        return {"secure": ""}
+    return entry.get("objectValue", entry.get("value"))
 
 
 def by_kubeconfig(settings: Settings) -> "Cluster":

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import typer
 
-from gpuctl.cli.options import OutputOption
+from gpuctl.cli.options import OutputOption, resolved
 from gpuctl.desired.desired import Desired, desired_state
 from gpuctl.forms.exits import Exit
 from gpuctl.forms.line import Line, line
@@ -42,7 +42,7 @@ def stacks(
 
 def _row(stack: str, updates: Mapping[str, str]) -> _Row:
     try:
-        return _Row(stack, desired_state(read_stack(stack)), "", updates.get(stack))
+        return _Row(stack, desired_state(read_stack(stack, resolve=resolved)), "", updates.get(stack))
     except SettingsError as error:
         return _Row(stack, None, str(error), updates.get(stack))
 
@@ -55,8 +55,11 @@ def _last_updates() -> dict[str, str]:
     ran = InstalledPrograms().run("pulumi", *words, seconds=20)
     if ran is None or ran.exit_code:
         return {}
-    found = json.loads(ran.stdout)
-    return {entry["name"].rpartition("/")[2]: entry["lastUpdate"] for entry in found if entry.get("lastUpdate")}
+    try:
+        found = json.loads(ran.stdout)
+        return {entry["name"].rpartition("/")[2]: entry["lastUpdate"] for entry in found if entry.get("lastUpdate")}
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return {}
 
 
 def _document(row: _Row) -> dict[str, object]:

@@ -8,11 +8,9 @@ within a limit of time.
 import base64
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +20,7 @@ import msgspec
 
 from gpuctl.cluster.errors import UnreachableError, one_line
 from gpuctl.cluster.kubeconfig import Access, ExecPlugin, Server, User
+from gpuctl.cluster.programs import ended
 
 _GROUP = "client.authentication.k8s.io"
 _VERSIONS = (f"{_GROUP}/v1", f"{_GROUP}/v1beta1")
@@ -138,16 +137,16 @@ def _run(plugin: ExecPlugin, server: Server) -> _Status:
     environment["KUBERNETES_EXEC_INFO"] = json.dumps(_information(plugin, server, at_terminal))
     seconds, what = _SECONDS_AT_TERMINAL if at_terminal else _SECONDS, f"its login command {plugin.command}"
     try:
-        code, stdout, stderr = _ended([plugin.command, *plugin.args], environment, seconds, at_terminal)
+        ran = ended([plugin.command, *plugin.args], seconds, environment, at_terminal=at_terminal)
     except FileNotFoundError as error:
         hint = plugin.install_hint or "Install it, or fetch a kubeconfig that needs none: talosctl kubeconfig"
         raise ValueError(f"{what} is not installed. {hint}") from error
     except subprocess.TimeoutExpired as error:
         raise ValueError(f"{what} gave no answer within {seconds} s. Run it by hand to see why") from error
-    if code:
-        raise ValueError(f"{what} ended with exit code {code}: {stderr.strip() or 'it says nothing'}")
+    if ran.exit_code:
+        raise ValueError(f"{what} ended with exit code {ran.exit_code}: {ran.stderr.strip() or 'it says nothing'}")
     try:
-        credential = msgspec.json.decode(stdout, type=_Credential)
+        credential = msgspec.json.decode(ran.stdout, type=_Credential)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{what} printed no ExecCredential: {error}") from error
     if credential.api_version != plugin.api_version:
@@ -160,31 +159,11 @@ def _run(plugin: ExecPlugin, server: Server) -> _Status:
     return status
 
 
-def _ended(
-    command: Sequence[str], environment: Mapping[str, str], seconds: float, at_terminal: bool
-) -> tuple[int, bytes, str]:
-    """Exit code and output of a command, which is ended with all that it started when it takes too long."""
-    with subprocess.Popen(
-        command,
-        env=environment,
-        stdin=None if at_terminal else subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=None if at_terminal else subprocess.PIPE,  # there, a person reads what it asks
-        start_new_session=not at_terminal,
-    ) as process:
-        try:
-            stdout, stderr = process.communicate(timeout=seconds)
-        except BaseException:
-            process.kill() if at_terminal else os.killpg(process.pid, signal.SIGKILL)
-            raise
-    return process.returncode, stdout, (stderr or b"").decode(errors="replace")
-
-
 def _at_terminal(plugin: ExecPlugin) -> bool:
     """Whether the login command may ask the person at the terminal."""
     mode = plugin.interactive_mode or ("IfAvailable" if plugin.api_version.endswith("v1beta1") else "")
     if mode not in ("Never", "IfAvailable", "Always"):
-        raise ValueError(f"exec.interactiveMode is {mode!r}, and has to be Never, IfAvailable or Always")
+        raise ValueError(f"exec.interactiveMode is {mode or 'not set'}, and has to be Never, IfAvailable or Always")
     available = sys.stdin is not None and sys.stdin.isatty()
     if mode == "Always" and not available:
         raise ValueError(

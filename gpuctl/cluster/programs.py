@@ -1,10 +1,13 @@
 """Other command-line programs, which know what the Kubernetes API does not tell."""
 
+import os
 import shutil
+import signal
 import subprocess
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-_NO_ANSWER = 124
+_NO_ANSWER, _CANNOT_BE_RUN = 124, 126
 
 
 class Ran(NamedTuple):
@@ -13,7 +16,7 @@ class Ran(NamedTuple):
     stdout: str
     stderr: str
     exit_code: int
-    """124 when it was ended because it took too long."""
+    """124 when it was ended because it took too long, 126 when the system does not run it."""
 
     @property
     def reason(self) -> str:
@@ -39,9 +42,41 @@ class InstalledPrograms:
         if shutil.which(command[0]) is None:
             return None
         try:
-            done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds, check=False
-            )
+            return ended(command, seconds)
+        except OSError as error:
+            return Ran("", f"{command[0]} cannot be run: {error.strerror}", _CANNOT_BE_RUN)
         except subprocess.TimeoutExpired:
             return Ran("", f"no answer within {seconds:g} s", _NO_ANSWER)
-        return Ran(done.stdout, done.stderr, done.returncode)
+
+
+def ended(
+    command: Sequence[str], seconds: float, environment: Mapping[str, str] | None = None, *, at_terminal: bool = False
+) -> Ran:
+    """What a program did, which is ended with all that it started when it takes too long.
+
+    Args:
+        command: program and arguments.
+        seconds: it may take.
+        environment: its variables; None is those of this program.
+        at_terminal: the person there sees what it asks, and answers.
+
+    Raises:
+        OSError: it cannot be run.
+        subprocess.TimeoutExpired: it took too long.
+    """
+    with subprocess.Popen(
+        command,
+        env=environment,
+        stdin=None if at_terminal else subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=None if at_terminal else subprocess.PIPE,
+        encoding="utf-8",
+        errors="replace",
+        start_new_session=not at_terminal,
+    ) as process:
+        try:
+            stdout, stderr = process.communicate(timeout=seconds)
+        except BaseException:
+            process.kill() if at_terminal else os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return Ran(stdout, stderr or "", process.returncode)

@@ -37,7 +37,9 @@ def stack_texts(revision: str, folder: Path | None = None) -> dict[str, str | Un
     """
     folder = folder or config_folder()
     if revision == WORKING_TREE:
-        return {_stack(path.name): _read(path.name, path.read_bytes) for path in sorted(folder.glob("Pulumi.*.yaml"))}
+        return {
+            _stack(path.name): _read(path.name, partial(_file, path)) for path in sorted(folder.glob("Pulumi.*.yaml"))
+        }
     commit = _commit(folder, revision)
     prefix = _git(folder, "rev-parse", "--show-prefix").strip()
     entries = [_entry(line) for line in _git(folder, "ls-tree", "-z", commit, ".").split("\0") if line]
@@ -57,6 +59,13 @@ def _read(name: str, content: Callable[[], bytes]) -> str | UnreadableError:
         return UnreadableError(f"{name} cannot be read: {error.strerror}")
     except UnicodeDecodeError as error:
         return UnreadableError(f"{name} is not a text: {error}")
+
+
+def _file(path: Path) -> bytes:
+    """The content of a file; a device or a pipe may have no end, and is none."""
+    if path.exists() and not path.is_file():
+        raise UnreadableError(f"{path.name} is not a file")
+    return path.read_bytes()
 
 
 def merge_base(base: str, head: str, folder: Path | None = None) -> str:

@@ -1,6 +1,7 @@
 """A cluster's settings: read from its stack file, checked whole, never half right."""
 
 from gpuctl.settings.catalogue import CATALOGUE, GpuModel
+from gpuctl.settings.environments import UnresolvedError
 from gpuctl.settings.mistakes import Mistake, SettingsError
 from gpuctl.settings.model import Settings
 from gpuctl.settings.nodes import GpuGroup, GpuNode
@@ -16,6 +17,7 @@ __all__ = [
     "ProjectError",
     "Settings",
     "SettingsError",
+    "UnresolvedError",
     "config_folder",
     "project_folder",
     "read_config",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import AfterValidator, BeforeValidator
 
 from gpuctl.settings.refusal import Problem, RemoveKey, SettingRefused, SetValue, listed
+from gpuctl.settings.values import Structure
 
 if TYPE_CHECKING:
     from gpuctl.settings.model import Settings
@@ -77,7 +78,7 @@ def _unset(value: object) -> object:
 
 ExtensionName = Annotated[str, AfterValidator(_is_an_extension)]
 KernelArgument = Annotated[str, AfterValidator(_is_a_kernel_argument)]
-Overlay = Annotated[dict[str, str], AfterValidator(_is_an_overlay)]
+Overlay = Annotated[dict[str, str], AfterValidator(_is_an_overlay), Structure]
 OptionalSchematic = Annotated[Annotated[str, AfterValidator(_is_a_schematic)] | None, BeforeValidator(_unset)]
 OptionalInstaller = Annotated[Annotated[str, AfterValidator(_is_an_image)] | None, BeforeValidator(_unset)]
 

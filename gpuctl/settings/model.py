@@ -35,6 +35,7 @@ from gpuctl.settings.values import (
     OptionalText,
     PluginVersion,
     Slices,
+    Structure,
     Switch,
     TalosVersion,
     Text,
@@ -51,15 +52,15 @@ class Settings(Model):
     """Context in the kubeconfig: the one cluster this stack may touch."""
     kubeconfig: OptionalText = None
     """Path of the kubeconfig; unset: what KUBECONFIG says, else ~/.kube/config."""
-    nodes: Annotated[tuple[GpuNode, ...], Field(json_schema_extra={"minItems": 1})]
+    nodes: Annotated[tuple[Annotated[GpuNode, Structure], ...], Field(json_schema_extra={"minItems": 1})]
     """The cluster's GPU nodes: list of {name, gpu, count, slices?, powerLimit?}; {name, gpus} with mixed cards."""
-    gpu_models: dict[str, DescribedGpu] = {}  # noqa: RUF012 (pydantic copies it)
+    gpu_models: Annotated[dict[str, Annotated[DescribedGpu, Structure]], Structure] = {}  # noqa: RUF012 (pydantic copies it)
     """GPU models that the catalogue has not, or has with other figures: {KEY: {name, generation, ...}}."""
     slices: Slices = 4
     """Time slices per GPU: how many pods can share each one. 1 means whole GPUs."""
     power_management: Switch = True
     """Whether the power-limit DaemonSet is deployed."""
-    power_limits: dict[str, WattsOrNone] = {}  # noqa: RUF012 (pydantic copies it)
+    power_limits: Annotated[dict[str, WattsOrNone], Structure] = {}  # noqa: RUF012 (pydantic copies it)
     """Watts instead of `powerLimit`, or `none`, by GPU model (as `gpu` of a node has it) or UUID."""
     power_limit: Watts = 300
     """Power limit in watts, for each GPU."""

@@ -23,6 +23,7 @@ from gpuctl.settings.values import (
     OptionalTalosMinor,
     OptionalText,
     Slices,
+    Structure,
     Switch,
     TalosVersion,
     Text,
@@ -61,7 +62,7 @@ class GpuNode(Model):
 
     name: Annotated[NodeName, Field(examples=["gpu-1"])]
     """Name of the node, as in `kubectl get nodes`."""
-    gpus: dict[str, GpuCount] | None = None
+    gpus: Annotated[dict[str, GpuCount] | None, Structure] = None
     """Instead of `gpu` and `count`, for a node with several models: how many there are of each, by model."""
     gpu: Annotated[Text | None, Field(examples=["rtx-3090"])] = None
     """GPU model: a key of gpuctl/data/gpus.yaml or `gpu:gpuModels`, or a name as nvidia-smi prints it."""

@@ -5,12 +5,14 @@ import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast, get_args, get_origin
 
 from pydantic import BaseModel
 
 from gpuctl.settings.checking import check
+from gpuctl.settings.environments import NO_ENVIRONMENTS, Environments, Resolve, environments_of
 from gpuctl.settings.mistakes import SettingsError, in_the_file, mistakes
 from gpuctl.settings.model import SECRETS, Settings
 from gpuctl.settings.project import PROJECT, config_folder
@@ -44,12 +46,13 @@ def stack_names(folder: Path | None = None) -> list[str]:
     return sorted(path.name.split(".", 1)[1].removesuffix(".yaml") for path in folder.glob("Pulumi.*.yaml"))
 
 
-def read_stack(stack: str, folder: Path | None = None) -> Settings:
+def read_stack(stack: str, folder: Path | None = None, resolve: Resolve | None = None) -> Settings:
     """The settings in a stack's file.
 
     Args:
         stack: its name.
         folder: with the stack files; None is that of the project in the working folder.
+        resolve: asks Pulumi for the values of environments that the file names.
 
     Raises:
         SettingsError: there is no such file, it is no stack file, or its settings have mistakes.
@@ -57,7 +60,7 @@ def read_stack(stack: str, folder: Path | None = None) -> Settings:
     folder = folder or config_folder()
     name = f"Pulumi.{stack}.yaml"
     if _STACK_NAME.fullmatch(stack) and (folder / name).exists():
-        return read_stack_file(stack, folder / name, f"config/{name}")
+        return read_stack_file(stack, folder / name, f"config/{name}", resolve)
     known = stack_names(folder)
     meant = re.sub(r"^Pulumi\.|\.ya?ml$", "", stack.rpartition("/")[2])
     is_written_out = meant != stack and meant in known
@@ -70,13 +73,14 @@ def read_stack(stack: str, folder: Path | None = None) -> Settings:
     raise _unreadable(stack, f"config/{name}", reason, command if stack.isprintable() else "gpuctl stacks")
 
 
-def read_stack_file(stack: str, path: Path, name: str | None = None) -> Settings:
+def read_stack_file(stack: str, path: Path, name: str | None = None, resolve: Resolve | None = None) -> Settings:
     """The settings in a stack file that lies anywhere.
 
     Args:
         stack: named in messages.
         path: of the file.
         name: how messages call the file; None is its path.
+        resolve: asks Pulumi for the values of environments that the file names.
 
     Raises:
         SettingsError: it cannot be read, it is no stack file, or its settings have mistakes.
@@ -89,16 +93,17 @@ def read_stack_file(stack: str, path: Path, name: str | None = None) -> Settings
             text = file.read(MOST_BYTES + 1).decode("utf-8-sig")
     except (OSError, ValueError) as error:
         raise _unreadable(stack, name, f"cannot be read: {error}") from error
-    return parse_stack(stack, text, name)
+    return parse_stack(stack, text, name, resolve)
 
 
-def parse_stack(stack: str, text: str, name: str) -> Settings:
+def parse_stack(stack: str, text: str, name: str, resolve: Resolve | None = None) -> Settings:
     """The settings in the text of a stack file.
 
     Args:
         stack: named in messages.
         text: YAML.
         name: how messages call the file.
+        resolve: asks Pulumi for the values of environments that the file names; None leaves them out, with a warning.
 
     Raises:
         SettingsError: it is no stack file, or its settings have mistakes.
@@ -119,8 +124,8 @@ def parse_stack(stack: str, text: str, name: str) -> Settings:
     own, wrong = _own(keys)
     if wrong:
         raise _unreadable(stack, name, f"is refused by Pulumi: {listed(wrong, separator='; ')}")
-    environments = _environments(top.get("environment"))
-    notes = [*_near_namespaces(keys), *([_unresolved(stack, name, environments)] if environments else [])]
+    environments = environments_of(stack, top.get("environment"), resolve)
+    notes = [*_near_namespaces(keys), *environments.warnings(stack, name)]
     plain = [
         Problem(
             (key,),
@@ -158,7 +163,7 @@ def _settings(
     name: str,
     notes: Sequence[str] = (),
     more: Sequence[Problem] = (),
-    environments: str = "",
+    environments: Environments = NO_ENVIRONMENTS,
 ) -> Settings:
     """The settings that values mean.
 
@@ -168,21 +173,25 @@ def _settings(
         name: how messages call the file.
         notes: become warnings.
         more: problems that were found already.
-        environments: of Pulumi ESC that the file names; they may set what it lacks.
+        environments: that the file names; they set what it lacks.
     """
-    checked = check(own, notes)
-    found = [] if isinstance(checked, Settings) else checked
+    values, of_environments = environments.on_top(own, PROJECT)
+    checked = check(values, notes)
     if isinstance(checked, Settings) and not more:
         return checked
-    missing = f"is required, and gpuctl does not resolve the environment {environments}, which may set it"
-    if environments:
-        found = [
-            Problem(each.path, each.value, missing, each.remedies)
-            if each.value is NOT_SET and len(each.path) == 1
-            else each
-            for each in found
-        ]
-    raise SettingsError(stack, mistakes(stack, [*found, *more], name, own))
+    found = [*([] if isinstance(checked, Settings) else checked), *more]
+    if notes and environments.names:
+        missing = f"is required, and the environment {environments.names}, which may set it, is not resolved here"
+        found = [replace(each, reason=missing) if _is_missing(each) else each for each in found]
+    said = mistakes(stack, found, name, values)
+    for index, each in enumerate(found):
+        if each.path[0] in of_environments:
+            said[index] = replace(said[index], command=environments.command(stack))
+    raise SettingsError(stack, said)
+
+
+def _is_missing(problem: Problem) -> bool:
+    return problem.value is NOT_SET and len(problem.path) == 1
 
 
 def _own(config: Mapping[str, object]) -> tuple[dict[str, object], list[str]]:
@@ -215,25 +224,6 @@ def _near_namespaces(config: Mapping[str, object]) -> list[str]:
                 f"{printable(key)} is not read: its namespace is not {PROJECT} (did you mean gpu:{name.strip()}?)"
             )
     return near[:_MOST_NOTES]
-
-
-def _environments(environment: object) -> str:
-    """The Pulumi ESC environments that a stack file names; empty without one."""
-    match environment:
-        case None | [] | "":
-            return ""
-        case list():
-            return printable(listed([str(each) for each in cast(list[object], environment)]))
-        case _:
-            return "of the file"
-
-
-def _unresolved(stack: str, name: str, environments: str) -> str:
-    show = shlex.join(["pulumi", "config", "--stack", stack])
-    return (
-        f"{printable(name, 300)} takes values from the Pulumi environment {environments}, which gpuctl does not "
-        f"resolve: what `pulumi up` uses may differ from what is said here; see: {show}"
-    )
 
 
 def _parsed(key: str, value: object) -> object:

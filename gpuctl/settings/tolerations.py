@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator
 
 from gpuctl.settings.refusal import RemoveKey, SettingRefused
+from gpuctl.settings.values import Structure
 
 _NAME = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 _KEY = re.compile(rf"([a-z0-9]([-a-z0-9.]{{0,251}}[a-z0-9])?/)?{_NAME}")
@@ -41,4 +42,4 @@ def _text(value: object) -> object:
     return value
 
 
-Toleration = Annotated[dict[str, Annotated[str, BeforeValidator(_text)]], AfterValidator(_is_a_toleration)]
+Toleration = Annotated[dict[str, Annotated[str, BeforeValidator(_text)]], AfterValidator(_is_a_toleration), Structure]

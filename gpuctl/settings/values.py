@@ -232,6 +232,13 @@ def _plain_text(value: Any) -> Any:
     return value
 
 
+def _structure(value: Any) -> Any:
+    """To Pulumi a secret is a text wherever it is: no command sets or removes a key in one."""
+    if is_encrypted(value):
+        raise SettingRefused("is encrypted although it is no secret, and only Pulumi can read it", RemoveKey())
+    return value
+
+
 def is_encrypted(value: object) -> bool:
     """Whether a value is a secret as a stack file holds it: {secure: ...}."""
     if not isinstance(value, dict) or len(cast(dict[str, object], value)) != 1:
@@ -258,6 +265,8 @@ def _unset(value: Any) -> Any:
 
 _Number = BeforeValidator(_whole_number)
 _Line = Annotated[str, AfterValidator(_is_one_line)]
+Structure = BeforeValidator(_structure)
+"""Of a list or mapping, or of one in it."""
 _Unset, _Plain = BeforeValidator(_unset), BeforeValidator(_plain_text)
 
 Slices = Annotated[int, Field(ge=1, le=64), _Number]

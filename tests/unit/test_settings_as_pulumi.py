@@ -1,16 +1,22 @@
 """gpuctl and Pulumi say the same of a stack file: Pulumi's own code is asked, in a program of the test bed."""
 
+import json
 import os
 import random
 import re
+from typing import Any
 
 import pytest
+import yaml
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 
 from gpuctl.settings import Settings, SettingsError, read_config
 from gpuctl.settings.stack_file import parse_stack
 from testbed.errors import BedError
-from testbed.pulumi_config import Answer, ask, program
-from tests.fixtures.broken_stacks import mutated_text
+from testbed.pulumi_config import Answer, Edit, ask, program
+from tests.fixtures import pulumi_config
+from tests.fixtures.broken_stacks import configurations, mutated_text
 from tests.fixtures.stack_files import INVALID, ROOT, SHIPPED, STACK, VALID
 
 STRICTER = "must be a text"
@@ -149,3 +155,62 @@ def test_gpuctl_and_pulumi_agree_about_a_file(kind: str) -> None:
         f"{reason}\n{text}" for text, reason in differ[:5]
     )
     assert {answer.stage for answer in answers} >= {"", "load"} - ({"load"} if kind == "files as they are" else set())
+
+
+def _broken(number: int) -> list[dict[str, Any]]:
+    """Configurations with mistakes, the same ones each time."""
+    found: list[dict[str, Any]] = []
+
+    @hypothesis_settings(max_examples=number, derandomize=True, database=None)
+    @given(configurations())
+    def collect(config: dict[str, Any]) -> None:
+        found.append(config)
+
+    collect()
+    return found
+
+
+def _proposed(text: str) -> list[Edit]:
+    """The edits that the messages about a file propose, but those that a person makes in an editor."""
+    said = _read(text)
+    proposed: list[Edit] = []
+    for mistake in said.mistakes if isinstance(said, SettingsError) else []:
+        try:
+            proposed += pulumi_config.edits(mistake.command)
+        except pulumi_config.ByHandError:
+            continue
+    return proposed
+
+
+def _as_pulumi_says(value: Any) -> Any:
+    """A value of a stack file as Pulumi's program prints it: secrets not decrypted, structures as JSON."""
+    match value:
+        case {"secure": text}:
+            return text
+        case dict() | list():
+            return json.loads(json.dumps(value), object_hook=lambda each: each.get("secure", each))
+        case bool():
+            return str(value).lower()
+        case _:
+            return str(value)
+
+
+def test_pulumi_carries_out_the_proposed_commands_and_makes_of_a_file_what_the_fuzz_expects() -> None:
+    """So that a file which the fuzz sees repaired in a few rounds is one that Pulumi repairs."""
+    asked: list[tuple[str, list[Edit], dict[str, Any]]] = []
+    for config in _broken(FILES):
+        text = yaml.safe_dump({"config": config}, allow_unicode=True, sort_keys=False)
+        proposed = _proposed(text)
+        if proposed:
+            for edit in proposed:
+                pulumi_config.carry_out(edit, config)
+            asked.append((text, proposed, config))
+    answers = ask(ROOT / "Pulumi.yaml", [(text, edits) for text, edits, _ in asked])
+    for (text, edits, expected), answer in zip(asked, answers, strict=True):
+        assert answer.stage in ("", "validate"), f"{answer.error}\n{edits}\n{text}"
+        structured = [
+            key for key, value in expected.items() if isinstance(value, dict | list) and "secure" not in value
+        ]
+        found = {key: json.loads(value) if key in structured else value for key, value in answer.config.items()}
+        assert found == {key: _as_pulumi_says(value) for key, value in expected.items()}, f"{edits}\n{text}"
+    assert len(asked) > len(answers) / 2 > 10

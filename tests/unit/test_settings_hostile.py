@@ -208,16 +208,6 @@ def test_a_value_that_looks_like_an_option_is_passed_as_a_value(value: str) -> N
     assert mistake.command.startswith(f"pulumi config set --stack fixture -- gpu:context {value} && ")
 
 
-def test_an_environment_of_pulumi_is_warned_of_and_named_where_a_key_is_missing() -> None:
-    (warning,) = _read(f"environment: [prod]\n{LEAST}").warnings
-    assert warning == (
-        "config/Pulumi.fixture.yaml takes values from the Pulumi environment prod, which gpuctl does not resolve: "
-        "what `pulumi up` uses may differ from what is said here; see: pulumi config --stack fixture"
-    )
-    first, _ = _mistakes("environment: [prod]\n")
-    assert "gpuctl does not resolve the environment prod, which may set it" in first.reason
-
-
 @pytest.mark.parametrize("key", ["GPU:slices", "gp:slices", "gpu :slices"])
 def test_a_namespace_that_is_nearly_the_projects_is_warned_of(key: str) -> None:
     (warning,) = _read(f'{LEAST}  "{key}": 8\n').warnings
@@ -327,3 +317,20 @@ def test_nodes_may_have_their_own_talos_driver_and_modules() -> None:
 
 def test_the_shipped_stacks_are_those_of_this_checkout() -> None:
     assert config_folder() == ROOT / "config"
+
+
+@pytest.mark.parametrize(
+    ("keys", "removed"),
+    [
+        ({"nodes": [NODE, {"secure": "v1:x"}]}, "--path 'gpu:nodes[1]'"),
+        ({"nodes": [{"name": "gpu-1", "gpus": {"secure": "v1:x"}}]}, "--path 'gpu:nodes[0].gpus'"),
+        ({"powerLimits": {"secure": "v1:x"}}, "gpu:powerLimits"),
+        ({"overlay": {"secure": "v1:x"}}, "gpu:overlay"),
+        ({"tolerations": [{"secure": "v1:x"}]}, "--path 'gpu:tolerations[0]'"),
+        ({"gpuModels": {"a": {"secure": "v1:x"}}}, "--path gpu:gpuModels.a"),
+    ],
+)
+def test_a_secret_where_a_structure_must_be_is_removed_as_a_whole(keys: dict[str, Any], removed: str) -> None:
+    """To Pulumi it is a text, and a command that names a key in it fails."""
+    mistake = _mistakes(_with(**keys))[0]
+    assert (mistake.value, mistake.command) == ("a secret", f"pulumi config rm --stack fixture {removed}")
