@@ -114,8 +114,7 @@ verify: venv  ## whether a cluster is what its stack file says: make verify STAC
 
 .PHONY: generate
 generate: venv  ## write Pulumi.yaml, config/schema.json, two pages of docs and the dashboard from the code
-	$(PYTHON) -m gpuctl.settings.reference
-	$(PYTHON) -m gpuctl.checks.reference
+	$(PYTHON) -m reference
 	$(PYTHON) -m dashboard
 
 .PHONY: requirements

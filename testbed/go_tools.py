@@ -6,9 +6,10 @@ the Python packages that the project pins, so that what is tested is what is shi
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
-from testbed.gobuild import GoTool, Module
+from testbed.gobuild import MODULES, GoTool, Module
 
 PULUMI_VERSION = "3.259.0"
 PROVIDER_VERSION = "4.25.0"
@@ -61,6 +62,18 @@ def _add_stages(module: Module, out: Path) -> None:
                 shutil.copyfile(path, out / "stages" / path.name)
 
 
+def _add_older_main(module: Module, _out: Path) -> None:
+    """The program of Kubernetes' own module; until 1.33 the kubelet's command took no context."""
+    text = (MODULES / "kube" / "main.go").read_text()
+    for new, old in (
+        ('\t"context"\n', ""),
+        ("NewKubeletCommand(context.Background())", "NewKubeletCommand()"),
+        ('cli"\n', 'cli"\n\t_ "k8s.io/component-base/logs/json/register"\n'),
+    ):
+        text = text.replace(new, old)
+    (module.directory / "main.go").write_text(text)
+
+
 def _kubernetes(module: str, version: str) -> GoTool:
     minor = version.split(".")[1]
     return GoTool(
@@ -77,7 +90,7 @@ def _kubernetes(module: str, version: str) -> GoTool:
 
 
 KUBERNETES = _kubernetes("kube", KUBERNETES_VERSION)
-KUBERNETES_OF_OLDER_TALOS = _kubernetes("kube-1.33", OLDER_KUBERNETES_VERSION)
+KUBERNETES_OF_OLDER_TALOS = replace(_kubernetes("kube-1.33", OLDER_KUBERNETES_VERSION), before=_add_older_main)
 PULUMI = GoTool(
     name="pulumi",
     title=f"Pulumi CLI {PULUMI_VERSION}",

@@ -15,7 +15,7 @@ def test_what_can_be_read_is_counted() -> None:
 
 def test_an_object_is_named_once_with_all_reasons_and_the_command_that_shows_it() -> None:
     cluster = healthy(settings_of())
-    cluster.unreadable = [
+    cluster.odd = [
         Unreadable("Pod", "vision", "train-7d9f", "status.phase is not a text"),
         Unreadable("Node", "", "gpu-9", "spec is not an object"),
         Unreadable("Pod", "vision", "train-7d9f", "spec.nodeName is not a text"),

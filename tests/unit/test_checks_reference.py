@@ -6,8 +6,8 @@ from collections import Counter
 import pytest
 
 from gpuctl.checks.model import DOCS, Check
-from gpuctl.checks.reference import reference
 from gpuctl.checks.registry import CHECKS
+from reference.checks import reference
 from tests.fixtures.stack_files import ROOT
 
 PAGE = (ROOT / DOCS).read_text()

@@ -134,3 +134,15 @@ def test_the_namespace_admits_the_pods_on_talos() -> None:
         "warn": "privileged",
         "audit": "privileged",
     }
+
+
+def test_a_part_has_the_outputs_by_which_its_component_is_known() -> None:
+    """They stand in the records of deployed stacks, where others read them."""
+    parts = desired_state(settings(namespace="gpus")).parts
+    said = {part.name: dict(part.outputs) for part in parts if part.name != "talos-patches"}
+    assert {name: outputs for name, outputs in said.items() if outputs} == {
+        "namespace": {"name": "gpus"},
+        "runtime-class": {"name": "nvidia"},
+        "time-slicing": {"hashes": {"default": "d68ff3446536c414e97959bf9fbd8efa6c299be2b165785e9b03e315e92e5c04"}},
+        "device-plugin": {"image": "nvcr.io/nvidia/k8s-device-plugin:v0.18.2"},
+    }

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gpuctl.power import Event, Sample, parse
+from gpuctl.power.log import Event, Sample, parse
 from tests.fixtures.power_agent import ALWAYS_SEARCHED, SCRIPT, Node, uptime
 
 

@@ -10,7 +10,7 @@ import yaml
 
 from gpuctl.settings import Settings
 from gpuctl.settings.catalogue import CATALOGUE, PowerRange
-from gpuctl.settings.reference import files
+from reference.settings import files
 from tests.fixtures.stack_files import INVALID, ROOT, SHIPPED, VALID, document_of
 
 BEYOND_A_SCHEMA = {

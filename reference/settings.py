@@ -1,11 +1,7 @@
-"""The files that say what a stack file may contain, written from the model.
-
-`python -m gpuctl.settings.reference` writes them (`make generate`); a test fails when they are not up to date.
-"""
+"""The files that say what a stack file may contain, written from the model."""
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -16,8 +12,6 @@ from gpuctl.settings.explaining import meanings
 from gpuctl.settings.gpu_models import DescribedGpu
 from gpuctl.settings.model import Settings
 from gpuctl.settings.nodes import GpuNode
-
-_ROOT = Path(__file__).parents[2]
 
 _GENERATED = "Generated from gpuctl/settings by `make generate`."
 _FROM_TEXT = {"integer": r"^\d+$", "boolean": "^(true|false)$"}
@@ -219,13 +213,3 @@ def _catalogue() -> str:
         f"| {model.watts if model.has_limit else 'none'} | {model.watts.default or 'unknown'} | {model.confidence} |"
         for key, model in CATALOGUE.items()
     )
-
-
-def main() -> None:
-    """Writes the files."""
-    for path, content in files().items():
-        (_ROOT / path).write_text(content)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,16 +1,10 @@
-"""The check reference, docs/checks.md, written from the registry.
-
-`python -m gpuctl.checks.reference` writes it (`make generate`); a test fails when it is not up to date.
-"""
+"""The check reference, docs/checks.md, written from the registry."""
 
 from collections.abc import Iterator
 from itertools import groupby
-from pathlib import Path
 
-from gpuctl.checks.model import DOCS, Check
+from gpuctl.checks.model import Check
 from gpuctl.checks.registry import CHECKS, PREREQUISITES
-
-_ROOT = Path(__file__).parents[2]
 
 _ALL = (*CHECKS, *(check for check in PREREQUISITES if check not in CHECKS))
 """Those of the cluster, then those that only `gpuctl doctor --pre` asks."""
@@ -72,12 +66,3 @@ def _traits(check: Check) -> str:
     }
     told = [trait for trait, holds in traits.items() if holds]
     return f" ({'; '.join(told)})" if told else ""
-
-
-def main() -> None:
-    """Writes the page."""
-    (_ROOT / DOCS).write_text(reference())
-
-
-if __name__ == "__main__":
-    main()
