@@ -49,6 +49,10 @@ test: venv policy  ## every test this machine can run; what is skipped says why
 test-talos: venv  ## the tests on nodes that run Talos, by release: make test-talos TALOS="v1.10.6 v1.13.9"
 	TALOS='$(or $(TALOS),v1.13.9)' .venv/bin/pytest tests/talos_node
 
+.PHONY: drills
+drills: venv  ## faults on real kubelets while GPU pods run, and a table of what came right when; takes half an hour
+	DRILLS=all .venv/bin/pytest tests/drills
+
 .PHONY: test-unit
 test-unit: venv  ## the tests of pure functions and of the Pulumi program under mocks
 	.venv/bin/pytest -n 2 tests/unit tests/program
@@ -84,7 +88,7 @@ lint-types: venv  ## pyright, strict
 
 .PHONY: lint-shell
 lint-shell: venv  ## shellcheck
-	$(SHELLCHECK) --external-sources gpuctl/desired/power_limit_agent/*.sh gpuctl/sharing/*.sh .github/scripts/*.sh
+	$(SHELLCHECK) --external-sources gpuctl/desired/*/*.sh gpuctl/sharing/*.sh .github/scripts/*.sh
 
 .PHONY: lint-workflows
 lint-workflows: venv  ## actionlint and zizmor

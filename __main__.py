@@ -3,7 +3,7 @@
 import pulumi
 import pulumi_kubernetes
 
-from components.program import consult_cluster, no_ambient_kubeconfig, stack_desired
+from components.program import consult_cluster, no_ambient_kubeconfig, require_service, stack_desired
 from components.stack import GpuStack
 
 desired = stack_desired()
@@ -17,6 +17,7 @@ with no_ambient_kubeconfig():
         enable_config_map_mutable=True,  # else other slices replace ConfigMap and DaemonSets, on all nodes at once
     )
 stack = GpuStack("gpu", desired, pulumi.ResourceOptions(providers=[cluster]))
+require_service(desired, stack)
 
 for name, value in (seen | stack.outputs).items():
     pulumi.export(name, value)

@@ -2,19 +2,20 @@
 
 import contextlib
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import cast
 
 import pulumi
 from pulumi.runtime import get_config_env, get_config_secret_keys_env, is_dry_run
 
-from components.stack import owner
-from gpuctl.cluster import ClusterError, cluster_uid, connect
+from components.stack import GpuStack, owner
+from gpuctl.cluster import Cluster, ClusterError, cluster_uid, connect
 from gpuctl.desired.desired import Desired, desired_state
 from gpuctl.desired.names import CLUSTER_UID, RUNTIME_CLASS
 from gpuctl.preflight.ownership import unmarked
 from gpuctl.preflight.provided import given_up
 from gpuctl.preflight.refusals import refusals, see
+from gpuctl.preflight.serving import left_behind
 from gpuctl.settings import Settings, SettingsError, read_config
 from gpuctl.settings.model import SECRET_FIELDS
 
@@ -62,7 +63,7 @@ def consult_cluster(desired: Desired) -> dict[str, pulumi.Input[str]]:
         pulumi.RunError: the cluster cannot take the stack; or, outside a preview, it cannot be reached.
     """
     try:
-        cluster = connect(desired.settings.context, desired.settings.kubeconfig)
+        cluster = _connected(desired)
         seen = see(cluster)
         reasons = refusals(desired, owner(), seen)
         without_owner, uid = unmarked(desired, seen.find), cluster_uid(cluster)
@@ -87,6 +88,21 @@ def consult_cluster(desired: Desired) -> dict[str, pulumi.Input[str]]:
     return {CLUSTER_UID: uid}
 
 
+def require_service(desired: Desired, stack: GpuStack) -> None:
+    """Fails the update when it is done and has not come to every declared node; a preview has nothing to wait for."""
+
+    def judge(_: Sequence[str]) -> None:
+        try:
+            reasons = [*left_behind(desired, pulumi.get_stack(), _connected(desired))]
+        except ClusterError as error:
+            reasons = [f"{error}; whether every node has what was deployed could not be determined"]
+        if reasons:
+            raise pulumi.RunError("\n".join(["the update has not come to every node:", *reasons]))
+
+    if not is_dry_run():
+        pulumi.Output.all(*(each.id for each in stack.objects)).apply(judge)
+
+
 @contextlib.contextmanager
 def no_ambient_kubeconfig() -> Generator[None]:
     """Keeps the path in KUBECONFIG out of the stack's records; the provider still reads the variable, as kubectl does.
@@ -100,3 +116,7 @@ def no_ambient_kubeconfig() -> Generator[None]:
     finally:
         if ambient is not None:
             os.environ["KUBECONFIG"] = ambient
+
+
+def _connected(desired: Desired) -> Cluster:
+    return connect(desired.settings.context, desired.settings.kubeconfig)

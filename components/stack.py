@@ -25,6 +25,7 @@ class GpuStack(pulumi.ComponentResource):
         for part in desired.parts:
             after: list[pulumi.Resource] = [declared[earlier] for earlier in part.after]
             declared[part.name] = StackPart(part, pulumi.ResourceOptions(parent=self, depends_on=after))
+        self.objects = [each for part in declared.values() for each in part.objects]
         if desired.settings.talos_apply:
             apply_patches(desired.settings, parent=declared["talos-patches"])
         self.outputs = desired.outputs
@@ -40,16 +41,18 @@ class StackPart(pulumi.ComponentResource):
 
     def __init__(self, part: Part, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(part.type_token, part.name, None, opts)
+        self.objects: list[pulumi.CustomResource] = []
         earlier: list[pulumi.Resource] = []
         for name, manifest in part.objects.items():
             opts = pulumi.ResourceOptions(parent=self, depends_on=list(earlier))
             kubernetes_object = _declared(name, manifest, opts, is_patch=part.is_patch)
+            self.objects.append(kubernetes_object)
             if not (part.is_patch or part.by_profile):
                 earlier.append(kubernetes_object)
         self.register_outputs(dict(part.outputs))
 
 
-def _declared(name: str, manifest: Manifest, opts: pulumi.ResourceOptions, *, is_patch: bool) -> pulumi.Resource:
+def _declared(name: str, manifest: Manifest, opts: pulumi.ResourceOptions, *, is_patch: bool) -> pulumi.CustomResource:
     """One Kubernetes object, or the fields of one that exists already.
 
     By its type token and not by its class: the classes' modules alone take longer to import than all else that the

@@ -86,6 +86,23 @@ class Node:
         self.stop_kubelet()
         self.start_kubelet()
 
+    def kill_containerd(self) -> None:
+        """Kills containerd; containers go on."""
+        process.stop(self._directory, "containerd", seconds=0)
+
+    def start_containerd(self) -> None:
+        """Starts containerd unless it runs."""
+        if not process.alive(self._directory, "containerd"):
+            self._start("containerd")
+
+    def lose_power(self) -> None:
+        """Kills every process of the node; its disk stays, and `Cluster.up` lets it boot."""
+        self._cgroup.remove()
+
+    def processes(self) -> list[int]:
+        """Process ids of the node: daemons, shims and containers."""
+        return self._cgroup.processes()
+
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Runs a command in the node's namespaces, for example `ls /var/lib/kubelet/device-plugins`."""
         return subprocess.run([*self._enter(), *command], capture_output=True, text=True, check=False)

@@ -143,7 +143,7 @@ def daemon_sets_are_ready(context: Context) -> Iterator[Result]:
             metadata = wanted["metadata"]
             live = context.get("DaemonSet", metadata["name"], metadata["namespace"])
             yield (
-                _rolled_out(context, live, _nodes_of(context, wanted))
+                _rolled_out(context, live, context.desired.selected_by(wanted))
                 if live
                 else skipped(f"DaemonSet {metadata['name']} is not in the cluster (STK003)", _subject(wanted))
             )
@@ -245,12 +245,6 @@ def _why_not_ready(context: Context, daemon_set: Manifest, nodes: list[DesiredNo
         return Explanation(f"no pod can be made on {listed(lacking)}: {refusal}", describe)
     found = (why for name in names if (why := why_not_working(context, component, name)))
     return next(found, Explanation("", describe))
-
-
-def _nodes_of(context: Context, daemon_set: Manifest) -> list[DesiredNode]:
-    """The nodes of the stack file that a DaemonSet selects by their labels."""
-    selector = daemon_set["spec"]["template"]["spec"]["nodeSelector"].items()
-    return [node for node in context.desired.nodes.values() if selector <= node.labels.items()]
 
 
 def _up(context: Context) -> str:

@@ -61,7 +61,8 @@ def out_of_service(context: Context, node: DesiredNode) -> Explanation:
     if not found.gpus[0].uuid and _answers_again(context, node):
         cause = f"the device plugin took every GPU of {node.name} out of service ({found.gpus[0].reason})"
         return Explanation(
-            f"{cause}; all of them answer again, and the plugin does not try them; {_pods(found)}",
+            f"{cause}; all of them answer again, and the plugin's supervisor will try them, or this does at once; "
+            f"{_pods(found)}",
             _delete_plugin(context, node),
         )
     causes = [f"{each.uuid or 'every GPU of the node'}: {each.reason}" for each in found.gpus]

@@ -121,6 +121,11 @@ class Desired:
 
         return talos_patches(self.settings)
 
+    def selected_by(self, daemon_set: Manifest) -> "list[DesiredNode]":
+        """The nodes that a DaemonSet selects by their labels."""
+        selector = daemon_set["spec"]["template"]["spec"]["nodeSelector"].items()
+        return [node for node in self.nodes.values() if selector <= node.labels.items()]
+
     @property
     def memory_per_slice(self) -> dict[str, int | None]:
         """Average memory of one slice of each node's smallest GPU, in MiB; None where it is not known."""

@@ -64,6 +64,7 @@ def daemon_set(settings: Settings) -> Manifest:
             {"name": "NVIDIA_VISIBLE_DEVICES", "value": "all"},
             {"name": "NVIDIA_DRIVER_CAPABILITIES", "value": "utility"},
             *_limits(settings),
+            *_kept(settings),
         ],
         "securityContext": daemon_sets.security_context("SYS_ADMIN"),
         "resources": {
@@ -96,10 +97,23 @@ def daemon_set(settings: Settings) -> Manifest:
     )
 
 
+def kept_on(settings: Settings) -> list[str]:
+    """The nodes whose limits protect a circuit that the stack knows, and so outlive an agent that nobody follows.
+
+    An agent cannot tell `pulumi destroy` from a DaemonSet, a namespace or a label that somebody deleted by mistake.
+    """
+    return [node.name for circuit in settings.circuits for node in circuit.nodes]
+
+
 def _limits(settings: Settings) -> list[dict[str, Any]]:
     """What differs from `powerLimit`; no variable for nothing, because the API server takes an empty value away."""
     lines = "\n".join(_lines(settings))
     return [{"name": "POWER_LIMITS", "value": lines}] if lines else []
+
+
+def _kept(settings: Settings) -> list[dict[str, Any]]:
+    nodes = kept_on(settings)
+    return [{"name": "POWER_LIMIT_KEPT_ON", "value": " ".join(nodes)}] if nodes else []
 
 
 def _lines(settings: Settings) -> Iterator[str]:

@@ -76,6 +76,18 @@ def _labels_that_talos_holds(desired: Desired, owner: str, seen: Seen) -> Iterat
             yield f"{found.fact}. Take them out, and run this again: {found.remedy}"
 
 
+def _namespace_that_ends(desired: Desired, _: str, seen: Seen) -> Iterator[str]:
+    """The API server takes nothing for it, and Pulumi would try again and again without saying so."""
+    name, context = desired.settings.namespace, desired.settings.context
+    ends = (seen.find("Namespace", name) or {}).get("metadata", {}).get("deletionTimestamp")
+    if ends:
+        yield (
+            f"namespace {name} of context {context} is being deleted since {ends}, so nothing can be created in it. "
+            "Wait until it is gone, then repeat: "
+            + command("kubectl", "--context", context, "wait", "--for=delete", f"namespace/{name}", "--timeout=5m")
+        )
+
+
 def _objects_of_others(desired: Desired, owner: str, seen: Seen) -> Iterator[str]:
     for found in foreign(desired, _stack(owner), seen.find):
         yield f"{found.fact}. {found.advice}"
@@ -100,6 +112,7 @@ _RULES: tuple[Callable[[Desired, str, Seen], Iterator[str]], ...] = (
     _nodes_that_cannot_serve,
     _nodes_without_ground,
     _labels_that_talos_holds,
+    _namespace_that_ends,
     _objects_of_others,
     _objects_that_others_provide,
     _other_stacks,

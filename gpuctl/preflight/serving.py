@@ -1,4 +1,4 @@
-"""What keeps a declared node from serving, however right its objects are.
+"""What keeps a declared node from serving, however right its objects are: before an update, and at its end.
 
 Kubernetes counts neither a node that its kubelet has left nor one whose taints keep the pods off among those that a
 DaemonSet wants: `pulumi up` would be done while such a node offers the old slices or none, and holds no limit.
@@ -6,8 +6,9 @@ DaemonSet wants: `pulumi up` would be done while such a node offers the old slic
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from gpuctl.cluster import Node
+from gpuctl.cluster import Cluster, Node
 from gpuctl.cluster.objects import Taint
+from gpuctl.desired.desired import Desired
 from gpuctl.desired.tolerations import tolerates, tolerations
 from gpuctl.forms.command import command
 from gpuctl.settings import Settings
@@ -46,6 +47,26 @@ def why_not_serving(nodes: Iterable[Node], settings: Settings, stack: str) -> It
     keys = list(dict.fromkeys(taint.key for node in found for taint in keeping_off(node, settings)))
     for node in found:
         yield from _why_not_serving(node, settings, stack, keys)
+
+
+def left_behind(desired: Desired, stack: str, cluster: Cluster) -> Iterator[str]:
+    """Which nodes an update has not come to although it was done, each with what fixes it.
+
+    A node that stops being Ready meanwhile is one that no DaemonSet counts, and none waits for.
+
+    Raises:
+        ClusterError: the cluster does not answer.
+    """
+    yield from why_not_serving(
+        (node for node in cluster.nodes() if node.name in desired.nodes), desired.settings, stack
+    )
+    for wanted in (each for each in desired.manifests if each["kind"] == "DaemonSet"):
+        name, namespace = wanted["metadata"]["name"], wanted["metadata"]["namespace"]
+        live, nodes = cluster.get("DaemonSet", name, namespace), len(desired.selected_by(wanted))
+        if live and (updated := live["status"].get("updatedNumberScheduled", 0)) < nodes:
+            pods = ("get", "pods", "-n", namespace, "-o", "wide")
+            show = command("kubectl", "--context", desired.settings.context, *pods)
+            yield f"DaemonSet {name} is up to date on {updated} of {nodes} nodes; see: {show}"
 
 
 def _why_not_serving(node: Node, settings: Settings, stack: str, keys: Sequence[str]) -> Iterator[str]:

@@ -180,7 +180,7 @@ class Bed:
     def plugin_config(self, daemon_set: str = PLUGIN) -> Object:
         """The ConfigMap that a DaemonSet of the device plugin mounts."""
         template = self.get("daemonset", "-n", NAMESPACE, daemon_set)["spec"]["template"]
-        [name] = [volume["configMap"]["name"] for volume in template["spec"]["volumes"] if "configMap" in volume]
+        [name] = [volume["configMap"]["name"] for volume in template["spec"]["volumes"] if volume["name"] == "config"]
         return self.get("configmap", "-n", NAMESPACE, name)
 
     def gpus(self, node: str) -> list[SimulatedGpu]:

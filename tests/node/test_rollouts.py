@@ -56,7 +56,10 @@ def test_a_configuration_on_which_the_plugin_exits_stops_at_the_first_node(deplo
     by_hand = {"name": "by-hand", "namespace": NAMESPACE}
     live = deployed.get("daemonset", "-n", NAMESPACE, PLUGIN)["spec"]["template"]["spec"]["volumes"]
     deployed.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": by_hand, "data": {"config.yaml": text}})
-    volumes = [{"name": "config", "configMap": {"name": "by-hand"}}, *(each for each in live if "hostPath" in each)]
+    volumes = [
+        {"name": "config", "configMap": {"name": "by-hand"}},
+        *(each for each in live if each["name"] != "config"),
+    ]
     template = {"metadata": {"annotations": {CHECKSUM_ANNOTATION: "by hand"}}, "spec": {"volumes": volumes}}
     patch(deployed, "daemonset", PLUGIN, {"spec": {"template": template}})
     wait_for(1, lambda: len(crashing(deployed)))

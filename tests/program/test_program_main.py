@@ -123,7 +123,7 @@ def test_the_provider_is_the_stacks_own_and_updates_config_maps_in_place(
     assert provider.inputs["context"] == "admin@homelab"
     assert provider.inputs["kubeconfig"] == "/etc/kubeconfig"
     assert provider.inputs["enableConfigMapMutable"] in (True, "true")
-    assert consulted == [("admin@homelab", "/etc/kubeconfig")]
+    assert set(consulted) == {("admin@homelab", "/etc/kubeconfig")}
 
 
 def test_no_path_of_this_machine_comes_into_the_stacks_records(
@@ -132,7 +132,7 @@ def test_no_path_of_this_machine_comes_into_the_stacks_records(
     """The same stack, deployed from elsewhere, would differ: the nightly look for drift would always find some."""
     monkeypatch.setenv("KUBECONFIG", "/home/someone/kubeconfig")
     assert "kubeconfig" not in _run(HOMELAB).named("cluster").inputs
-    assert consulted == [("admin@homelab", None)]
+    assert set(consulted) == {("admin@homelab", None)}
     assert os.environ["KUBECONFIG"] == "/home/someone/kubeconfig"
 
 
@@ -277,6 +277,67 @@ def test_a_node_that_would_not_be_served_is_refused(monkeypatch: pytest.MonkeyPa
         f"node gpu-1 has the taint dedicated:NoExecute, {tainted}"
         "pulumi config set --stack fixture --path 'gpu:tolerations[1].key' dedicated; or take the taint away: "
         "kubectl --context admin@homelab taint node gpu-1 dedicated:NoExecute-",
+    ]
+    assert deployment.resources == []
+
+
+class TestANodeThatAnUpdateDidNotComeTo:
+    """No DaemonSet counts a node that stops being Ready meanwhile, so Pulumi itself would be content."""
+
+    def test_the_update_fails_and_names_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        before, after = _cluster({"gpu-1"}, {}), _cluster({"gpu-1"}, {})
+        after.node_objects["gpu-1"]["status"]["conditions"] = [{"type": "Ready", "status": "Unknown"}]
+        clusters = iter([before, after])
+        monkeypatch.setattr(program, "connect", lambda *_: next(clusters))
+        assert (_run(HOMELAB).refusal or "").splitlines() == [
+            "the update has not come to every node:",
+            "node gpu-1 is not Ready, so nothing would reach it: it would stay on what it has. Bring it back, or "
+            "take it out of gpu:nodes until then; see: kubectl --context admin@homelab describe node gpu-1",
+        ]
+
+    def test_a_daemon_set_that_left_one_out_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        cluster = _cluster({"gpu-1"}, {})
+        plugin = {"name": "nvidia-device-plugin", "namespace": "gpu-device-plugin"}
+        cluster.add({"kind": "DaemonSet", "metadata": plugin, "status": {"desiredNumberScheduled": 0}})
+        _connect(monkeypatch, cluster)
+        assert (_run(HOMELAB).refusal or "").splitlines() == [
+            "the update has not come to every node:",
+            "DaemonSet nvidia-device-plugin is up to date on 0 of 1 nodes; see: kubectl --context admin@homelab get "
+            "pods -n gpu-device-plugin -o wide",
+        ]
+
+    def test_a_cluster_that_no_longer_answers_is_no_success(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        answers = iter([_cluster({"gpu-1"}, {})])
+
+        def connect(*_: object) -> FakeCluster:
+            for cluster in answers:
+                return cluster
+            raise ClusterError("the API server does not answer")
+
+        monkeypatch.setattr(program, "connect", connect)
+        assert (_run(HOMELAB).refusal or "").splitlines() == [
+            "the update has not come to every node:",
+            "the API server does not answer; whether every node has what was deployed could not be determined",
+        ]
+
+    def test_a_preview_deploys_nothing_and_asks_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        clusters = iter([_cluster({"gpu-1"}, {})])
+        monkeypatch.setattr(program, "connect", lambda *_: next(clusters))
+        assert _run(HOMELAB, preview=True).refusal is None
+
+
+@pytest.mark.parametrize("preview", [True, False], ids=["preview", "update"])
+def test_a_namespace_that_is_being_deleted_is_refused(monkeypatch: pytest.MonkeyPatch, preview: bool) -> None:
+    """Pulumi would try to create objects in it again and again, and say nothing."""
+    cluster = _cluster({"gpu-1"}, {})
+    ending = {"name": "gpu-device-plugin", "labels": OURS, "deletionTimestamp": "2026-11-28T20:10:00Z"}
+    cluster.add({"kind": "Namespace", "metadata": ending})
+    _connect(monkeypatch, cluster)
+    deployment = _run(HOMELAB, preview=preview)
+    assert (deployment.refusal or "").splitlines() == [
+        "namespace gpu-device-plugin of context admin@homelab is being deleted since 2026-11-28T20:10:00Z, so nothing "
+        "can be created in it. Wait until it is gone, then repeat: kubectl --context admin@homelab wait --for=delete "
+        "namespace/gpu-device-plugin --timeout=5m"
     ]
     assert deployment.resources == []
 

@@ -56,7 +56,7 @@ def test_exactly_the_desired_objects_and_labels_are_declared(path: Path) -> None
 def test_nothing_but_kubernetes_objects_components_and_the_provider_is_declared() -> None:
     deployment = _declare(read_stack("lab"))
     others = {resource.type for resource in deployment.resources if not resource.is_kubernetes}
-    components = ("Namespace", "RuntimeClass", "NodeLabels", "PowerLimit", "TimeSlicing", "DevicePlugin")
+    components = ("Namespace", "RuntimeClass", "NodeLabels", "PowerLimit", "Supervisor", "TimeSlicing", "DevicePlugin")
     assert others == {
         "pulumi:providers:kubernetes",
         *(f"gpu:index:{name}" for name in ("GpuStack", "TalosPatches", *components)),
@@ -76,6 +76,8 @@ IDENTITIES = {
     ("gpu:index:PowerLimit", "power-limit", "gpu"),
     ("kubernetes:core/v1:ConfigMap", "nvidia-power-limit-agent", "power-limit"),
     ("kubernetes:apps/v1:DaemonSet", "nvidia-power-limit", "power-limit"),
+    ("gpu:index:Supervisor", "device-plugin-supervisor", "gpu"),
+    ("kubernetes:core/v1:ConfigMap", "nvidia-device-plugin-supervisor", "device-plugin-supervisor"),
     ("gpu:index:TimeSlicing", "time-slicing", "gpu"),
     ("kubernetes:core/v1:ConfigMap", "nvidia-device-plugin-config", "time-slicing"),
     ("kubernetes:core/v1:ConfigMap", "nvidia-device-plugin-config-gpu-2", "time-slicing"),

@@ -411,7 +411,7 @@ def test_a_lost_gpu_that_is_back_needs_no_reboot() -> None:
     found = result_of(capacity.capacity_is_allocatable, fake)
     assert found.cause == (
         "the device plugin took every GPU of gpu-1 out of service (Error waiting for event: GPU is lost); "
-        "all of them answer again, and the plugin does not try them; no pod is on it"
+        "all of them answer again, and the plugin's supervisor will try them, or this does at once; no pod is on it"
     )
     assert found.remedy == (
         "kubectl --context admin@lab delete pod -n gpu-device-plugin -l app.kubernetes.io/name=nvidia-device-plugin "

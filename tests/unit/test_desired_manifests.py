@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from syrupy.assertion import SnapshotAssertion
@@ -19,6 +20,8 @@ from tests.fixtures.names import without_hash
 from tests.fixtures.snapshots import YamlSnapshot
 from tests.fixtures.stack_files import ROOT, SHIPPED, VALID, config_of, each_shipped, each_valid, settings
 
+SCRIPTS = ("nvidia-power-limit-agent", "nvidia-device-plugin-supervisor")
+
 
 def identity(manifest: Manifest) -> tuple[str, str | None, str]:
     metadata = manifest["metadata"]
@@ -26,12 +29,15 @@ def identity(manifest: Manifest) -> tuple[str, str | None, str]:
 
 
 def _without_long_texts(documents: list[Manifest]) -> list[Manifest]:
-    """With a word in place of the dashboard's text, and of that of the power-limit agent and its hash."""
+    """With a word in place of the dashboard's text, and of scripts and their hashes."""
     documents = copy.deepcopy(documents)
     for document in documents:
-        if document["metadata"]["name"].startswith("nvidia-power-limit-agent"):
-            document["data"] = dict.fromkeys(document["data"], "a script")
-            document["metadata"]["name"] = "nvidia-power-limit-agent-HASH"
+        for name in SCRIPTS:
+            if document["metadata"]["name"].startswith(name):
+                document["data"] = dict.fromkeys(document["data"], "a script")
+                document["metadata"]["name"] = f"{name}-HASH"
+        if document["metadata"]["name"].startswith("nvidia-device-plugin") and document["kind"] == "DaemonSet":
+            document["spec"]["template"]["spec"]["volumes"][2]["configMap"]["name"] = f"{SCRIPTS[1]}-HASH"
         if document["metadata"]["name"] == "gpu-sharing-dashboard":
             document["data"] = dict.fromkeys(document["data"], "the dashboard")
         if document["metadata"]["name"].startswith("nvidia-power-limit") and document["kind"] == "DaemonSet":
@@ -48,7 +54,7 @@ RELEASED: dict[str, str] = json.loads((ROOT / "tests" / "fixtures" / "released_m
     "path", [each for each in [*SHIPPED, *VALID] if each.stem in RELEASED], ids=lambda each: each.stem
 )
 def test_the_objects_are_byte_for_byte_those_of_the_last_release(path: Path) -> None:
-    """But for the agent's scripts and the alerts, and for the ConfigMaps that pods read once.
+    """But for the scripts and the alerts, and for the ConfigMaps that pods read once.
 
     These have a hash in their names now, and nobody can change them.
     """
@@ -64,13 +70,27 @@ def test_the_last_release_is_known_by_all_its_stack_files() -> None:
 
 
 def _without_scripts_and_alerts(documents: Iterable[Manifest]) -> list[Manifest]:
-    kept = [copy.deepcopy(each) for each in documents if each["kind"] != "PrometheusRule"]
+    kept = [
+        copy.deepcopy(each)
+        for each in documents
+        if each["kind"] != "PrometheusRule" and not each["metadata"]["name"].startswith(SCRIPTS[1])
+    ]
     for each in kept:
         if each["kind"] == "ConfigMap":
             each["data"] = {name: text for name, text in each["data"].items() if not name.endswith(".sh")}
         if each["metadata"]["name"] == "nvidia-power-limit":
             del each["spec"]["template"]["metadata"]["annotations"][CHECKSUM_ANNOTATION]
+            _remove(each["spec"]["template"]["spec"]["containers"][0]["env"], "POWER_LIMIT_KEPT_ON")
+        if each["kind"] == "DaemonSet" and each["metadata"]["name"].startswith("nvidia-device-plugin"):
+            pod = each["spec"]["template"]["spec"]
+            assert pod["containers"][0].pop("command") == ["/busybox/sh", "/supervisor/supervisor.sh"]
+            for listed in (pod["containers"][0]["volumeMounts"], pod["volumes"]):
+                _remove(listed, "supervisor", "state")
     return kept
+
+
+def _remove(listed: list[dict[str, Any]], *names: str) -> None:
+    listed[:] = [each for each in listed if each["name"] not in names]
 
 
 @pytest.mark.parametrize("stack", ["homelab", "lab"])
@@ -116,6 +136,7 @@ def test_an_object_stands_after_what_it_needs() -> None:
         ("RuntimeClass", None, "nvidia"),
         ("ConfigMap", "gpus", "nvidia-power-limit-agent"),
         ("DaemonSet", "gpus", "nvidia-power-limit"),
+        ("ConfigMap", "gpus", "nvidia-device-plugin-supervisor"),
         ("ConfigMap", "gpus", "nvidia-device-plugin-config"),
         ("DaemonSet", "gpus", "nvidia-device-plugin"),
     ]
@@ -123,7 +144,8 @@ def test_an_object_stands_after_what_it_needs() -> None:
 
 def test_without_power_management_nothing_of_it_is_left() -> None:
     names = [without_hash(name) for _, _, name in map(identity, manifests(settings(powerManagement=False)))]
-    assert names == ["gpu-device-plugin", "nvidia", "nvidia-device-plugin-config", "nvidia-device-plugin"]
+    plugin = ["nvidia-device-plugin-supervisor", "nvidia-device-plugin-config", "nvidia-device-plugin"]
+    assert names == ["gpu-device-plugin", "nvidia", *plugin]
 
 
 def test_the_namespace_admits_the_pods_on_talos() -> None:

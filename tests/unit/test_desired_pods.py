@@ -210,3 +210,28 @@ def test_the_power_limits_pods_run_the_script_in_the_config_map() -> None:
     assert template["spec"]["containers"][0]["command"] == ["/busybox/sh", "/agent/agent.sh", "run"]
     mounted = {volume["name"]: volume.get("configMap") for volume in template["spec"]["volumes"]}
     assert mounted["agent"] == {"name": agent["metadata"]["name"]}
+
+
+def test_limits_are_kept_on_the_nodes_of_a_circuit_when_the_agent_goes() -> None:
+    nodes = [
+        {"name": "gpu-1", "gpu": "rtx-3090", "count": 1},
+        {"name": "gpu-2", "gpu": "rtx-3090", "count": 1, "circuitWatts": 2000},
+        {"name": "gpu-3", "gpu": "rtx-3090", "count": 1},
+    ]
+    kept = [env for env in _container("nvidia-power-limit", nodes=nodes)["env"] if env["name"] == "POWER_LIMIT_KEPT_ON"]
+    assert kept == [{"name": "POWER_LIMIT_KEPT_ON", "value": "gpu-2"}]
+
+
+def test_no_limit_is_kept_where_no_circuit_is_known() -> None:
+    assert "POWER_LIMIT_KEPT_ON" not in str(_pod("nvidia-power-limit"))
+
+
+def test_the_plugin_runs_under_its_supervisor() -> None:
+    """In the shell of the plugin's own image."""
+    assert _container("nvidia-device-plugin")["command"] == ["/busybox/sh", "/supervisor/supervisor.sh"]
+    (scripts,) = (
+        each["data"]
+        for each in manifests(settings())
+        if each["metadata"]["name"].startswith("nvidia-device-plugin-supervisor-")
+    )
+    assert set(scripts) == {"supervisor.sh"}

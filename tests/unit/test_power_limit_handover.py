@@ -209,3 +209,30 @@ def test_an_older_agent_takes_the_limits_back_when_the_newer_is_gone(node: Node)
         old.wait_until_ready()
     assert seen <= {"250.00", "300.00"}
     assert (node.owner, gpu["power.limit"]) == (old.uid, "300.00")
+
+
+def test_limits_that_protect_a_circuit_outlive_an_agent_that_nobody_follows(node: Node) -> None:
+    """A DaemonSet or a label that somebody deleted by mistake must not cost the breaker."""
+    gpu = node.add_gpu()
+    agent = node.agent("300", patience=str(SECONDS))
+    agent.environment["POWER_LIMIT_KEPT_ON"] = "gpu-11 gpu-1"
+    _owning(node, agent)
+    assert agent.stop() == 0
+    assert gpu["power.limit"] == "300.00"
+    assert agent.wait_for("stop")["limits"] == "kept"
+
+
+def test_a_limit_that_was_kept_is_given_back_when_its_card_is_to_be_left_alone(node: Node) -> None:
+    gpu = node.add_gpu()
+    agent = node.agent("300")
+    agent.environment["POWER_LIMIT_KEPT_ON"] = "gpu-1"
+    assert _owning(node, agent).stop() == 0
+    node.agent("300", limits="gpu-1 none").start().wait(lambda: gpu["power.limit"] == "350.00")
+
+
+def test_limits_of_a_node_on_no_circuit_are_given_back(node: Node) -> None:
+    gpu = node.add_gpu()
+    agent = node.agent("300")
+    agent.environment["POWER_LIMIT_KEPT_ON"] = "gpu-11"
+    assert _owning(node, agent).stop() == 0
+    assert gpu["power.limit"] == "350.00"

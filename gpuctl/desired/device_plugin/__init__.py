@@ -19,11 +19,12 @@ def groups(settings: Settings, node: GpuNode) -> tuple[SharedGpus, ...]:
 
 
 def parts(settings: Settings, profiles: Sequence[Profile]) -> Sequence[Part]:
-    """A configuration and a DaemonSet for each profile; the latter rolls when its configuration changes."""
-    from gpuctl.desired.device_plugin.config import CONFIG, config_hash, config_map
+    """A supervisor for all; for each profile a configuration and a DaemonSet, which rolls when either changes."""
+    from gpuctl.desired.device_plugin.config import CONFIG, SUPERVISOR, config_hash, config_map, supervisor
     from gpuctl.desired.device_plugin.daemon_set import daemon_set
 
     return [
+        Part("device-plugin-supervisor", "gpu:index:Supervisor", {SUPERVISOR: supervisor(settings)}),
         Part(
             "time-slicing",
             "gpu:index:TimeSlicing",
@@ -35,7 +36,7 @@ def parts(settings: Settings, profiles: Sequence[Profile]) -> Sequence[Part]:
             "device-plugin",
             "gpu:index:DevicePlugin",
             by_name(*(daemon_set(settings, profile) for profile in profiles)),
-            after=("time-slicing",),
+            after=("device-plugin-supervisor", "time-slicing"),
             outputs={"image": settings.image},
             by_profile=True,
         ),

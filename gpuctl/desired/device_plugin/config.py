@@ -1,16 +1,23 @@
-"""The device plugin's configuration, which says how often each GPU is offered."""
+"""What the device plugin's pods read: a configuration, which says how often each GPU is offered, and a supervisor."""
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 from gpuctl.desired.daemon_set import unchanging
 from gpuctl.desired.device_plugin import NAME
 from gpuctl.desired.names import Manifest, yaml_text
-from gpuctl.desired.profiles import Profile
+from gpuctl.desired.profiles import DEFAULT, Profile
 from gpuctl.desired.sharing import RESOURCE
 from gpuctl.settings import Settings
 
 CONFIG_KEY = "config.yaml"
+
+SCRIPT = Path(__file__).with_name("supervisor.sh")
+"""Runs the plugin, and starts it again."""
+
+SUPERVISOR = "nvidia-device-plugin-supervisor"
+"""Of the ConfigMap with the script, without its hash."""
 
 CONFIG = "nvidia-device-plugin-config"
 """Of the ConfigMap, without profile and hash."""
@@ -44,6 +51,11 @@ def config_map(settings: Settings, profile: Profile) -> Manifest:
 def config_hash(settings: Settings, profile: Profile) -> str:
     """Changes with the content of the ConfigMap: on the pod template it makes a new configuration roll out."""
     return hashlib.sha256(_text(settings, profile).encode()).hexdigest()
+
+
+def supervisor(settings: Settings) -> Manifest:
+    """The ConfigMap with the script that runs the plugin, of whatever profile."""
+    return unchanging(SUPERVISOR, settings.namespace, NAME, DEFAULT, {SCRIPT.name: SCRIPT.read_text()})
 
 
 def _text(settings: Settings, profile: Profile) -> str:

@@ -4,7 +4,7 @@ from typing import Any
 
 from gpuctl.desired import daemon_set as daemon_sets
 from gpuctl.desired.device_plugin import NAME
-from gpuctl.desired.device_plugin.config import CONFIG_KEY, config_hash, config_map
+from gpuctl.desired.device_plugin.config import CONFIG_KEY, SCRIPT, config_hash, config_map, supervisor
 from gpuctl.desired.names import Manifest, node_labels
 from gpuctl.desired.profiles import Profile
 from gpuctl.settings import Settings
@@ -15,6 +15,8 @@ _NODE_BY_NODE = {
 }
 """A pod counts as available five seconds after its probes succeed: a configuration on which it exits stops at the first
 node instead of taking every node down, which v0.18.2 did without both."""
+_STATE = "/run/nvidia-device-plugin"
+"""Where the supervisor and the plugin meet."""
 _SOCKETS = "/var/lib/kubelet/device-plugins"
 """Fixed in the plugin and the kubelet."""
 
@@ -23,10 +25,12 @@ def daemon_set(settings: Settings, profile: Profile) -> Manifest:
     """The device plugin on the nodes of one profile.
 
     It needs uid 0 for the kubelet's folder and no capability at all. FAIL_ON_INIT_ERROR makes a node without a
-    working driver show as a crash; otherwise the pod is Ready and the node offers no GPU for ever.
+    working driver show as a crash; otherwise the pod is Ready and the node offers no GPU for ever. The supervisor is a
+    script in the shell of the plugin's image, and may no more than the plugin itself.
     """
     container: dict[str, Any] = {
         "name": NAME,
+        "command": ["/busybox/sh", f"/supervisor/{SCRIPT.name}"],
         "env": [
             {"name": "CONFIG_FILE", "value": f"/config/{CONFIG_KEY}"},
             {"name": "FAIL_ON_INIT_ERROR", "value": "true"},
@@ -44,11 +48,15 @@ def daemon_set(settings: Settings, profile: Profile) -> Manifest:
         "volumeMounts": [
             {"name": "config", "mountPath": "/config", "readOnly": True},
             {"name": "device-plugins", "mountPath": _SOCKETS},
+            {"name": "supervisor", "mountPath": "/supervisor", "readOnly": True},
+            {"name": "state", "mountPath": _STATE},
         ],
     }
     volumes: list[dict[str, Any]] = [
         {"name": "config", "configMap": {"name": config_map(settings, profile)["metadata"]["name"]}},
         {"name": "device-plugins", "hostPath": {"path": _SOCKETS, "type": "Directory"}},
+        {"name": "supervisor", "configMap": {"name": supervisor(settings)["metadata"]["name"]}},
+        {"name": "state", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
     ]
     return daemon_sets.daemon_set(
         settings,

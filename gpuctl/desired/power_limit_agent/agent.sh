@@ -1,7 +1,7 @@
 #!/bin/sh
 # Power-limit agent: holds every NVIDIA GPU of its node at its power limit. PID 1 of a DaemonSet pod.
 #
-#   run     look at every GPU, set what is off, sleep, again; on SIGTERM hand over, or give the cards their defaults back
+#   run     look at every GPU, set what is off, sleep, again; on SIGTERM hand over, give the cards their defaults back, or keep them
 #   ready   exit 0 exactly while every GPU of the node is at its limit, else say why not
 #   alive   exit 0 while the loop goes round
 #   report  one look, printed; sets nothing, writes nothing, needs no privilege
@@ -13,6 +13,7 @@
 # POWER_LIMIT_INTERVAL  seconds between two looks   POD_UID          this pod, also after a restart of its container
 # POWER_LIMIT_STATE     folder of the pod           POWER_LIMIT_NODE folder of the node, which all agents on it share
 # POWER_LIMIT_PATIENCE  seconds that an ending agent waits for a successor
+# POWER_LIMIT_KEPT_ON   nodes on which an agent that nobody follows leaves the limits as they are
 # At its limit: the limit requested of the card is within 1 W, and the enforced one is not over it by more than 1 W.
 # A lower enforced limit (firmware, out-of-band management) is logged as capped and counts: what a circuit needs is that
 # no card draws more than agreed. For the same reason a card whose limit cannot be set is held where it enforces no more
@@ -216,7 +217,9 @@ stop() {
   tick
   publish stopping
   find_role
-  if [ "$role" != owner ] || hand_over; then
+  if [ "$role" = owner ] && contains "${POWER_LIMIT_KEPT_ON-}" "${NODE_NAME-}"; then
+    log info stop owner=nobody limits=kept
+  elif [ "$role" != owner ] || hand_over; then
     log info stop owner="$holder"
   else
     claim && read_gpus && each_gpu restore

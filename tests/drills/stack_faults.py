@@ -1,0 +1,149 @@
+"""Faults of the stack: what people and Pulumi's engine do to it. Most need `pulumi up`, which is part of the drill."""
+
+import json
+import shutil
+import signal
+import time
+from pathlib import Path
+
+from tests.drills.drill import Fault, drill
+from tests.drills.field import STACK, WATTS, Field, stack_file
+from tests.node.bed import NAMESPACE, PLUGIN, POWER
+
+_LABELS = ("nvidia.com/gpu.present-", "nvidia.com/device-plugin.config-")
+
+
+def _repaired(field: Field) -> None:
+    done = field.up()
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _on_the_circuit(field: Field) -> float:
+    (gpu,) = field.bed.gpus("gpu-2")
+    return gpu.power_limit
+
+
+@drill("DaemonSet of the device plugin deleted, `pulumi up`")
+def plugin_daemon_set_deleted(field: Field) -> Fault:
+    field.bed.output("kubectl", "delete", "daemonset", "-n", NAMESPACE, PLUGIN)
+    yield
+    _repaired(field)
+
+
+@drill("DaemonSet of the agent deleted, `pulumi up`", within=180)
+def agent_daemon_set_deleted(field: Field) -> Fault:
+    field.bed.output("kubectl", "delete", "daemonset", "-n", NAMESPACE, POWER)
+    time.sleep(15)
+    yield
+    assert _on_the_circuit(field) == WATTS, "a limit that protects a circuit is kept"
+    _repaired(field)
+
+
+@drill("labels of gpu-2 removed, `pulumi up`", within=180)
+def labels_removed(field: Field) -> Fault:
+    field.bed.output("kubectl", "label", "node", "gpu-2", *_LABELS)
+    time.sleep(15)
+    yield
+    assert _on_the_circuit(field) == WATTS, "a limit that protects a circuit is kept"
+    _repaired(field)
+
+
+@drill("namespace deleted; `pulumi up` while it ends, and once it is gone", within=180)
+def namespace_deleted(field: Field) -> Fault:
+    field.bed.output("kubectl", "delete", "namespace", NAMESPACE, "--wait=false")
+    begun = time.monotonic()
+    refused = field.up()
+    assert refused.returncode != 0, refused.stdout
+    assert "is being deleted since" in refused.stdout + refused.stderr, refused.stdout + refused.stderr
+    assert time.monotonic() - begun < 120, "refused, and not waited for"
+    yield
+    field.bed.output("kubectl", "wait", "--for=delete", f"namespace/{NAMESPACE}", "--timeout=110s")
+    assert _on_the_circuit(field) == WATTS, "a limit that protects a circuit is kept"
+    _repaired(field)
+
+
+@drill("plugin's DaemonSet edited by hand, `pulumi up`")
+def edited_by_hand(field: Field) -> Fault:
+    change = {
+        "spec": {"template": {"spec": {"containers": [{"name": PLUGIN, "env": [{"name": "BY", "value": "hand"}]}]}}}
+    }
+    field.bed.output("kubectl", "patch", "daemonset", "-n", NAMESPACE, PLUGIN, "-p", json.dumps(change))
+    yield
+    _repaired(field)
+
+
+@drill("kubelet of gpu-2 stopped during `pulumi up`: it fails, and the next does not", within=300)
+def node_away_during_up(field: Field) -> Fault:
+    node = field.node("gpu-2")
+    up = field.bed.start_deploying(stack_file(slices=6))
+    try:
+        field.wait(lambda: _slices_asked(field) == 6, 200)
+        node.stop_kubelet()
+        said, _ = up.communicate(timeout=500)
+        assert up.returncode != 0, said
+        yield
+    finally:
+        node.start_kubelet()
+    field.wait(lambda: field.bed.allocatable("gpu-2") > 0, 120)
+    _repaired(field)
+
+
+@drill("`pulumi up` killed at three moments, `pulumi cancel`, `pulumi up`", within=300)
+def up_killed(field: Field) -> Fault:
+    for number, seconds in enumerate((2, 6, 10)):
+        up = field.bed.start_deploying(stack_file(slices=6 + number))
+        time.sleep(seconds)
+        up.send_signal(signal.SIGKILL)
+        up.communicate()
+        field.bed.run("pulumi", "cancel", "--yes", "--stack", STACK)
+    yield
+    _repaired(field)
+
+
+@drill("two `pulumi up` at once")
+def two_ups(field: Field) -> None:
+    first = field.bed.start_deploying(stack_file())
+    field.wait(lambda: any("lock" in each for each in field.left_over()), 60)
+    second = field.up()
+    said, _ = first.communicate(timeout=400)
+    assert first.returncode == 0, said
+    assert second.returncode != 0, second.stdout
+    assert "locked" in second.stdout + second.stderr
+
+
+@drill("state lost, `pulumi stack init`, `pulumi up`", within=180)
+def state_lost(field: Field) -> Fault:
+    state = Path(field.bed.environment["PULUMI_BACKEND_URL"].removeprefix("file://"))
+    shutil.rmtree(state / ".pulumi" / "stacks")
+    yield
+    field.bed.output("pulumi", "stack", "init", STACK, "--cwd", field.bed.environment["TMPDIR"])
+    _repaired(field)
+
+
+@drill("state cut off, its backup restored, `pulumi up`", within=180)
+def state_cut_off(field: Field) -> Fault:
+    state = Path(field.bed.environment["PULUMI_BACKEND_URL"].removeprefix("file://"))
+    (file,) = state.rglob(f"stacks/**/{STACK}.json")
+    backup = state / "backup.json"
+    field.bed.output("pulumi", "stack", "export", "--stack", STACK, "--file", str(backup))
+    file.write_text(file.read_text()[:1000])
+    yield
+    file.unlink()
+    field.bed.output("pulumi", "stack", "init", STACK, "--cwd", field.bed.environment["TMPDIR"])
+    field.bed.output("pulumi", "stack", "import", "--stack", STACK, "--file", str(backup))
+    _repaired(field)
+
+
+@drill("image that no registry has: `pulumi up` interrupted, then the right one", within=300)
+def image_gone(field: Field) -> Fault:
+    up = field.bed.start_deploying(stack_file(devicePluginImage="localhost:1/no-such-image:v0.18.2"))
+    field.wait(lambda: "ErrImagePull" in field.bed.output("kubectl", "get", "pods", "-n", NAMESPACE), 250)
+    yield
+    up.send_signal(signal.SIGINT)
+    up.communicate(timeout=200)
+    _repaired(field)
+
+
+def _slices_asked(field: Field) -> int:
+    text = field.bed.plugin_config()["data"]["config.yaml"]
+    return int(text.rpartition("replicas: ")[2])
