@@ -8,6 +8,8 @@ from bench.measured import in_turns
 
 _ROUNDS = 11
 _LIBRARIES = "import typer, pydantic, yaml"
+_MODEL = "pydantic.create_model('One', key=int)(key=1)"
+"""Importing pydantic loads hardly any of it: this is what the first model of a program costs."""
 
 
 def run() -> None:
@@ -15,6 +17,7 @@ def run() -> None:
     python, gpuctl = sys.executable, str(Path(sys.executable).with_name("gpuctl"))
     commands = {
         f'python -c "{_LIBRARIES}"': [python, "-c", _LIBRARIES],
+        "the same, and one model of one key": [python, "-c", f"{_LIBRARIES}; {_MODEL}"],
         "gpuctl --version": [gpuctl, "--version"],
         "gpuctl capacity --stack lab": [gpuctl, "capacity", "--stack", "lab"],
     }

@@ -9,7 +9,7 @@ from typing import NoReturn
 from gpuctl.cli.signals import end_at_once
 
 _COLLECT_AFTER = 100_000
-"""New objects before a garbage collection; with Python's 700 a start is a tenth collections that find nothing."""
+"""New objects before a garbage collection; with Python's 700 a start has many, which find nothing."""
 
 
 def main() -> NoReturn:
