@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bench.measured import Cost, in_turns
-from demo.stack import CONFIG, REPOSITORY, KeptStackFile, write_stack_file
+from demo.stack import CONFIG, REPOSITORY, write_stack_file
 from testbed.cluster import Cluster
 
 _CLUSTER = "bench-preview"
@@ -53,7 +53,7 @@ def run() -> None:
         cluster.add_kwok_node("gpu-1")
         write_stack_file(cluster, (CONFIG / f"Pulumi.{_STACK}.yaml").read_text())
         environment = cluster.environment()
-        with tempfile.TemporaryDirectory() as folder, KeptStackFile(_STACK):
+        with tempfile.TemporaryDirectory() as folder:
             _previews(cluster, environment, Path(folder))
         _steps(cluster, environment)
     finally:
@@ -69,8 +69,11 @@ def _previews(cluster: Cluster, environment: Mapping[str, str], folder: Path) ->
     commands: dict[str, list[str]] = {}
     for name, project in programs.items():
         file = cluster.stack_file if project == REPOSITORY else project / f"Pulumi.{_STACK}.yaml"
+        # `pulumi stack init` writes a stack file beside the project file, which must not be that of the checkout
+        beside = _project(folder / "gpu", "") if project == REPOSITORY else project
+        init = ["pulumi", "stack", "init", _STACK, "--cwd", str(beside)]
+        subprocess.run(init, env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         pulumi = ["env", f"PULUMI_OPTION_CONFIG_FILE={file}", "pulumi", "--cwd", str(project)]
-        subprocess.run([*pulumi, "stack", "init", _STACK], env=environment, check=True, stdout=subprocess.DEVNULL)
         commands[name] = [*pulumi, "preview", "--stack", _STACK, "--non-interactive"]
     costs = in_turns(commands, _ROUNDS, environment)
     print("pulumi preview of")
