@@ -2,7 +2,7 @@
 
 import json
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 from gpuctl.cluster import Node
 
@@ -56,7 +56,7 @@ def talos_release(node: Node) -> str | None:
 def labels_of_talos(node: Node) -> frozenset[str]:
     """The names of the labels that the node's Talos configuration sets, and puts back when others change them."""
     try:
-        owned = json.loads(node.metadata.annotations.get(_OWNED_LABELS, "[]"))
+        owned: Any = json.loads(node.metadata.annotations.get(_OWNED_LABELS, "[]"))
     except ValueError:
         return frozenset()
-    return frozenset(map(str, owned)) if isinstance(owned, list) else frozenset()
+    return frozenset(map(str, cast(list[Any], owned))) if isinstance(owned, list) else frozenset()

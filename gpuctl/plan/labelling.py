@@ -1,6 +1,6 @@
 """What follows for the labels of nodes, by which every pod of a stack finds its node, whoever sets them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from gpuctl.desired.desired import Desired, DesiredNode
 from gpuctl.desired.names import PRESENT_LABEL, PROFILE_LABEL
@@ -57,7 +57,7 @@ def labels_by_others(before: Desired, after: Desired) -> Iterator[Consequence]:
     if after.settings.talos_apply:
         return
     for name, node in after.nodes.items():
-        was = before.nodes[name].labels if name in before.nodes else {}
+        was: Mapping[str, str] = before.nodes[name].labels if name in before.nodes else {}
         missing = [f"{key}={value}" for key, value in node.labels.items() if was.get(key) != value]
         if not missing:
             continue

@@ -72,7 +72,7 @@ def _leave_out(values: dict[str, Any], path: Path) -> None:
     if path[0] == "gpuModels" and len(path) > 2:
         values["gpuModels"].pop(path[1], None)
         return
-    *above, last = path
+    *above, last = list(path)
     container: Any = values
     for part in above:
         container = container[part]

@@ -5,7 +5,7 @@ import os
 import runpy
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -281,14 +281,19 @@ def test_a_node_that_would_not_be_served_is_refused(monkeypatch: pytest.MonkeyPa
     assert deployment.resources == []
 
 
+def _one_after_the_other(*clusters: FakeCluster) -> Callable[..., FakeCluster]:
+    """What the program connects to, and to what when it connects once more."""
+    left = iter(clusters)
+    return lambda *_: next(left)
+
+
 class TestANodeThatAnUpdateDidNotComeTo:
     """No DaemonSet counts a node that stops being Ready meanwhile, so Pulumi itself would be content."""
 
     def test_the_update_fails_and_names_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
         before, after = _cluster({"gpu-1"}, {}), _cluster({"gpu-1"}, {})
         after.node_objects["gpu-1"]["status"]["conditions"] = [{"type": "Ready", "status": "Unknown"}]
-        clusters = iter([before, after])
-        monkeypatch.setattr(program, "connect", lambda *_: next(clusters))
+        monkeypatch.setattr(program, "connect", _one_after_the_other(before, after))
         assert (_run(HOMELAB).refusal or "").splitlines() == [
             "the update has not come to every node:",
             "node gpu-1 is not Ready, so nothing would reach it: it would stay on what it has. Bring it back, or "
@@ -321,8 +326,7 @@ class TestANodeThatAnUpdateDidNotComeTo:
         ]
 
     def test_a_preview_deploys_nothing_and_asks_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        clusters = iter([_cluster({"gpu-1"}, {})])
-        monkeypatch.setattr(program, "connect", lambda *_: next(clusters))
+        monkeypatch.setattr(program, "connect", _one_after_the_other(_cluster({"gpu-1"}, {})))
         assert _run(HOMELAB, preview=True).refusal is None
 
 

@@ -298,7 +298,7 @@ def test_slices_that_are_too_small_for_a_cuda_program_are_pointed_out() -> None:
 def test_the_memory_that_a_gpu_reports_counts_and_not_that_of_its_name() -> None:
     """Boards of one name come with 8 and with 16 GB."""
     nodes = [{"name": "gpu-1", "gpu": "rtx-4060-ti", "count": 1, "slices": 10}]
-    keys = {"nodes": nodes, "powerLimit": 150}
+    keys: dict[str, Any] = {"nodes": nodes, "powerLimit": 150}
     fake = healthy(settings_of(**keys))
     assert result_of(capacity.slices_have_memory, fake, **keys).fact == (
         "gpu-1 has 818 MiB of GPU memory per slice on average"

@@ -305,7 +305,7 @@ def test_a_login_command_that_hangs_is_ended_with_all_it_started(
         (_says(clientKeyData="x"), {}, "gave a client certificate or key without the other"),
         (_says(clientCertificateData="x", clientKeyData="x"), {}, "client-certificate cannot be used: "),
         ("", {"apiVersion": "client.authentication.k8s.io/v1alpha1"}, "exec.apiVersion is 'client.authentication"),
-        ("", {"interactiveMode": None}, "exec.interactiveMode is '', and has to be Never, IfAvailable or Always"),
+        ("", {"interactiveMode": None}, "exec.interactiveMode is not set, and has to be Never, IfAvailable or Always"),
         ("", {"interactiveMode": "Always"}, "asks a person (interactiveMode: Always), and no terminal is there"),
     ],
 )

@@ -54,11 +54,13 @@ RELEASED: dict[str, str] = json.loads((ROOT / "tests" / "fixtures" / "released_m
     "path", [each for each in [*SHIPPED, *VALID] if each.stem in RELEASED], ids=lambda each: each.stem
 )
 def test_the_objects_are_byte_for_byte_those_of_the_last_release(path: Path) -> None:
-    """But for the scripts and the alerts, and for the ConfigMaps that pods read once.
+    """But for the scripts, the alerts and the dashboard, and for the ConfigMaps that pods read once.
 
     These have a hash in their names now, and nobody can change them.
     """
-    text = yaml_text(*_without_scripts_and_alerts(desired_state(read_config("fixture", config_of(path))).manifests))
+    text = yaml_text(
+        *_without_scripts_alerts_and_dashboard(desired_state(read_config("fixture", config_of(path))).manifests)
+    )
     for name, digest in re.findall("name: (.*)-([0-9a-f]{10})\n", text):
         text = text.replace(f"name: {name}-{digest}\n", f"name: {name}\n")
     text = text.replace("\nimmutable: true\n", "\n")
@@ -69,7 +71,7 @@ def test_the_last_release_is_known_by_all_its_stack_files() -> None:
     assert len(RELEASED) == 28
 
 
-def _without_scripts_and_alerts(documents: Iterable[Manifest]) -> list[Manifest]:
+def _without_scripts_alerts_and_dashboard(documents: Iterable[Manifest]) -> list[Manifest]:
     kept = [
         copy.deepcopy(each)
         for each in documents
@@ -77,7 +79,7 @@ def _without_scripts_and_alerts(documents: Iterable[Manifest]) -> list[Manifest]
     ]
     for each in kept:
         if each["kind"] == "ConfigMap":
-            each["data"] = {name: text for name, text in each["data"].items() if not name.endswith(".sh")}
+            each["data"] = {name: text for name, text in each["data"].items() if not name.endswith((".sh", ".json"))}
         if each["metadata"]["name"] == "nvidia-power-limit":
             del each["spec"]["template"]["metadata"]["annotations"][CHECKSUM_ANNOTATION]
             _remove(each["spec"]["template"]["spec"]["containers"][0]["env"], "POWER_LIMIT_KEPT_ON")

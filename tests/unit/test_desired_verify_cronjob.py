@@ -101,6 +101,7 @@ def test_it_may_read_the_stacks_own_config_maps_and_no_other() -> None:
     assert {without_hash(name) for name in reading["resourceNames"]} == {
         "gpu-verify",
         "nvidia-power-limit-agent",
+        "nvidia-device-plugin-supervisor",
         "nvidia-device-plugin-config",
         "nvidia-device-plugin-config-gpu-2",
         "nvidia-device-plugin-config-gpu-3",

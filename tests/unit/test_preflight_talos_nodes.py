@@ -12,9 +12,12 @@ STACK = settings_of()
 PROFILE = "nvidia.com/device-plugin.config"
 
 
+def _nothing(*_: object) -> None: ...
+
+
 def _reasons(cluster: FakeCluster, settings: Settings = STACK) -> list[str]:
     nodes = list(context_of(cluster, settings).nodes.values())
-    return refusals(desired_state(settings), "gpu/lab", Seen(nodes, lambda *_: None))
+    return refusals(desired_state(settings), "gpu/lab", Seen(nodes, _nothing))
 
 
 def _metadata(cluster: FakeCluster) -> dict[str, Any]:

@@ -188,11 +188,16 @@ def _as_pulumi_says(value: Any) -> Any:
         case {"secure": text}:
             return text
         case dict() | list():
-            return json.loads(json.dumps(value), object_hook=lambda each: each.get("secure", each))
+            return _as_json(json.dumps(value))
         case bool():
             return str(value).lower()
         case _:
             return str(value)
+
+
+def _as_json(text: str) -> Any:
+    """A structure, with its secrets as texts: what Pulumi has edited it prints with or without their mark."""
+    return json.loads(text, object_hook=lambda each: each.get("secure", each))
 
 
 def test_pulumi_carries_out_the_proposed_commands_and_makes_of_a_file_what_the_fuzz_expects() -> None:
@@ -211,6 +216,6 @@ def test_pulumi_carries_out_the_proposed_commands_and_makes_of_a_file_what_the_f
         structured = [
             key for key, value in expected.items() if isinstance(value, dict | list) and "secure" not in value
         ]
-        found = {key: json.loads(value) if key in structured else value for key, value in answer.config.items()}
+        found = {key: _as_json(value) if key in structured else value for key, value in answer.config.items()}
         assert found == {key: _as_pulumi_says(value) for key, value in expected.items()}, f"{edits}\n{text}"
     assert len(asked) > len(answers) / 2 > 10

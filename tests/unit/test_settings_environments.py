@@ -26,7 +26,7 @@ NO_SERVICE = (
 
 def _answer(**keys: Any) -> dict[str, Any]:
     """As `pulumi config --json` has it, with the project's own empty default."""
-    given = {
+    given: dict[str, Any] = {
         f"gpu:{key}": {"objectValue": value} if isinstance(value, list | dict) else {"value": value}
         for key, value in keys.items()
     }
