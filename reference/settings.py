@@ -146,7 +146,7 @@ Rules that compare keys:
 - A power limit must lie within the range of every known GPU it applies to; `gpu:powerLimit` and `gpu:powerLimits`
   are not compared while `gpu:powerManagement` is false.
 - A model in `gpu:powerLimits` must be one that a node has and the catalogue or `gpu:gpuModels` names: by that name its
-  cards are known.
+  GPUs are known.
 - What a circuit feeds must fit it with every GPU at its limit: the limits of its nodes and what each node draws besides
   add up to at most `gpu:circuitWatts`, or the `circuitWatts` of a node that has a circuit of its own. A GPU left
   alone counts with its default limit; where the catalogue has none, its circuit is not checked.
@@ -172,7 +172,7 @@ Rules that compare keys:
 ## GPU catalogue
 
 `gpuctl/data/gpus.yaml`. A model that is neither in it nor in `gpu:gpuModels` is accepted with a warning that names the
-checks it loses: the range its card reports decides.
+checks it loses: the range that the GPU reports decides.
 
 | gpu | name | product line | generation | memory (MiB) | power limit (W) | default (W) | confidence |
 |---|---|---|---|--:|---|--:|---|

@@ -17,7 +17,7 @@ from gpuctl.settings.refusal import step
 POWER_LIMIT = Category("power-limit", "power limits")
 
 _TOLERANCE = 1
-"""Watts, as the agent's: a card may round."""
+"""Watts, as the agent's: a GPU may round."""
 _OFTEN = 3
 """Moves of a limit after which it is no accident."""
 _UNMANAGED = "gpu:powerManagement is false, so the stack sets no power limits"
@@ -90,19 +90,19 @@ def every_gpu_answers(context: Context) -> Iterator[Result]:
     "PWR003",
     POWER_LIMIT,
     "every GPU has the power limit of the stack",
-    cause="Something else changed the limit, or the card does not take it",
+    cause="Something else changed the limit, or the GPU does not take it",
     example="GPU 0 of gpu-1 (NVIDIA GeForce RTX 3090) is limited to 350 W instead of 300 W",
     confirm=(_REPORT, _LOGS),
     fix=(
         "A limit that was moved is put back within `gpu:powerInterval`; POD012 says how often.",
-        "A limit outside the card's range: give that model or card its own in `gpu:powerLimits`.",
-        "A card that refuses, such as a laptop's: leave it alone, with `none` for its model or UUID in "
+        "A limit outside the GPU's range: give that model or GPU its own in `gpu:powerLimits`.",
+        "A GPU that refuses, such as a laptop's: leave it alone, with `none` for its model or UUID in "
         "`gpu:powerLimits` or `powerManagement: false` in its node.",
     ),
     retry=True,
 )
 def limits_are_in_force(context: Context) -> Iterator[Result]:
-    """What is requested of the card, and no more than that in force; to 1 W."""
+    """What is requested of the GPU, and no more than that in force; to 1 W."""
     wanted = {limit[1:]: limit.watts for limit in limits(context.settings)}
     for node, report in _reports(context):
         for gpu in report.gpus:
@@ -140,7 +140,7 @@ def limits_are_not_undercut(context: Context) -> Iterator[Result]:
     "PWR005",
     POWER_LIMIT,
     "the GPUs are of the models that the stack file declares",
-    cause="A card was replaced, or the stack file names another model: its power range and memory are not these",
+    cause="A GPU was replaced, or the stack file names another model: its power range and memory are not these",
     example="gpu-1 has 2 x NVIDIA GeForce RTX 4090, and the stack file declares 2 x NVIDIA GeForce RTX 3090",
     confirm=("kubectl --context admin@lab exec -n gpu-device-plugin ds/nvidia-power-limit -- nvidia-smi -L",),
     fix=("Name the model in the stack file as it is: `gpu` or `gpus` of the node, a key of gpuctl/data/gpus.yaml.",),
@@ -224,7 +224,7 @@ def _limited(context: Context, node: DesiredNode, report: AgentReport, gpu: Samp
         span = " to ".join("?" if side is None else f"{side:g}" for side in (gpu.minimum, gpu.maximum))
         path, stack = f"gpu:powerLimits{step(gpu.gpu)}", f"--stack {context.stack}"
         remedy = f"pulumi config set --path '{path}' {nearest:g} {stack} && pulumi up {stack}"
-        return failed(fact, remedy, subject, f"{watts} W is outside the range of this card, {span} W")
+        return failed(fact, remedy, subject, f"{watts} W is outside the range of this GPU, {span} W")
     logs = context.kubectl("logs", "-n", context.settings.namespace, name_on(context, AGENT, node.name))
     if abs(gpu.limit - watts) <= _TOLERANCE:
         return failed(f"{name} enforces {gpu.enforced:g} W although {watts} W are requested of it", logs, subject)
@@ -237,7 +237,7 @@ def _differs(limit: float | None, watts: int) -> bool:
 
 def _why(context: Context, node: DesiredNode, gpu: Sample, fault: Event | None) -> str:
     if fault and fault.name in ("refused", "not_applied"):
-        return f"the card does not take it: {fault.fields.get('message') or fault.name}"
+        return f"the GPU does not take it: {fault.fields.get('message') or fault.name}"
     times = context.once(limits_moved).get(node.name, Counter[str]())[gpu.gpu]
     again = f", {times} times in {MOVED_MINUTES} minutes" if times >= _OFTEN else ""
     return (
@@ -246,9 +246,9 @@ def _why(context: Context, node: DesiredNode, gpu: Sample, fault: Event | None) 
 
 
 def _desired(wanted: Mapping[tuple[str, ...], int | None], node: DesiredNode, gpu: Sample) -> int | None:
-    """What the stack wants of a GPU: what is said of the card counts before its model, and that before its node.
+    """What the stack wants of a GPU: what is said of the GPU counts before its model, and that before its node.
 
-    None where it leaves the card alone.
+    None where it leaves the GPU alone.
     """
     keys = (gpu.gpu, "", ""), ("", node.name, gpu.name), ("", node.name, "")
     return next(wanted[key] for key in keys if key in wanted)

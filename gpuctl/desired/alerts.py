@@ -164,7 +164,7 @@ def _sources() -> Iterator[Rule]:
 
 
 def _off(limit: str, low: str = "") -> str:
-    """Too high or too low, with the sign kept; 1 W is within a card's rounding, and the agent's tolerance.
+    """Too high or too low, with the sign kept; 1 W is within a GPU's rounding, and the agent's tolerance.
 
     Args:
         limit: the series that is compared with the stack's.

@@ -34,7 +34,7 @@ class Capacity:
 
 @dataclass(frozen=True)
 class PowerBudget:
-    """What the GPUs may draw together, in watts; None where a card's own default counts and is not known."""
+    """What the GPUs may draw together, in watts; None where a GPU's own default counts and is not known."""
 
     total: int | None
     by_node: Mapping[str, int | None]
@@ -52,9 +52,9 @@ def capacity(settings: Settings) -> Capacity:
 
 
 def power_budget(settings: Settings) -> PowerBudget:
-    """The sum of the limits; without power management, of the cards' default limits.
+    """The sum of the limits; without power management, of the GPUs' default limits.
 
-    The total counts a limit by UUID once, and every node's figure as if the card were there.
+    The total counts a limit by UUID once, and every node's figure as if the GPU were there.
     """
     by_node = {node.name: settings.most_watts([node]) for node in settings.nodes}
     return PowerBudget(settings.most_watts(settings.nodes), by_node)

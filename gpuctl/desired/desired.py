@@ -46,7 +46,7 @@ class DesiredNode:
     limits: tuple[int, ...]
     """Watts of its GPUs, each different limit once, in the order of its models; none of those that are left alone."""
     watts: int | None
-    """What its GPUs may draw together; None where a card's own default counts and is not known."""
+    """What its GPUs may draw together; None where a GPU's own default counts and is not known."""
 
     @property
     def name(self) -> str:

@@ -22,7 +22,7 @@ def limits(settings: Settings) -> Iterator[Limit]:
     """The limit of every GPU.
 
     Only a node whose GPUs have different limits tells them apart by model. What is for the rest of it is then for a
-    card whose name the driver writes in another way: the lowest, unless a model without a name in the catalogue makes
+    GPU whose name the driver writes in another way: the lowest, unless a model without a name in the catalogue makes
     the stack's own necessary.
     """
     for uuid, watts in settings.limits_by_uuid.items():

@@ -42,10 +42,10 @@ def config_map(settings: Settings) -> Manifest:
 def daemon_set(settings: Settings) -> Manifest:
     """The agent on every GPU node, in the shell of the device plugin's image.
 
-    It is one for all profiles and finds the limits of its own node and cards among all, so that nothing that changes in
+    It is one for all profiles and finds the limits of its own node and GPUs among all, so that nothing that changes in
     a stack file moves a node from one DaemonSet to another, with a moment without agent in between. In a rolling update
     the old pod stays until the new one is ready, and hands over to it; all nodes at once, because none depends on
-    another and a limit that a card refuses changes nothing.
+    another and a limit that a GPU refuses changes nothing.
 
     A pod is Ready exactly while every GPU of its node is held, so `pulumi up` waits for the watts. Setting
     a limit takes uid 0 and SYS_ADMIN, the driver's own check, and nothing else; the pod asks for no GPU, because it

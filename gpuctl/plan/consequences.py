@@ -101,7 +101,7 @@ def _power_management(before: Desired, after: Desired) -> Iterator[Consequence]:
             f"Power limits are no longer held: the GPUs of {named(kept)} keep theirs until the driver is loaded "
             "again, because they protect a circuit (docs/power.md)."
             if kept
-            else "Power limits are no longer held: every GPU gets its card's default limit back.",
+            else "Power limits are no longer held: every GPU gets its default limit back.",
         )
         return
     freed = [name for name, node in after.nodes.items() if not node.limits and name in before.nodes]
@@ -109,7 +109,7 @@ def _power_management(before: Desired, after: Desired) -> Iterator[Consequence]:
     if freed:
         yield Consequence(
             "removal",
-            f"Power limits are no longer held on {named(freed)}: the GPUs there get their cards' default limits back.",
+            f"Power limits are no longer held on {named(freed)}: the GPUs there get their default limits back.",
         )
 
 

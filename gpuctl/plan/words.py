@@ -47,7 +47,7 @@ def memory(mib: int | None) -> str:
 
 def limits(watts: tuple[int, ...]) -> str:
     """The limits of a node's GPUs."""
-    return "card's default" if not watts else f"{'/'.join(map(str, watts))} W"
+    return "GPU's default" if not watts else f"{'/'.join(map(str, watts))} W"
 
 
 def _change(plan: StackPlan) -> str:

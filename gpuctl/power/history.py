@@ -14,7 +14,7 @@ _MISSED_SAMPLES = 3
 
 @dataclass(frozen=True)
 class History:
-    """One GPU over a time. None is what the card did not tell at any sample."""
+    """One GPU over a time. None is what the GPU did not tell at any sample."""
 
     node: str
     gpu: str
@@ -22,7 +22,7 @@ class History:
     index: int | None
     name: str
     limit: float | None
-    """Watts that the stack wants, at the last sample; None where it leaves the card alone."""
+    """Watts that the stack wants, at the last sample; None where it leaves the GPU alone."""
     energy: float | None
     """Watt-hours, over the time that is covered."""
     mean: float | None
@@ -30,7 +30,7 @@ class History:
     peak: float | None
     """The highest draw of any sample, in watts."""
     at_cap: float | None
-    """Share of the time, 0 to 1, in which the power limit slowed the card."""
+    """Share of the time, 0 to 1, in which the power limit slowed the GPU."""
     utilization: float | None
     """Mean, in percent."""
     covered: timedelta
@@ -50,7 +50,7 @@ class History:
 
 
 class _Step(NamedTuple):
-    """The time from one look to the next."""
+    """The time from one sample to the next."""
 
     seconds: float
     sample: Sample
@@ -63,7 +63,7 @@ def histories(node: str, samples: Iterable[Sample], interval: timedelta) -> list
     Args:
         node: its name.
         samples: in any order; two agents that hand over to each other both have some.
-        interval: from one look of the agent to the next.
+        interval: from one round of the agent to the next.
     """
     by_gpu: dict[str, list[Sample]] = {}
     for sample in sorted(samples, key=lambda each: each.time):

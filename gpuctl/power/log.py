@@ -10,12 +10,14 @@ from datetime import datetime
 
 _PAIR = r'([a-z_]+)=("[^"]*"|[^\s"]+)'
 _LINE = re.compile(rf"time=\S+ level=(info|warn|error) msg=[a-z_]+( {_PAIR})*")
+_SAMPLE = ("sample", "look")
+"""What a line about one GPU is called; the latter by agents of before, which run on until they are updated."""
 _FAULT = re.compile(rf"(?:^|(?<=; ))([a-z_]+)((?: {_PAIR})+)(?=; |$)")
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One GPU at one moment, seen by the agent that holds its limit. None is what the card does not tell."""
+    """One GPU at one moment, seen by the agent that holds its limit. None is what the GPU does not tell."""
 
     time: datetime
     """In UTC, to the second."""
@@ -25,9 +27,9 @@ class Sample:
     name: str
     """Of the model, as the driver says it."""
     desired: float | None
-    """Watts that the stack wants, None where it leaves the card alone; the other powers are in watts as well."""
+    """Watts that the stack wants, None where it leaves the GPU alone; the other powers are in watts as well."""
     limit: float | None
-    """Requested of the card."""
+    """Requested of the GPU."""
     enforced: float | None
     """The lowest of all limiters, so it may be less than what was requested."""
     draw: float | None
@@ -47,8 +49,8 @@ class Sample:
     persistence: bool | None
     """Whether the driver stays loaded without a user; if not, it forgets the limit with its last one."""
     at_limit: bool
-    """Whether the card is held: the limit is as desired, to 1 W, and enforced, or cannot be set and a lower one is in
-    force. True of a card that is left alone."""
+    """Whether the GPU is held: the limit is as desired, to 1 W, and enforced, or cannot be set and a lower one is in
+    force. True of a GPU that is left alone."""
 
     @property
     def capped(self) -> bool | None:
@@ -80,9 +82,9 @@ def parse(line: str) -> Sample | Event | None:
     try:
         time = datetime.fromisoformat(fields.pop("time"))
         level, name = fields.pop("level"), fields.pop("msg")
-        if name != "look":
+        if name not in _SAMPLE:
             return Event(time, level, name, fields.pop("gpu", None), fields)
-        return _look(time, fields)
+        return _sample(time, fields)
     except (KeyError, ValueError):
         return None
 
@@ -105,7 +107,7 @@ def _fields(text: str) -> dict[str, str]:
     return {key: value.strip('"') for key, value in re.findall(_PAIR, text)}
 
 
-def _look(time: datetime, fields: Mapping[str, str]) -> Sample:
+def _sample(time: datetime, fields: Mapping[str, str]) -> Sample:
     throttle = fields["throttle"]
     return Sample(
         time=time,

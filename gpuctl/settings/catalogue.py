@@ -20,7 +20,7 @@ _FILE = Path(__file__).parents[1] / "data" / "gpus.yaml"
 
 
 class PowerRange(NamedTuple):
-    """Watts a card takes as its limit; a side that is None is not known."""
+    """Watts a GPU takes as its limit; a side that is None is not known."""
 
     minimum: int | None
     default: int | None
@@ -53,11 +53,11 @@ class GpuModel(NamedTuple):
     """NVIDIA's architecture, which decides on drivers and kernel modules."""
     confidence: Literal["captured", "specification", "partial", "unconfirmed", "stack file"]
     has_limit: bool = True
-    """Whether the card takes a power limit at all."""
+    """Whether the GPU takes a power limit at all."""
 
 
 def nearest_common(watts: int, ranges: Iterable[PowerRange]) -> int | None:
-    """The limit closest to the one asked for that all of the cards take; None where there is none."""
+    """The limit closest to the one asked for that all of the GPUs take; None where there is none."""
     known = list(ranges)
     nearest = max((span.nearest(watts) for span in known), key=lambda each: abs(each - watts), default=watts)
     return nearest if all(span.nearest(nearest) == nearest for span in known) else None
@@ -87,7 +87,7 @@ def key_of(gpu: str, described: Mapping[str, GpuModel] | None = None) -> str:
 
 
 def meant(gpu: str) -> str | None:
-    """The key that a text is a slip of; None where only a card of another series has a similar one."""
+    """The key that a text is a slip of; None where only a GPU of another series has a similar one."""
     written = gpu.lower().replace(" ", "-").removeprefix("nvidia-").removeprefix("geforce-")
     letters, number = _series(written)
     alike = [key for key in CATALOGUE if _series(key)[0] == letters and len(_series(key)[1]) == len(number)]
@@ -98,6 +98,6 @@ def meant(gpu: str) -> str | None:
 
 
 def _series(key: str) -> tuple[str, str]:
-    """The letters that name the series, and the number of the card in it."""
+    """The letters that name the series, and the number of the GPU in it."""
     found = re.match(r"(\D*)(\d*)", key)
     return (found[1], found[2]) if found else (key, "")

@@ -75,15 +75,15 @@ def _sum(settings: "Settings", circuit: Circuit) -> str:
 def _remedies(stack: _Stack, circuit: Circuit) -> tuple[str, list[Remedy]]:
     """What to add to the reason, and the highest limits that fit."""
     if not stack.settings.power_management:
-        why = " at the cards' default limits, which only gpu:powerManagement lowers"
+        why = " at the GPUs' default limits, which only gpu:powerManagement lowers"
         return why, [SetValue("true", ("powerManagement",))]
     cap = highest_cap(stack.settings, circuit)
     if cap is None:
-        why = ", and the lowest limits of these cards are too much as well: take some off this circuit"
+        why = ", and the lowest limits of these GPUs are too much as well: take some off this circuit"
         return why, [EditFile()]
     limits = _limits(stack, circuit, cap)
     if limits is None:
-        return f", and at most {cap} W for each card would fit: give these cards limits of their own", [EditFile()]
+        return f", and at most {cap} W for each GPU would fit: give these GPUs limits of their own", [EditFile()]
     lowered = stack.lowered
     for path, watts in limits:
         lowered[path] = min(watts, lowered.get(path, watts))
@@ -91,7 +91,7 @@ def _remedies(stack: _Stack, circuit: Circuit) -> tuple[str, list[Remedy]]:
 
 
 def highest_cap(settings: "Settings", circuit: Circuit) -> int | None:
-    """The highest limit for all cards of a circuit with which it holds; None where not even the lowest does."""
+    """The highest limit for all GPUs of a circuit with which it holds; None where not even the lowest does."""
     fitting, too_much = 0, MOST_WATTS
     while too_much - fitting > 1:
         cap = (fitting + too_much) // 2
@@ -121,7 +121,7 @@ def _limits(stack: _Stack, circuit: Circuit, cap: int) -> list[_Limit] | None:
 
 
 def _shared_key(stack: _Stack, circuit: Circuit, inside: Counter[str], cards: GpuGroup, watts: int) -> Path | None:
-    """The key of the whole stack that gives cards their limit, if only cards of this circuit depend on it."""
+    """The key of the whole stack that gives GPUs their limit, if only GPUs of this circuit depend on it."""
     limits = stack.settings.limits_by_model
     is_free = stack.users[cards.gpu] == inside[cards.gpu]
     if cards.gpu not in limits:
@@ -135,7 +135,7 @@ def _shared_key(stack: _Stack, circuit: Circuit, inside: Counter[str], cards: Gp
 
 
 def _node_limit(settings: "Settings", node: GpuNode, index: int, cap: int) -> _Limit | None:
-    """One limit for all cards of a node; None where one of them does not take it, is left alone, or would be raised."""
+    """One limit for all GPUs of a node; None where one of them does not take it, is left alone, or would be raised."""
     if any(settings.limit_of(node, cards) is None for cards in node.cards):
         return None
     watts = {cards: watts_of(settings, node, cards, cap) or cap for cards in node.cards}

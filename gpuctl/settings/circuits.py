@@ -21,7 +21,7 @@ class Circuit(NamedTuple):
     base_watts: int
     """What the nodes draw besides their GPUs."""
     gpu_watts: int | None
-    """What their GPUs may draw; None where a card's own default counts and is not known."""
+    """What their GPUs may draw; None where a GPU's own default counts and is not known."""
     allowed_watts: int
 
     @property
@@ -48,13 +48,13 @@ def circuits(settings: "Settings") -> tuple[Circuit, ...]:
 def most_watts(settings: "Settings", nodes: Iterable[GpuNode], cap: int = MOST_WATTS) -> int | None:
     """What the GPUs of some nodes may draw together; None where a default counts and is not known.
 
-    Which card has a UUID is not known here, so a limit by UUID counts only where it is higher: as if the card with
+    Which GPU has a UUID is not known here, so a limit by UUID counts only where it is higher: as if the GPU with
     the lowest limit, of those that take it, were meant. The sum is therefore never less than what may be drawn.
 
     Args:
         settings: of the cluster.
         nodes: of the cluster.
-        cap: limits above it count as lowered to it, as far as the cards can be.
+        cap: limits above it count as lowered to it, as far as the GPUs can be.
     """
     total, lowest = 0, dict[str, tuple[GpuGroup, int]]()
     for node in nodes:
@@ -73,7 +73,7 @@ def most_watts(settings: "Settings", nodes: Iterable[GpuNode], cap: int = MOST_W
 
 
 def watts_of(settings: "Settings", node: GpuNode, cards: GpuGroup, cap: int = MOST_WATTS) -> int | None:
-    """What each of these cards may draw: its limit, or where none is held its default, if that is known."""
+    """What each of these GPUs may draw: its limit, or where none is held its default, if that is known."""
     limit = settings.limit_of(node, cards)
     if limit is None:
         return cards.model.watts.default if cards.model else None
@@ -83,18 +83,18 @@ def watts_of(settings: "Settings", node: GpuNode, cards: GpuGroup, cap: int = MO
 
 
 def takes(cards: GpuGroup, watts: int) -> bool:
-    """Whether a card takes a limit, as far as that is known."""
+    """Whether a GPU takes a limit, as far as that is known."""
     return cards.model is None or cards.model.watts.nearest(watts) == watts
 
 
 def _node_limit(node: GpuNode, watts: int) -> int:
-    """The limit closest to the one asked for that all cards of a node with one limit take."""
+    """The limit closest to the one asked for that all GPUs of a node with one limit take."""
     nearest = nearest_common(watts, (cards.model.watts for cards in node.cards if cards.model))
     return node.power_limit or watts if nearest is None else min(nearest, node.power_limit or nearest)
 
 
 def _more_without(lowest: Iterable[tuple[GpuGroup, int]]) -> int | None:
-    """What a card whose limit is not held may draw besides; None where some default, which may be its, is not known."""
+    """What a GPU whose limit is not held may draw besides; None where some default, which may be its, is not known."""
     defaults = [(cards.model.watts.default if cards.model else None, lower) for cards, lower in lowest]
     known = [default - lower for default, lower in defaults if default is not None]
     return max([0, *known]) if len(known) == len(defaults) else None

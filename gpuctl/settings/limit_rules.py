@@ -84,12 +84,12 @@ def gpus_are_declared_in_one_way(index: int, given: frozenset[str], values: Mapp
 
 
 def node_limits_are_within_range(settings: "Settings") -> Iterator[Problem]:
-    """A node's own limit must be one that all its cards take, and one that is held."""
+    """A node's own limit must be one that all its GPUs take, and one that is held."""
     for index, node in enumerate(settings.nodes):
         ranges = {cards.gpu: cards.model.watts for cards in node.cards if cards.model}
         watts = node.power_limit
         if watts and not node.power_management:
-            reason = "stands beside powerManagement: false, which leaves the node's cards alone"
+            reason = "stands beside powerManagement: false, which leaves the node's GPUs alone"
             yield Problem(("nodes", index, "powerLimit"), watts, reason, [RemoveKey()])
             continue
         unfit = [cards for cards in node.cards if watts and not takes(cards, watts)]
@@ -101,7 +101,7 @@ def node_limits_are_within_range(settings: "Settings") -> Iterator[Problem]:
 
 
 def limit_is_within_every_range(settings: "Settings") -> Iterator[Problem]:
-    """`powerLimit` must be legal for every card that has no other limit."""
+    """`powerLimit` must be legal for every GPU that has no other limit."""
     known = _known(settings)
     by_model = {_meant(key, known) or key for key in settings.limits_by_model}
     concerned = [
@@ -116,12 +116,12 @@ def limit_is_within_every_range(settings: "Settings") -> Iterator[Problem]:
     if settings.power_management and unfit:
         reason = ", ".join(sorted(f"{gpu} takes {span}" for gpu, span in unfit.items()))
         yield Problem(
-            ("powerLimit",), watts, f"is no limit for every card: {reason}", _legal_limits(watts, concerned, unfit)
+            ("powerLimit",), watts, f"is no limit for every GPU: {reason}", _legal_limits(watts, concerned, unfit)
         )
 
 
 def _legal_limits(watts: int, concerned: list[GpuGroup], unfit: Mapping[str, PowerRange]) -> list[Remedy]:
-    """One limit for all where none of the cards takes the present one, else one for each model that does not."""
+    """One limit for all where none of the GPUs takes the present one, else one for each model that does not."""
     nearest = nearest_common(watts, unfit.values())
     if nearest is not None and all(cards.gpu in unfit for cards in concerned):
         return [SetValue(str(nearest))]
@@ -174,7 +174,7 @@ def _meant(key: str, known: Mapping[str, GpuModel]) -> str | None:
 def _wrong_limit(settings: "Settings", key: str, known: Mapping[str, GpuModel]) -> tuple[str, list[Remedy]] | None:
     """What is wrong with one entry of `powerLimits`, and what fixes it.
 
-    A GPU's UUID says nothing about its model: such a limit must be one that some declared card takes.
+    A GPU's UUID says nothing about its model: such a limit must be one that some declared GPU takes.
     """
     limits, here, by_uuid = settings.power_limits, ("powerLimits", key), is_a_gpu_uuid(key)
     watts, gpu = limits[key], settings.key_of(key)

@@ -53,7 +53,7 @@ class Settings(Model):
     kubeconfig: OptionalText = None
     """Path of the kubeconfig; unset: what KUBECONFIG says, else ~/.kube/config."""
     nodes: Annotated[tuple[Annotated[GpuNode, Structure], ...], Field(json_schema_extra={"minItems": 1})]
-    """The cluster's GPU nodes: list of {name, gpu, count, slices?, powerLimit?}; {name, gpus} with mixed cards."""
+    """The cluster's GPU nodes: list of {name, gpu, count, slices?, powerLimit?}; {name, gpus} with mixed GPUs."""
     gpu_models: Annotated[dict[str, Annotated[DescribedGpu, Structure]], Structure] = {}  # noqa: RUF012 (pydantic copies it)
     """GPU models that the catalogue has not, or has with other figures: {KEY: {name, generation, ...}}."""
     slices: Slices = 4
@@ -161,10 +161,10 @@ class Settings(Model):
         return node.slices or self.slices
 
     def limit_of(self, node: GpuNode, cards: GpuGroup) -> int | None:
-        """Power limit of each of these cards of a node, in watts, unless `powerLimits` has the UUID of one.
+        """Power limit of each of these GPUs of a node, in watts, unless `powerLimits` has the UUID of one.
 
-        The more a key says about a card, the more it counts: its UUID, its node, its model, all of them. None where the
-        cards are left alone: a key says so, or they take no limit and no key gives them one.
+        The more a key says about a GPU, the more it counts: its UUID, its node, its model, all of them. None where the
+        GPUs are left alone: a key says so, or they take no limit and no key gives them one.
         """
         if not (self.power_management and node.power_management):
             return None
@@ -197,7 +197,7 @@ class Settings(Model):
         return circuits.circuits(self)
 
     def most_watts(self, nodes: Iterable[GpuNode]) -> int | None:
-        """What the GPUs of some nodes may draw together; None without limits, where a card's default is not known."""
+        """What the GPUs of some nodes may draw together; None without limits, where a GPU's default is not known."""
         return circuits.most_watts(self, nodes)
 
     @property
@@ -254,13 +254,13 @@ class Settings(Model):
         unknown = [
             f"node {node.name}: GPU {cards.gpu!r} is not in the catalogue{_meant(cards.gpu)}; its driver and kernel "
             "modules, its power limit, the memory of its slices and whether the node has this model are not checked: "
-            "only the card itself will say. Describe it in gpu:gpuModels to have them checked"
+            "only the GPU itself will say. Describe it in gpu:gpuModels to have them checked"
             for node in self.nodes
             for cards in node.cards
             if cards.model is None
         ]
         unchecked = [
-            f"the circuit of {circuit.name} is not checked: cards whose limits are not held draw up to their own "
+            f"the circuit of {circuit.name} is not checked: GPUs whose limits are not held draw up to their own "
             "default limits, which are not all known here"
             for circuit in self.circuits
             if circuit.used_watts is None
@@ -276,7 +276,7 @@ class Settings(Model):
         return [*self._notes, *unknown, *unlimited, *unchecked, *self._talos_warnings()]
 
     def _lets_its_limit_be_held(self, node: GpuNode, cards: GpuGroup) -> bool:
-        """Whether no key says that the cards are to be left alone."""
+        """Whether no key says that the GPUs are to be left alone."""
         managed = self.power_management and node.power_management
         return managed and (node.power_limit or self.limits_by_model.get(cards.gpu, 0)) is not None
 

@@ -30,9 +30,9 @@ CHANNELS = ("production", "lts")
 _OPEN_FROM: Generation = "turing"
 """The open modules need the GSP, which came with Turing (NVIDIA driver installation guide, Kernel Modules)."""
 _OPEN_ONLY_FROM: Generation = "blackwell"
-"""NVIDIA's proprietary modules do not know these cards."""
+"""NVIDIA's proprietary modules do not know these GPUs."""
 _OPEN_FOR_ALL_FROM = 545
-"""Before it the open modules refuse GeForce and workstation cards without NVreg_OpenRmEnableUnsupportedGpus (nv-reg.h
+"""Before it the open modules refuse GeForce and workstation GPUs without NVreg_OpenRmEnableUnsupportedGpus (nv-reg.h
 of open-gpu-kernel-modules 535.247.01; ignored from 545.23.06 on)."""
 _LAST_DRIVER = {"maxwell": 580, "pascal": 580, "volta": 580}
 """Generation -> the last driver branch for it (NVIDIA Unix graphics feature deprecation schedule)."""
@@ -211,7 +211,7 @@ def _driver_of(settings: "Settings", node: GpuNode) -> str | None:
 
 
 def _not_driven(flavour: str, cards: GpuGroup, driver: str | None) -> str | None:
-    """Why a flavour of the kernel modules does not drive a card; None where it does, or where that is not known."""
+    """Why a flavour of the kernel modules does not drive a GPU; None where it does, or where that is not known."""
     model = cards.model
     if model is None or model.product == "jetson":
         return None

@@ -43,7 +43,7 @@ MOST_GPUS = 16
 MOST_WATTS = 2000
 """Of one GPU's limit."""
 NO_LIMIT = "none"
-"""Instead of watts, for cards whose limits are left alone."""
+"""Instead of watts, for GPUs whose limits are left alone."""
 
 
 def is_a_gpu_uuid(text: str) -> bool:
@@ -276,7 +276,7 @@ WattsOrNone = Annotated[
     WrapValidator(_watts_or_none),
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1, "maximum": MOST_WATTS}, {"const": NO_LIMIT}]}),
 ]
-"""A power limit of some cards; None where theirs are left alone."""
+"""A power limit of some GPUs; None where theirs are left alone."""
 BaseWatts = Annotated[int, Field(ge=0, le=10_000), _Number]
 CircuitWatts = Annotated[int, Field(ge=0, le=100_000), _Number]
 Mebibytes = Annotated[int, Field(ge=1, le=10_000_000), _Number]

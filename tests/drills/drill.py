@@ -31,7 +31,7 @@ class Row(NamedTuple):
     kept: str
     """GPU pods whose container is the same as before, of all."""
     above: float
-    """Seconds that the worst card's limit was above what is wanted."""
+    """Seconds that the worst GPU's limit was above what is wanted."""
     doctor: str
     """Exit code of doctor during the fault and the checks it named; `-` for a fault of a moment."""
     verify: str

@@ -89,7 +89,7 @@ class Field:
 
     @contextmanager
     def watched(self) -> Generator[list[float]]:
-        """The seconds that some card's limit was above what is wanted, the worst card's; known at the end."""
+        """The seconds that some GPU's limit was above what is wanted, the worst GPU's; known at the end."""
         above, done = dict.fromkeys((gpu.uuid for gpu in self.gpus), 0.0), threading.Event()
         gpus, worst = self.gpus, list[float]()
 

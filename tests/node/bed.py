@@ -37,7 +37,7 @@ NODES = (
     NodeSpec.parse("gpu-3=rtx-3090x1"),
 )
 MIXED = NodeSpec.parse("gpu-4=rtx-4090x1+rtx-3090x1")
-"""Only the tests about mixed cards declare it; otherwise nothing of the stack runs there."""
+"""Only the tests about mixed GPUs declare it; otherwise nothing of the stack runs there."""
 
 _STACK = "l2"
 _UP = ["pulumi", "up", "--yes", "--skip-preview", "--stack", _STACK]

@@ -1,4 +1,4 @@
-"""From one agent to the next no card has its default limit for a moment, nor more than the old or the new limit."""
+"""From one agent to the next no GPU has its default limit for a moment, nor more than the old or the new limit."""
 
 import threading
 import time
@@ -17,7 +17,7 @@ SAMPLE_SECONDS = 0.1
 
 @contextmanager
 def every_limit_of(gpu: SimulatedGpu) -> Generator[list[float]]:
-    """The limits that a card has, one after the other, sampled from its state."""
+    """The limits that a GPU has, one after the other, sampled from its state."""
     seen, done = [gpu.power_limit], threading.Event()
 
     def watch() -> None:

@@ -137,7 +137,7 @@ def test_a_limit_that_a_card_refuses_is_why_its_agent_is_not_ready(well: Bed, si
     (found,) = findings(well)
     assert found.results[0].subject == f"gpu-1/{sick.uuid}"
     assert found.results[0].fact == "GPU 0 of gpu-1 (NVIDIA GeForce RTX 3090) is limited to 350 W instead of 300 W"
-    assert found.cause.startswith("the card does not take it: ")
+    assert found.cause.startswith("the GPU does not take it: ")
 
 
 def test_a_gpu_held_lower_by_something_else_is_advice(well: Bed, sick: SimulatedGpu) -> None:

@@ -30,7 +30,7 @@ class Combination(NamedTuple):
 
 LINES_AND_CONTRACTS = [(line, contract) for line in LINES for contract in CONTRACTS[line]]
 DRIVER_535 = ("1.9", "1.10", "1.11")
-"""Lines whose `lts` is a driver of which the open modules refuse the GeForce cards of stack `lab`."""
+"""Lines whose `lts` is a driver of which the open modules refuse the GeForce GPUs of stack `lab`."""
 COMBINATIONS = [
     Combination(line, contract, channel, modules, default_runtime)
     for (line, contract), channel, modules, default_runtime in product(

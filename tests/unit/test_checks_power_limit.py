@@ -94,11 +94,11 @@ def test_a_limit_within_a_watt_is_met(limit: float) -> None:
 
 
 def test_a_card_that_refuses_its_limit_is_told_in_the_drivers_words() -> None:
-    refusal = f'refused gpu={FIRST} desired_w=300 exit=3 message="not supported for this card"'
+    refusal = f'refused gpu={FIRST} desired_w=300 exit=3 message="not supported for this GPU"'
     report = [look(FIRST, 0, limit_w=350, at_limit="false"), look(SECOND, 1)]
     fake = cluster({"gpu-1": report}, f"{refusal}; another fault")
     assert first(power_limit.limits_are_in_force, fake).cause == (
-        "the card does not take it: not supported for this card"
+        "the GPU does not take it: not supported for this GPU"
     )
     ready = first(power_limit.agents_are_ready, fake)
     assert ready.fact == f"the power-limit agent on gpu-1 is not ready: {refusal}; another fault"
@@ -129,7 +129,7 @@ def test_a_card_that_is_left_alone_is_skipped_and_the_other_judged() -> None:
 def test_a_limit_outside_the_cards_own_range_is_told_with_the_range_and_the_nearest() -> None:
     report = [look(FIRST, 0, limit_w=575, enforced_w=575, min_w=400, max_w=600), look(SECOND, 1)]
     found = first(power_limit.limits_are_in_force, cluster({"gpu-1": report}))
-    assert found.cause == "300 W is outside the range of this card, 400 to 600 W"
+    assert found.cause == "300 W is outside the range of this GPU, 400 to 600 W"
     assert found.remedy == (
         f"pulumi config set --path 'gpu:powerLimits.{FIRST}' 400 --stack lab && pulumi up --stack lab"
     )
@@ -138,7 +138,7 @@ def test_a_limit_outside_the_cards_own_range_is_told_with_the_range_and_the_near
 def test_a_limit_above_the_cards_own_range_is_told_with_the_nearest() -> None:
     report = [look(FIRST, 0, limit_w=250, enforced_w=250, min_w="unknown", max_w=250), look(SECOND, 1)]
     found = first(power_limit.limits_are_in_force, cluster({"gpu-1": report}))
-    assert found.cause == "300 W is outside the range of this card, ? to 250 W"
+    assert found.cause == "300 W is outside the range of this GPU, ? to 250 W"
     assert " 250 --stack lab" in found.remedy
 
 
@@ -282,7 +282,7 @@ def test_who_may_not_run_commands_gets_the_last_look_from_the_log() -> None:
     moved, other = results(power_limit.limits_are_in_force, context_of(fake))
     assert (moved.fact, moved.cause) == (
         f"GPU 0 of gpu-1 ({RTX_3090}) is limited to 350 W instead of 300 W",
-        "the card does not take it: not_applied",
+        "the GPU does not take it: not_applied",
     )
     assert other.outcome is Outcome.PASS, "the last look is still being written"
 

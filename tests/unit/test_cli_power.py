@@ -19,7 +19,7 @@ UUIDS = [f"GPU-8eb0778b-d464-b2c2-c1ff-53da4ffb64c{digit}" for digit in range(2)
 
 def _line(time: datetime, index: int, draw: object = 240, throttle: str = "sw_power_cap") -> str:
     return (
-        f"time={time:%Y-%m-%dT%H:%M:%SZ} level=info msg=look gpu={UUIDS[index]} index={index} "
+        f"time={time:%Y-%m-%dT%H:%M:%SZ} level=info msg=sample gpu={UUIDS[index]} index={index} "
         'name="NVIDIA GeForce RTX 3090" desired_w=300 limit_w=300 enforced_w=300 '
         f"draw_w={draw} default_w=350 min_w=100 max_w=375 util_pct=80 temp_c=60 mem_used_mib=1024 mem_total_mib=24576 "
         f"throttle={throttle} persistence=Enabled at_limit=true"

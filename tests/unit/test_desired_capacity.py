@@ -110,7 +110,7 @@ def test_a_higher_limit_of_a_single_gpu_counts_on_every_node_where_it_may_be_and
 
 
 def test_a_lower_limit_of_a_single_gpu_lowers_no_budget() -> None:
-    """It may be of a card that is not there any more."""
+    """It may be of a GPU that is not there any more."""
     nodes = [{"name": "gpu-1", "gpu": "rtx-3090", "count": 2}]
     assert power_budget(settings(powerLimits={UUIDS[0]: 200, UUIDS[1]: 250}, nodes=nodes)).total == 600
 
@@ -125,7 +125,7 @@ def test_the_budget_is_never_less_than_what_the_cards_may_draw(by_uuid: dict[str
 
 
 def test_without_power_management_the_cards_defaults_count() -> None:
-    """Nobody sets a limit then, so whatever the stack file says about it is not what the cards may draw."""
+    """Nobody sets a limit then, so whatever the stack file says about it is not what the GPUs may draw."""
     nodes = [
         {"name": "gpu-1", "gpu": "rtx-3090", "count": 2, "powerLimit": 200},
         {"name": "gpu-2", "gpu": "l4", "count": 3},

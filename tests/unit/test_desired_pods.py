@@ -182,12 +182,12 @@ UUID = "GPU-8eb0778b-d464-b2c2-c1ff-53da4ffb64cd"
         "one limit for all",
         "a node's own",
         "a model's own, on a node of that model alone",
-        "a card's own",
-        "mixed cards with one limit",
-        "mixed cards with one limit of their own",
-        "mixed cards with two limits",
-        "mixed cards, and the lowest for a card of no known name",
-        "a card without a name in the catalogue",
+        "a GPU's own",
+        "mixed GPUs with one limit",
+        "mixed GPUs with one limit of their own",
+        "mixed GPUs with two limits",
+        "mixed GPUs, and the lowest for a GPU of no known name",
+        "a GPU without a name in the catalogue",
     ],
 )
 def test_the_power_limit_is_told_which_limits_differ(keys: dict[str, Any], lines: list[str]) -> None:

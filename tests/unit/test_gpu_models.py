@@ -41,7 +41,7 @@ def test_a_model_that_is_described_is_known_without_a_warning() -> None:
 @pytest.mark.parametrize(
     ("keys", "reason"),
     [
-        ({"powerLimit": 200}, "gpu:powerLimit = 200: is no limit for every card: gtx-970 takes 100 to 163 W"),
+        ({"powerLimit": 200}, "gpu:powerLimit = 200: is no limit for every GPU: gtx-970 takes 100 to 163 W"),
         ({"powerLimits": {"gtx-970": 90}}, "gives gtx-970 90 W, and gtx-970 takes 100 to 163 W"),
         ({"driverChannel": "production"}, "and gtx-970 (maxwell) needs 580 or older"),
         ({"kernelModules": "open"}, "do not drive gtx-970 (maxwell): open kernel modules need Turing or newer"),

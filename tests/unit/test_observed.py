@@ -115,7 +115,7 @@ def test_a_problem_is_one_line() -> None:
     [
         (["E1125 main.go:173] no NVML"], "exit code 1", "E1125 main.go:173] no NVML"),
         (["I1128 20:01:07 main.go:1] Ignoring the following XIDs"], "exit code 1", "exit code 1"),
-        (["time=2026-01-01T00:00:00Z level=info msg=look"], "exit code 1", "exit code 1"),
+        (["time=2026-01-01T00:00:00Z level=info msg=sample"], "exit code 1", "exit code 1"),
         (['{"level":"info","msg":"started"}'], "exit code 1", "exit code 1"),
         (["panic: boom"], "exit code 137 (SIGKILL)", "exit code 137 (SIGKILL)"),
         ([], "", "back-off 5m0s"),

@@ -104,7 +104,7 @@ def test_a_label_that_the_stack_applies_through_talos_is_nobodys_work() -> None:
 def test_limits_that_are_no_longer_held_on_one_node_are_named() -> None:
     free = GPU_2 | {"powerManagement": False}
     said = _said({"nodes": [GPU_1, GPU_2]}, {"nodes": [GPU_1, free]})
-    assert "Power limits are no longer held on gpu-2: the GPUs there get their cards' default limits back." in said
+    assert "Power limits are no longer held on gpu-2: the GPUs there get their default limits back." in said
     assert "no longer held on gpu-2" not in _said({"nodes": [GPU_1, free]}, {"nodes": [GPU_1, free]})
     by_model = _said({"nodes": [GPU_1, GPU_2]}, {"nodes": [GPU_1, GPU_2], "powerLimits": {"rtx-3090": "none"}})
     assert "Power limits are no longer held on gpu-1 and gpu-2" in by_model

@@ -33,7 +33,7 @@ def test_a_limit_within_one_watt_is_never_set_again(node: Node, limit: str) -> N
 
 @pytest.mark.parametrize("limit", ["298.99", "301.01"])
 def test_a_limit_more_than_one_watt_off_is_set(node: Node, limit: str) -> None:
-    """Below as well: the work on the card is owed the watts that were agreed."""
+    """Below as well: the work on the GPU is owed the watts that were agreed."""
     gpu = node.add_gpu(power__limit=limit, enforced__power__limit=limit)
     agent = node.agent().start()
     agent.wait_until_ready()
@@ -41,7 +41,7 @@ def test_a_limit_more_than_one_watt_off_is_set(node: Node, limit: str) -> None:
 
 
 def test_drift_is_fixed_in_the_next_look_with_one_set_call(node: Node) -> None:
-    """A driver reload gives every card its default back while the pod lives on."""
+    """A driver reload gives every GPU its default back while the pod lives on."""
     gpu, other = node.add_gpu(), node.add_gpu()
     agent = node.agent().start()
     agent.wait_until_ready()
@@ -72,7 +72,7 @@ def test_an_unknown_limit_is_neither_zero_nor_at_the_limit(node: Node, answer: s
     gpu = node.add_gpu(power__limit=answer)
     agent = node.agent().start()
     agent.wait_for_a_whole_look(gpu)
-    assert agent.wait_for("look").items() >= {"limit_w": "unknown", "at_limit": "false"}.items()
+    assert agent.wait_for("sample").items() >= {"limit_w": "unknown", "at_limit": "false"}.items()
     assert "unknown_limit" in agent.probe("ready").stdout
     assert node.set_calls == []
 
@@ -84,7 +84,7 @@ def test_a_card_that_tells_no_limit_is_held_by_what_it_enforces(node: Node, enfo
     agent.wait_for_a_whole_look(gpu)
     assert agent.ready == held
     assert agent.wait_for("unknown_limit", gpu=gpu.uuid)["level"] == ("warn" if held else "error")
-    assert agent.wait_for("look", gpu=gpu.uuid)["at_limit"] == str(held).lower()
+    assert agent.wait_for("sample", gpu=gpu.uuid)["at_limit"] == str(held).lower()
     assert node.set_calls == []
 
 
@@ -103,7 +103,7 @@ def test_a_card_whose_limit_cannot_be_set_is_held_where_it_enforces_less(node: N
 
 
 def test_a_limit_that_was_moved_down_is_not_what_a_report_calls_held(node: Node) -> None:
-    """The loop will put it back: the card takes it."""
+    """The loop will put it back: the GPU takes it."""
     gpu = node.add_gpu()
     agent = node.agent(interval="60").start()
     agent.wait_until_ready()
@@ -117,7 +117,7 @@ def test_a_card_that_is_to_have_no_limit_is_left_alone(node: Node, limits: str) 
     agent = node.agent(limits=limits).start()
     agent.wait_until_ready()
     agent.stop()
-    assert agent.wait_for("look", gpu=gpu.uuid).items() >= {"desired_w": "none", "at_limit": "true"}.items()
+    assert agent.wait_for("sample", gpu=gpu.uuid).items() >= {"desired_w": "none", "at_limit": "true"}.items()
     assert node.set_calls == []
 
 
@@ -158,7 +158,7 @@ def test_readings_a_card_does_not_have_are_unknown_and_no_reason_to_worry(node: 
     agent = node.agent().start()
     agent.wait_for_a_whole_look(gpu)
     unknown = {"enforced_w": "unknown", "draw_w": "unknown", "util_pct": "unknown", "at_limit": "true"}
-    assert agent.wait_for("look").items() >= unknown.items()
+    assert agent.wait_for("sample").items() >= unknown.items()
     assert agent.ready
 
 
@@ -178,7 +178,7 @@ def test_a_refused_set_call_is_reported_with_its_cause_and_the_other_gpus_are_se
 
 
 def test_a_set_call_that_changes_nothing_is_found_out_by_reading_back(node: Node) -> None:
-    """nvidia-smi answers 0 for a card that does not support the setting."""
+    """nvidia-smi answers 0 for a GPU that does not support the setting."""
     gpu = node.add_gpu(deaf="")
     agent = node.agent().start()
     agent.wait_for_a_whole_look(gpu)
@@ -191,7 +191,7 @@ def test_a_card_capped_further_down_by_something_else_is_at_its_limit(node: Node
     agent = node.agent().start()
     agent.wait_until_ready()
     assert agent.wait_for("capped").items() >= {"enforced_w": "250", "desired_w": "300"}.items()
-    assert agent.wait_for("look", gpu=gpu.uuid)["at_limit"] == "true"
+    assert agent.wait_for("sample", gpu=gpu.uuid)["at_limit"] == "true"
 
 
 def test_a_card_that_enforces_more_than_was_requested_is_not_at_its_limit(node: Node) -> None:
@@ -203,7 +203,7 @@ def test_a_card_that_enforces_more_than_was_requested_is_not_at_its_limit(node: 
 
 
 def test_a_gpu_that_falls_off_the_bus_is_noticed_while_the_others_are_served(node: Node) -> None:
-    """One lost card makes nvidia-smi fail for all of them. No count is given, so only memory can tell."""
+    """One lost GPU makes nvidia-smi fail for all of them. No count is given, so only memory can tell."""
     bad, good = node.add_gpu(), node.add_gpu()
     agent = node.agent().start()
     agent.wait_until_ready()
@@ -272,7 +272,7 @@ def test_a_signal_restores_the_defaults_at_once_and_takes_readiness_away(node: N
     already_right = node.add_gpu(power__limit="300.00", power__default_limit="320.00")
     foreign = node.add_gpu(power__limit="150.00", power__max_limit="200.00", power__default_limit="180.00")
     agent = node.agent(interval="60").start()
-    agent.wait_for("look", gpu=foreign.uuid)
+    agent.wait_for("sample", gpu=foreign.uuid)
     started = time.monotonic()
     assert agent.stop(number) == 0
     assert time.monotonic() - started < 2
@@ -336,7 +336,7 @@ def test_the_older_name_of_the_field_with_the_throttle_reasons_is_used_where_the
     node.put("invalid_field", "clocks_event_reasons.active")
     agent = node.agent().start()
     agent.wait_until_ready()
-    assert agent.wait_for("look", gpu=gpu.uuid)["throttle"] == "sw_power_cap"
+    assert agent.wait_for("sample", gpu=gpu.uuid)["throttle"] == "sw_power_cap"
     assert agent.events("query_failed") == []
 
 
@@ -382,7 +382,7 @@ def test_the_answer_of_a_real_h100_is_understood(node: Node) -> None:
     gpu = node.add_gpu(dict(zip(names.split(","), answer.split(", "), strict=True)))
     agent = node.agent("700").start()
     agent.wait_until_ready()
-    found, look = agent.wait_for("found"), agent.wait_for("look")
+    found, look = agent.wait_for("found"), agent.wait_for("sample")
     found_fields = {"name": "NVIDIA H100 80GB HBM3", "index": "0", "min_w": "200", "max_w": "700", "default_w": "700"}
     assert found.items() >= found_fields.items()
     assert {key: look[key] for key in look if key not in ("time", "level", "msg")} == {
@@ -427,7 +427,7 @@ def test_every_line_is_logfmt_with_a_utc_time_and_a_level(node: Node) -> None:
     lines = agent.log.read_text().splitlines()
     assert len(lines) > 4
     assert [line for line in lines if not form.fullmatch(line)] == []
-    samples = [line for line in lines if " msg=look " in line]
+    samples = [line for line in lines if " msg=sample " in line]
     assert [type(parse(line)) for line in lines] == [Sample if line in samples else Event for line in lines]
 
 
@@ -457,7 +457,7 @@ def test_each_card_gets_the_limit_that_names_it_best(node: Node) -> None:
     agent = node.agent(limits=LIMITS).start()
     agent.wait_until_ready()
     assert [gpu["power.limit"] for gpu in (by_node, by_model, by_uuid)] == ["250.00", "320.00", "200.00"]
-    assert agent.wait_for("look", gpu=by_model.uuid)["desired_w"] == "320"
+    assert agent.wait_for("sample", gpu=by_model.uuid)["desired_w"] == "320"
 
 
 def test_a_node_that_no_line_names_has_the_limit_of_all(node: Node) -> None:
@@ -499,7 +499,7 @@ def test_persistence_is_switched_on_where_it_is_off_and_only_there(node: Node) -
     agent.wait_until_ready()
     agent.wait_for_a_whole_look(on)
     assert [call for call in node.set_calls if "-pm" in call] == [f"{off.uuid} -pm 1"]
-    assert agent.wait_for("look", gpu=off.uuid)["persistence"] == "Enabled"
+    assert agent.wait_for("sample", gpu=off.uuid)["persistence"] == "Enabled"
 
 
 def test_persistence_that_cannot_be_switched_on_is_told_and_is_no_reason_not_to_be_ready(node: Node) -> None:
@@ -522,7 +522,7 @@ def test_persistence_that_cannot_be_switched_on_is_told_and_is_no_reason_not_to_
 def test_what_slows_a_card_is_told_by_name(node: Node, mask: str, reasons: str) -> None:
     gpu = node.add_gpu(clocks_event_reasons__active=mask)
     agent = node.agent().start()
-    assert agent.wait_for("look", gpu=gpu.uuid)["throttle"] == reasons
+    assert agent.wait_for("sample", gpu=gpu.uuid)["throttle"] == reasons
 
 
 def test_a_report_is_one_look_at_every_gpu_that_changes_nothing(node: Node) -> None:

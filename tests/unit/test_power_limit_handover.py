@@ -1,4 +1,4 @@
-"""Two agents on one node: one of them sets, and from one to the other no card ever gets its default limit."""
+"""Two agents on one node: one of them sets, and from one to the other no GPU ever gets its default limit."""
 
 import signal
 import threading
@@ -25,7 +25,7 @@ def _owning(node: Node, agent: Agent) -> Agent:
 
 @contextmanager
 def _watched(gpu: Gpu) -> Generator[set[str]]:
-    """Every limit that the card has meanwhile, looked at each millisecond or so."""
+    """Every limit that the GPU has meanwhile, looked at each millisecond or so."""
     seen, done = set[str](), threading.Event()
 
     def watch() -> None:
@@ -65,10 +65,10 @@ def test_the_owner_alone_writes_the_lines_about_a_card(node: Node) -> None:
     old = _owning(node, node.agent())
     new = _owning(node, node.agent())
     old.wait_for("superseded")
-    before = len(old.events("look"))
+    before = len(old.events("sample"))
     new.wait_for_a_whole_look(gpu)
     old.wait(lambda: len(old.events("superseded")) >= 2)
-    assert len(old.events("look")) == before
+    assert len(old.events("sample")) == before
 
 
 def test_an_agent_that_loses_the_limits_in_the_middle_of_a_look_sets_nothing_more(node: Node) -> None:
@@ -92,11 +92,11 @@ def test_an_agent_whose_limit_a_card_refuses_does_not_take_over(node: Node) -> N
     gpu["power.limit"] = "350.00"
     old.wait_for("change", from_w="350")
     assert (node.owner, old.ready, new.ready) == (old.uid, True, False)
-    assert not new.events("look"), "the owner's lines are enough"
+    assert not new.events("sample"), "the owner's lines are enough"
 
 
 def test_a_card_that_is_gone_does_not_keep_an_agent_from_taking_over(node: Node) -> None:
-    """The other cards are owed their new limit, the lower one above all."""
+    """The other GPUs are owed their new limit, the lower one above all."""
     gpu = node.add_gpu()
     old = _owning(node, node.agent("300"))
     new = node.agent("250", gpu_count="2").start()
@@ -105,7 +105,7 @@ def test_a_card_that_is_gone_does_not_keep_an_agent_from_taking_over(node: Node)
 
 
 def test_it_takes_over_all_the_same_when_nobody_else_is_left(node: Node) -> None:
-    """It then holds what it can, and the card that refuses keeps what it has."""
+    """It then holds what it can, and the GPU that refuses keeps what it has."""
     gpu, small = node.add_gpu(), node.add_gpu(power__max_limit="320.00")
     old = _owning(node, node.agent("300", patience=str(SECONDS)))
     new = node.agent("350", interval="60").start()
@@ -162,7 +162,7 @@ def test_cards_that_an_earlier_agent_set_get_their_defaults_back_as_well(node: N
 def test_an_owner_that_lives_no_more_is_no_hindrance(node: Node, left: str) -> None:
     """After a reboot its file is still there, and seconds since boot begin anew.
 
-    An agent that a card refuses would wait for ever for an owner to end.
+    An agent that a GPU refuses would wait for ever for an owner to end.
     """
     gpu, _ = node.add_gpu(), node.add_gpu(power__max_limit="250.00")
     folder = node.folder / "node"

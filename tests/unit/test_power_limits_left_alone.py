@@ -60,7 +60,7 @@ def test_one_gpu_can_be_left_alone() -> None:
         ({"nodes": [BIG], "powerLimits": {UUID: "none"}}, 650),
         ({"nodes": [BIG, SPARK]}, None),
     ],
-    ids=["a node", "a model", "one GPU", "a card whose default is not known"],
+    ids=["a node", "a model", "one GPU", "a GPU whose default is not known"],
 )
 def test_a_circuit_counts_what_is_left_alone_at_its_default(keys: dict[str, Any], watts: int | None) -> None:
     cluster = settings(**keys, circuitWatts=5000)
@@ -82,7 +82,7 @@ def test_only_what_is_held_is_lowered_to_fit_a_circuit() -> None:
         ({"gpu:powerLimits": {"rtx-4090": "none"}}, "names rtx-4090, a model that no node has"),
         (
             {"gpu:nodes": [{**BIG, "powerManagement": False, "powerLimit": 200}]},
-            "stands beside powerManagement: false, which leaves the node's cards alone",
+            "stands beside powerManagement: false, which leaves the node's GPUs alone",
         ),
     ],
 )

@@ -9,7 +9,7 @@ from tests.fixtures.stack_files import settings
 
 
 def _with(gpu: str, **keys: object) -> list[str]:
-    """The mistakes of a stack with this card."""
+    """The mistakes of a stack with this GPU."""
     try:
         settings(nodes=[{"name": "gpu-1", "gpu": gpu, "count": 1}], powerManagement=False, **keys)
     except SettingsError as error:
@@ -32,7 +32,7 @@ def test_a_slip_is_answered_with_a_card_of_the_same_series(written: str, key: st
 
 @pytest.mark.parametrize("written", ["p41", "gtx-9", "rtx-7000", "a400", "matrox-millennium", "k80", "x1070"])
 def test_no_card_of_another_product_line_is_suggested(written: str) -> None:
-    """`p40` is a card of 2016 and `l40` one of 2022: they share no driver."""
+    """`p40` is a GPU of 2016 and `l40` one of 2022: they share no driver."""
     key = meant(written)
     assert key is None or key[0] == written[0]
     assert key not in ("l40", "rtx-4070", "a40", "l4")
@@ -141,7 +141,7 @@ def test_each_row_of_the_catalogue_is_of_its_types(key: str) -> None:
 
 @pytest.mark.parametrize("key", CATALOGUE)
 def test_what_is_not_captured_states_no_more_than_a_data_sheet(key: str) -> None:
-    """The least watts a card takes stand in no data sheet."""
+    """The least watts a GPU takes stand in no data sheet."""
     model = CATALOGUE[key]
     if model.confidence == "partial":
         assert model.watts.minimum is None or model.watts.maximum is None

@@ -72,7 +72,7 @@ def test_the_limit_that_is_proposed_is_the_highest_that_fits(gpus: int, watts: i
         "gpu:circuitWatts": allowed,
         "gpu:nodes": [node],
     }
-    if allowed < 150 + gpus * 100:  # the least that such a card takes
+    if allowed < 150 + gpus * 100:  # the least that such a GPU takes
         return
     with pytest.raises(SettingsError) as error:
         read_config(STACK, config)

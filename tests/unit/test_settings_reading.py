@@ -123,13 +123,13 @@ def test_a_model_that_is_not_in_the_catalogue_is_accepted_with_a_warning() -> No
         [
             "node gpu-1: GPU 'RTX 3090 TI SUPER' is not in the catalogue (did you mean rtx-3090-ti?); its driver "
             "and kernel modules, its power limit, the memory of its slices and whether the node has this model are "
-            "not checked: only the card itself will say. Describe it in gpu:gpuModels to have them checked"
+            "not checked: only the GPU itself will say. Describe it in gpu:gpuModels to have them checked"
         ]
     )
     assert far == snapshot(
         [
             "node gpu-2: GPU 'matrox-millennium' is not in the catalogue; its driver and kernel modules, its power "
-            "limit, the memory of its slices and whether the node has this model are not checked: only the card "
+            "limit, the memory of its slices and whether the node has this model are not checked: only the GPU "
             "itself will say. Describe it in gpu:gpuModels to have them checked"
         ]
     )
@@ -157,7 +157,7 @@ def _limits(read: Settings) -> Mapping[str, Mapping[str, int | None]]:
 
 
 def test_a_limit_counts_the_more_the_fewer_cards_it_names() -> None:
-    """All cards, one model, one node, one card: the card's own comes from the agent, which alone knows where it is."""
+    """All GPUs, one model, one node, one GPU: the GPU's own comes from the agent, which alone knows where it is."""
     mixed = {"name": "gpu-2", "gpus": {"rtx-3090": 1, "rtx-4090": 2}}
     nodes = [NODE, mixed, mixed | {"name": "gpu-3", "powerLimit": 260}]
     uuid = "GPU-8eb0778b-d464-b2c2-c1ff-53da4ffb64cd"
@@ -185,7 +185,7 @@ def test_a_node_whose_cards_are_alike_may_say_so_in_either_way() -> None:
 
 
 def test_a_limit_for_one_gpu_may_be_any_where_a_model_is_unknown() -> None:
-    """The UUID may be that of the card nobody knows."""
+    """The UUID may be that of the GPU nobody knows."""
     nodes = [NODE, {"name": "gpu-2", "gpu": "matrox-millennium", "count": 1}]
     uuid = "GPU-8eb0778b-d464-b2c2-c1ff-53da4ffb64cd"
     assert settings(nodes=nodes, powerLimits={uuid: 30}).limits_by_uuid == {uuid: 30}

@@ -146,7 +146,7 @@ def test_a_cards_default_limit_lies_within_its_range(key: str) -> None:
 
 
 def test_the_nearest_legal_limit_stays_within_what_is_known() -> None:
-    """An unknown side of the range is not checked: the card itself will say."""
+    """An unknown side of the range is not checked: the GPU itself will say."""
     closed, open_above, unknown = PowerRange(100, 350, 480), PowerRange(150, 320, None), PowerRange(None, 360, None)
     assert [closed.nearest(watts) for watts in (99, 100, 300, 480, 481)] == [100, 100, 300, 480, 480]
     assert [open_above.nearest(watts) for watts in (149, 2000)] == [150, 2000]

@@ -1,22 +1,22 @@
 #!/bin/sh
 # Power-limit agent: holds every NVIDIA GPU of its node at its power limit. PID 1 of a DaemonSet pod.
 #
-#   run     look at every GPU, set what is off, sleep, again; on SIGTERM hand over, give the cards their defaults back, or keep them
+#   run     query every GPU, set what is off, sleep, again; on SIGTERM hand over, give the GPUs their defaults back, or keep them
 #   ready   exit 0 exactly while every GPU of the node is at its limit, else say why not
 #   alive   exit 0 while the loop goes round
-#   report  one look, printed; sets nothing, writes nothing, needs no privilege
+#   report  one query, printed; sets nothing, writes nothing, needs no privilege
 #
 # POWER_LIMIT_WATTS     the limit, whole watts      NODE_NAME        this node
 # POWER_LIMITS          what differs, one a line: "UUID WATTS", "NODE WATTS" or "NODE WATTS NAME OF THE MODEL"; for WATTS
-#                       "none": such a card is left alone, and a node with "NODE none" is always ready
+#                       "none": such a GPU is left alone, and a node with "NODE none" is always ready
 # NODE_GPU_COUNTS       GPUs each node must have: "gpu-1=2 gpu-2=1"; a node not counted must have at least one
-# POWER_LIMIT_INTERVAL  seconds between two looks   POD_UID          this pod, also after a restart of its container
+# POWER_LIMIT_INTERVAL  seconds between two rounds  POD_UID          this pod, also after a restart of its container
 # POWER_LIMIT_STATE     folder of the pod           POWER_LIMIT_NODE folder of the node, which all agents on it share
 # POWER_LIMIT_PATIENCE  seconds that an ending agent waits for a successor
 # POWER_LIMIT_KEPT_ON   nodes on which an agent that nobody follows leaves the limits as they are
-# At its limit: the limit requested of the card is within 1 W, and the enforced one is not over it by more than 1 W.
+# At its limit: the limit requested of the GPU is within 1 W, and the enforced one is not over it by more than 1 W.
 # A lower enforced limit (firmware, out-of-band management) is logged as capped and counts: what a circuit needs is that
-# no card draws more than agreed. For the same reason a card whose limit cannot be set is held where it enforces no more
+# no GPU draws more than agreed. For the same reason a GPU whose limit cannot be set is held where it enforces no more
 # than is wanted; its reason is then a warning. Setting needs uid 0 and CAP_SYS_ADMIN in the initial user namespace, reading neither.
 # handover.sh says which of two agents may set, docs/power.md what the lines of the log mean.
 set -uf
@@ -86,7 +86,7 @@ END
   throttle=${throttle#,}
   desired
 }
-desired() { # into $want: what is said of the card counts before its model on this node, the node, and all
+desired() { # into $want: what is said of the GPU counts before its model on this node, the node, and all
   by_uuid='' by_model='' by_node=''
   while read -r key watts model; do
     case $key,$model in
@@ -127,7 +127,7 @@ $rows
 END
 }
 
-# --- one look ---
+# --- one round ---
 set_limit() { # and read it back; false, and reported, when the GPU did not take it
   before=$limit
   find_role # just before: from the moment that another agent owns the limits, this one leaves them alone
@@ -141,7 +141,7 @@ set_limit() { # and read it back; false, and reported, when the GPU did not take
   parse "$(query -i "$uuid")" && requested && { log info change gpu="$uuid" from_w="$before" to_w="$limit"; return; }
   unsettable not_applied gpu="$uuid" desired_w="$want" limit_w="$limit" message="$(quoted "$answer")" && return 1
 }
-unsettable() { # EVENT [KEY=VALUE...]: a fault only where the card may draw more than is wanted
+unsettable() { # EVENT [KEY=VALUE...]: a fault only where the GPU may draw more than is wanted
   enforces_enough || { fault "$@" && return; }
   log warn "$@" enforced_w="$enforced"
   at_limit=true fixed="$fixed $uuid"
@@ -172,7 +172,7 @@ serve() {
   elif contains "$fixed" "$uuid" && enforces_enough; then at_limit=true # a report cannot try, the loop did
   fi
   case $role in candidate | superseded) return ;; esac # the owner's lines are enough
-  log info look gpu="$uuid" index="$index" name="\"$name\"" desired_w="$want" limit_w="$limit" enforced_w="$enforced" \
+  log info sample gpu="$uuid" index="$index" name="\"$name\"" desired_w="$want" limit_w="$limit" enforced_w="$enforced" \
     draw_w="$draw" default_w="$default" min_w="$min" max_w="$max" util_pct="$util" temp_c="$temp" mem_used_mib="$used" \
     mem_total_mib="$total" throttle="${throttle:-none}" persistence="$persistence" at_limit=$at_limit
 }
@@ -183,12 +183,12 @@ serve_all() {
   for uuid in $known; do contains "$seen" "$uuid" || absence lost gpu="$uuid"; done
   [ "$count" -ge "${expected:-1}" ] || absence missing expected="${expected:-1}" found="$count"
 }
-look() {
+round() {
   find_role
   [ "$role" != heir ] || claim
   read_gpus
   serve_all
-  [ "$role$unfit" != candidate ] || { claim && serve_all; } # only with limits that every card takes
+  [ "$role$unfit" != candidate ] || { claim && serve_all; } # only with limits that every GPU takes
   [ "$role" = owner ] || fault "$role" owner="$holder"
   [ "$fixed" = "$stored" ] || { stored=$fixed && echo "$fixed" >"$state/fixed"; }
   publish "${faults:-ready}"
@@ -203,7 +203,7 @@ restore() { # the default, where some agent of this node set the limit
   if answer=$(change -i "$uuid" -pl "$default"); then log info restored gpu="$uuid" from_w="$limit" to_w="$default"
   else log error restore_failed gpu="$uuid" limit_w="$limit" exit=$? message="$(quoted "$answer")" && return 1; fi
 }
-pause() { # until the next look; who is not the owner looks every second whether there still is one
+pause() { # until the next round; who is not the owner checks every second whether there still is one
   until=$((uptime + ${interval%.*})) step=1
   [ "$role" != owner ] || step=$interval
   while :; do
@@ -229,14 +229,14 @@ stop() {
   rm -f "$node/agent-$self" && exit 0
 }
 run() {
-  read -r boot </proc/sys/kernel/random/boot_id && mkdir -p "$state" "$node" && publish 'no look is finished yet' || exit 1
+  read -r boot </proc/sys/kernel/random/boot_id && mkdir -p "$state" "$node" && publish 'no round is finished yet' || exit 1
   read_order
   trap stop TERM INT
   log info start desired_w="$POWER_LIMIT_WATTS" interval_s="$interval" gpus="${expected:-any}" pod="$self" order="$order"
   while :; do
     echo "$uptime" 1<>"$state/heartbeat"
     register
-    look
+    round
     pause
   done
 }
@@ -250,7 +250,7 @@ alive() {
   read -r beat <"$state/heartbeat" || return 1
   age=$((uptime - beat))
   [ "$age" -le "$allowed" ] ||
-    { echo "the last look began $age s ago, allowed are $allowed s: does nvidia-smi hang?" && return 1; }
+    { echo "the last round began $age s ago, allowed are $allowed s: does nvidia-smi hang?" && return 1; }
 }
 ready() {
   alive && read -r status <"$state/status" || return 1

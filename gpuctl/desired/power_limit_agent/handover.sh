@@ -1,13 +1,13 @@
 # shellcheck shell=sh disable=SC2154 # part of agent.sh, which has the variables
 # Who may set limits: of all agents on a node the one whose name stands in the file `owner`.
 #
-# A rolling update starts a new pod while the old one runs. The newer takes over once every card takes its limits, and
-# the older leaves the cards alone from then on, also when it ends. An owner that ends waits for a successor before it
-# gives the cards their default limits back.
+# A rolling update starts a new pod while the old one runs. The newer takes over once every GPU takes its limits, and
+# the older leaves the GPUs alone from then on, also when it ends. An owner that ends waits for a successor before it
+# gives the GPUs their default limits back.
 #
 #   owner          POD_UID ORDER           the one that may set
 #   agent-POD_UID  BOOT EXPIRY ORDER       one for each agent; it lives until EXPIRY, in seconds since BOOT
-#   ours           UUID...                 the cards whose limit some agent set
+#   ours           UUID...                 the GPUs whose limit some agent set
 # ORDER grows with each pod that comes to the node, so that the newer one is known after any restart or reboot.
 
 read_order() { # the one it had before its container restarted, else one more than the highest there is
@@ -41,13 +41,13 @@ claim() {
   log info owner pod="$self" after="${holder:-nobody}"
   role=owner
 }
-is_ours() { # the card in $uuid
+is_ours() { # the GPU in $uuid
   ours=''
   read -r ours 2>/dev/null <"$node/ours"
   contains "$ours" "$uuid"
 }
 remember() { is_ours || echo "$ours $uuid" >"$node/ours"; }
-let_go() { # a card that has its default again
+let_go() { # a GPU that has its default again
   rest=''
   for each in $ours; do [ "$each" = "$uuid" ] || rest="$rest $each"; done
   echo "$rest" >"$node/ours"
