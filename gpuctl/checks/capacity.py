@@ -67,9 +67,9 @@ def capacity_is_complete(context: Context) -> Iterator[Result]:
     confirm=(_LOOK, _LOG),
     fix=(
         "Fix what keeps the device plugin's pod from running: its log or its events say what that is.",
-        "Reset a GPU that the plugin marked unhealthy, or reboot its node, where the Xid asks for it. Once every GPU "
-        "answers and the driver asks for no reset, the plugin's supervisor starts it again, after ten seconds and later "
-        "each time; `kubectl delete pod -n gpu-device-plugin POD` does so at once.",
+        "Reset a GPU that the plugin marked unhealthy, or reboot its node, where the Xid asks for it. Once every "
+        "GPU answers and the driver asks for no reset, the plugin's supervisor starts it again, after ten seconds and "
+        "later each time; `kubectl delete pod -n gpu-device-plugin POD` does so at once.",
     ),
     retry=True,
 )
@@ -101,8 +101,8 @@ def capacity_is_allocatable(context: Context) -> Iterator[Result]:
     ),
     fix=(
         "Keep new pods away: `kubectl cordon gpu-1`. Move the pods that the message names.",
-        "Reset the GPU or reboot the node. The plugin's supervisor starts it again once every GPU answers and the driver "
-        "asks for no reset; then it offers the GPU.",
+        "Reset the GPU or reboot the node. The plugin's supervisor starts it again once every GPU answers and the "
+        "driver asks for no reset; then it offers the GPU.",
     ),
 )
 def unhealthy_gpus_are_not_handed_out(context: Context) -> Iterator[Result]:
