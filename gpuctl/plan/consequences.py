@@ -95,14 +95,11 @@ def _restarts(before: Desired, after: Desired) -> Iterator[Consequence]:
 
 def _power_management(before: Desired, after: Desired) -> Iterator[Consequence]:
     if before.limits and not after.limits:
-        kept = power_limit.kept_on(before.settings)
-        yield Consequence(
-            "removal",
-            f"Power limits are no longer held: the GPUs of {named(kept)} keep theirs until the driver is loaded "
-            "again, because they protect a circuit (docs/power.md)."
-            if kept
-            else "Power limits are no longer held: every GPU gets its default limit back.",
-        )
+        but = ""
+        if kept := power_limit.kept_on(before.settings):
+            but = f", but those of {named(kept)}: they protect a circuit and stay until the driver is loaded again"
+        text = f"Power limits are no longer held: every GPU gets its default limit back{but}."
+        yield Consequence("removal", text)
         return
     freed = [name for name, node in after.nodes.items() if not node.limits and name in before.nodes]
     freed = [name for name in freed if before.nodes[name].limits]

@@ -53,7 +53,8 @@ class Field:
 
     def settle(self) -> None:
         """Deploys the usual stack and puts the pods to work, where they are not."""
-        self.bed.deploy(stack_file())
+        if not self.is_right():
+            self.bed.deploy(stack_file())
         there = self.bed.pods()
         wanted = {f"work-{node}-{at}": node for node, pods in AT_WORK.items() for at in range(pods)}
         if missing := [gpu_pod(name, node) for name, node in wanted.items() if name not in there]:

@@ -23,6 +23,7 @@ ALL = os.environ.get("DRILLS") == "all"
 def test_everything_comes_right_and_pods_at_work_go_on(field: Field, drill: Drill) -> None:
     row = held(drill, field)
     ROWS.append(row)
+    print(row)  # with -s, at once
     work = row.kept.split("/")
     assert drill.pods_end or work[0] == work[1], "a pod at work was restarted"
     assert row.verify.split()[0] == "0"
