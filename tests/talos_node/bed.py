@@ -34,6 +34,7 @@ class TalosBed(Bed):
     def __init__(self, cluster: Cluster, release: TalosRelease) -> None:
         super().__init__(cluster)
         self.release = release
+        self._patched: set[str] = set()
 
     def config(self, **config: object) -> Config:
         """A stack of both nodes: 4 slices at 300 W, and gpu-2 with 2 slices at 250 W."""
@@ -81,8 +82,14 @@ class TalosBed(Bed):
         self.gpuctl("talos", "patch", "--stack", STACK, "--node", node, "--output", str(folder), *computed)
         return folder / f"{node}.yaml"
 
+    def patch_all(self) -> None:
+        """Gives every node its patch that has none since it joined."""
+        for node in self.cluster.talos_nodes.keys() - self._patched:
+            self.patch(node)
+
     def patch(self, node: str) -> str:
         """Gives a node what its patch adds to its present configuration; returns what talosctl says."""
+        self._patched.add(node)
         return self.apply(node, self.patch_file(node, now=self.configuration(node)))
 
     def apply(self, node: str, patch: Path) -> str:
@@ -93,6 +100,7 @@ class TalosBed(Bed):
 
     def join(self, node: str, *patches: Path) -> None:
         """Boots a node whose disk and Node object are gone, and gives it its configuration in maintenance mode."""
+        self._patched.discard(node)
         self.output("kubectl", "delete", "node", node)
         directory = ClusterDir(self.cluster.name)
         state = ClusterState.load(directory)

@@ -60,8 +60,7 @@ def bed(session_bed: TalosBed) -> TalosBed:
 def patched(bed: TalosBed) -> TalosBed:
     """The cluster with every node's patch."""
     bed.write_stack_file(bed.config())
-    for node in NODES:
-        bed.patch(node.name)
+    bed.patch_all()
     return bed
 
 
