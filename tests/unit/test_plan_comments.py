@@ -235,6 +235,6 @@ def test_limits_that_protect_a_circuit_are_told_to_stay_when_the_agent_goes() ->
     before = LAB | {"gpu:circuitWatts": 5000}
     comment = markdown([_plan(before, before | {"gpu:powerManagement": False})], "origin/main", "pull request")
     assert (
-        "every GPU gets its card's default limit back, but those of gpu-1 and gpu-2: they protect a circuit and stay "
+        "every GPU gets its default limit back, but those of gpu-1 and gpu-2: they protect a circuit and stay "
         "until the driver is loaded again."
     ) in comment
