@@ -118,6 +118,20 @@ def test_a_plugin_that_exits_as_it_starts_ends_the_container_with_its_code(super
     assert "number of replicas must be >= 2" in supervisor.output
 
 
+def test_what_an_ending_plugin_leaves_open_costs_the_next_one_no_line(supervisor: Supervisor) -> None:
+    """Two readers of one pipe would share its bytes between them."""
+    plugin = supervisor.folder / "programs" / "nvidia-device-plugin"
+    plugin.write_text(PLUGIN.replace("trap ", "sleep 30 &\ntrap ", 1))
+    supervisor.start()
+    wait_for(lambda: len(supervisor.starts) == 1)
+    os.kill(supervisor.starts[0], signal.SIGKILL)
+    wait_for(lambda: len(supervisor.starts) == 2)
+    written = "".join(f"line {number} of a plugin that writes a lot\n" for number in range(3000))
+    supervisor.say(written)
+    wait_for(lambda: "line 2999" in supervisor.output)
+    assert written in supervisor.output
+
+
 @pytest.mark.parametrize("line", [XID, ALL])
 def test_a_gpu_that_was_taken_out_of_service_is_offered_again_once_every_gpu_answers(
     supervisor: Supervisor, line: str

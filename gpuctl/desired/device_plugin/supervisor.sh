@@ -20,8 +20,7 @@ relay() { # what the plugin writes, which alone says that it took a GPU out of s
 }
 start() {
   rm -f "$state/unhealthy"
-  relay <"$state/log" &
-  nvidia-device-plugin >"$state/log" 2>&1 &
+  nvidia-device-plugin >&3 2>&1 3>&- &
   plugin=$!
   tick && begun=$uptime
 }
@@ -40,21 +39,28 @@ try_again() {
   kill "$plugin" && wait "$plugin"
   start
 }
+leave() { # CODE
+  exec 3>&- # the relay ends with its last writer, and has passed on all by then
+  wait
+  exit "$1"
+}
 ended() { # CODE
   case $1 in
     137 | 143) ;; # somebody killed it
-    *) [ $((uptime - begun)) -ge 10 ] || exit "$1" ;;
+    *) [ $((uptime - begun)) -ge 10 ] || leave "$1" ;;
   esac
   log "the plugin ended with $1 after $((uptime - begun)) s and is started again"
   start
 }
 stop() {
   trap '' TERM INT
-  kill "$plugin" && wait
-  exit 0
+  kill "$plugin"
+  leave 0
 }
 
 mkfifo "$state/log" 2>/dev/null # it is there when the container was restarted
+relay <"$state/log" & # one reader for all starts: two would share the bytes between them
+exec 3>"$state/log"
 trap stop TERM INT
 start
 while :; do
