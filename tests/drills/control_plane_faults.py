@@ -42,17 +42,6 @@ def etcd_killed(field: Field) -> None:
     field.control_plane.up(field.cluster.kubeconfig)
 
 
-@drill("API server answers 429 to most, for 30 s")
-def api_server_overloaded(field: Field) -> Fault:
-    few = ("--max-requests-inflight=1", "--max-mutating-requests-inflight=1")
-    field.control_plane.stop("kube-apiserver")
-    field.control_plane.up(field.cluster.kubeconfig, *few)
-    time.sleep(20)
-    yield
-    field.control_plane.stop("kube-apiserver")
-    field.control_plane.up(field.cluster.kubeconfig)
-
-
 @drill("admission webhook down, plugin pod deleted meanwhile", within=300)
 def webhook_down(field: Field) -> Fault:
     field.bed.output("kubectl", "create", "-f", "-", text=json.dumps(_WEBHOOK))
