@@ -25,7 +25,7 @@ _WEBHOOK = {
 }
 
 
-@drill("API server stopped for 30 s, limit moved meanwhile", short=True)
+@drill("API server stopped for 30 s, limit moved meanwhile")
 def api_server_stopped(field: Field) -> None:
     field.control_plane.stop("kube-apiserver")
     gpu = field.bed.gpus("gpu-1")[0]
