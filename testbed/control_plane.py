@@ -49,12 +49,8 @@ class ControlPlane:
         """Process id of each program; None when it does not run."""
         return {name: process.pid(self.directory, name) for name in reversed(_STOP_ORDER)}
 
-    def up(self, kubeconfig: Path, *apiserver_flags: str) -> None:
+    def up(self, kubeconfig: Path) -> None:
         """Starts what does not run, writes the kubeconfig and waits until pods can be created.
-
-        Args:
-            kubeconfig: the file to write.
-            apiserver_flags: more flags of the API server, if it does not run.
 
         Raises:
             BedError: a program ended or did not become ready; with the end of its log.
@@ -62,7 +58,7 @@ class ControlPlane:
         self._write_secrets()
         self._start("etcd", self._etcd())
         self._wait("etcd", "it is healthy", self._etcd_is_healthy)
-        self._start("kube-apiserver", [*self._apiserver(), *apiserver_flags])
+        self._start("kube-apiserver", self._apiserver())
         self._wait("kube-apiserver", "it has a certificate", (self._certificates / "apiserver.crt").exists)
         api = KubeApi(self.access)
         self._wait("kube-apiserver", "it is ready", api.ready)

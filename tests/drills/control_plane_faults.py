@@ -25,7 +25,7 @@ _WEBHOOK = {
 }
 
 
-@drill("API server stopped for 30 s, limit moved meanwhile", short=True)
+@drill("API server stopped for 30 s, limit moved meanwhile")
 def api_server_stopped(field: Field) -> None:
     field.control_plane.stop("kube-apiserver")
     gpu = field.bed.gpus("gpu-1")[0]
@@ -39,17 +39,6 @@ def api_server_stopped(field: Field) -> None:
 def etcd_killed(field: Field) -> None:
     field.control_plane.stop("etcd")
     time.sleep(8)
-    field.control_plane.up(field.cluster.kubeconfig)
-
-
-@drill("API server answers 429 to most, for 30 s")
-def api_server_overloaded(field: Field) -> Fault:
-    few = ("--max-requests-inflight=1", "--max-mutating-requests-inflight=1")
-    field.control_plane.stop("kube-apiserver")
-    field.control_plane.up(field.cluster.kubeconfig, *few)
-    time.sleep(20)
-    yield
-    field.control_plane.stop("kube-apiserver")
     field.control_plane.up(field.cluster.kubeconfig)
 
 

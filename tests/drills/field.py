@@ -54,6 +54,7 @@ class Field:
     def settle(self) -> None:
         """Deploys the usual stack and puts the pods to work, where they are not."""
         if not self.is_right():
+            self.cluster.up()  # what a drill that failed left ended
             self.bed.deploy(stack_file())
         there = self.bed.pods()
         wanted = {f"work-{node}-{at}": node for node, pods in AT_WORK.items() for at in range(pods)}

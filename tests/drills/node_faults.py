@@ -46,7 +46,7 @@ def agent_killed(field: Field) -> None:
     field.bed.gpus("gpu-1")[0].drift(350)
 
 
-@drill("driver reloaded on both nodes", short=True)
+@drill("driver reloaded on both nodes")
 def driver_reloaded(field: Field) -> None:
     for gpu in field.gpus:
         gpu.reload_driver()
@@ -74,7 +74,7 @@ def gpu_lost(field: Field) -> Fault:
         gpu.recover()
 
 
-@drill("GPU with Xid 79", short=True)
+@drill("GPU with Xid 79")
 def gpu_with_xid(field: Field) -> None:
     field.bed.gpus("gpu-1")[0].raise_xid(79)
     field.wait(lambda: field.bed.allocatable("gpu-1") < 8, 60)
