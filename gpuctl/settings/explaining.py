@@ -27,7 +27,7 @@ from gpuctl.settings.refusal import (
     SetValue,
     StoreSecret,
 )
-from gpuctl.settings.values import is_encrypted
+from gpuctl.settings.values import NO_LIMIT, is_encrypted
 
 _LIKE_A_SECRET = re.compile(
     r"secret|token|passw|passphrase|credential|private|key\b|keys\b|(client|machine)_?conf", re.I
@@ -134,6 +134,8 @@ def _rule(details: ErrorDetails, path: Path) -> str:
 
 def _usual(details: ErrorDetails, path: Path) -> Sequence[Remedy]:
     """The nearest legal value, else an example or the default, else without the key."""
+    if off := _no_limit(path, details["input"]):
+        return off
     context = details.get("ctx", {})
     for bound in ("ge", "le"):
         if bound in context:
@@ -151,6 +153,15 @@ def _usual(details: ErrorDetails, path: Path) -> Sequence[Remedy]:
     if path[-1] == "gpu" and isinstance(details["input"], int):
         return [SetValue(_numbered(details["input"]))]
     return [example_of(path)]
+
+
+def _no_limit(path: Path, value: object) -> Sequence[Remedy]:
+    """How to say that no limit is to be held, where a limit says 0, false or none."""
+    if value not in (0, "0", "false", NO_LIMIT):  # false is 0
+        return []
+    if path[0] == "powerLimits":
+        return [SetValue(NO_LIMIT)]
+    return [SetValue("false", (*path[:-1], "powerManagement")), RemoveKey()] if path[-1] == "powerLimit" else []
 
 
 def _numbered(number: int) -> str:
