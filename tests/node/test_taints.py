@@ -24,7 +24,7 @@ def test_a_tainted_node_is_refused_and_with_a_toleration_shared_and_held(tainted
     (gpu,) = tainted.gpus("gpu-3")
     gpu.drift(350)
     up = tainted.start_deploying(stack_file())
-    said, _ = up.communicate(timeout=120)
+    said, _ = up.communicate(timeout=300)  # as a deployment may take
     assert up.returncode != 0
     assert "node gpu-3 has the taint gpu=true:NoSchedule, which keeps the stack's pods off it" in said
     assert gpu.power_limit == 350.0
