@@ -37,6 +37,7 @@ IN_ITS_NAMESPACE = {
     "get pods/log",
     "get configmaps nvidia-power-limit-agent",
     "get configmaps nvidia-device-plugin-config",
+    "get configmaps nvidia-device-plugin-supervisor",
     "get configmaps gpu-verify",
     "patch configmaps gpu-verify",
     "list events",

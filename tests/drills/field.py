@@ -13,7 +13,7 @@ from testbed.cluster import Cluster
 from testbed.control_plane import ControlPlane
 from testbed.gpus import NodeSpec, SimulatedGpu
 from testbed.node import Node
-from tests.node.bed import INTERVAL, NAMESPACE, PLUGIN, POWER, Bed, Config, gpu_pod
+from tests.node.bed import INTERVAL, NAMESPACE, PLUGIN, POWER, Bed, Config, Object, gpu_pod
 
 NODES = (NodeSpec.parse("gpu-1=rtx-3090x2"), NodeSpec.parse("gpu-2=rtx-4090x1"))
 WATTS = 300
@@ -63,11 +63,11 @@ class Field:
         self.wait(lambda: self.is_right() and set(self.bed.phases().values()) == {"Running"}, 180)
 
     def is_right(self) -> bool:
-        """Whether every slice is offered, every limit held and every pod of the stack up to date and ready."""
+        """Whether every slice is offered, every limit held, and every pod of the stack and at work ready."""
         try:
             offered = {name: self.bed.allocatable(name) for name in SLICES}
             held = all(abs(gpu.power_limit - WATTS) <= 1 and not gpu.lost for gpu in self.gpus)
-            return offered == SLICES and held and all(self._serves(name) for name in (PLUGIN, POWER))
+            return offered == SLICES and held and self._works() and all(map(self._serves, (PLUGIN, POWER)))
         except (OSError, KeyError):
             return False
 
@@ -78,7 +78,7 @@ class Field:
 
     def containers(self) -> dict[str, str]:
         """Pod at work -> its container, which is another one when it was restarted."""
-        pods = {name: pod for name, pod in self.bed.pods().items() if name.startswith("work-")}
+        pods = {name: pod for name, pod in self.bed.pods().items() if _is_at_work(pod)}
         return {name: pod["status"]["containerStatuses"][0].get("containerID", "") for name, pod in pods.items()}
 
     def wait(self, holds: Callable[[], bool], seconds: float) -> float:
@@ -131,11 +131,21 @@ class Field:
         providers = [pid for pid in _orphans("pulumi-resource-kubernetes") if str(home) in _environment(pid)]
         return [*(f"lock {name}" for name in locks), *(f"provider process {pid}" for pid in providers)]
 
+    def _works(self) -> bool:
+        """By what the kubelets say of containers: a pod is Running for Kubernetes while its node boots."""
+        pods = (self.cluster.api.get("/api/v1/namespaces/default/pods") or {})["items"]
+        states = [pod["status"].get("containerStatuses", []) for pod in pods if _is_at_work(pod)]
+        return all(state and state[0]["ready"] for state in states)
+
     def _serves(self, daemon_set: str) -> bool:
         live = self.cluster.api.get(f"/apis/apps/v1/namespaces/{NAMESPACE}/daemonsets/{daemon_set}")
         status = (live or {}).get("status", {})
         counts = ("desiredNumberScheduled", "updatedNumberScheduled", "numberReady")
         return [status.get(count) for count in counts] == [len(SLICES)] * len(counts)
+
+
+def _is_at_work(pod: Object) -> bool:
+    return pod["metadata"]["name"].startswith("work-")
 
 
 def processes_of(node: Node, program: str) -> list[int]:
