@@ -7,9 +7,9 @@ from gpuctl.checks.context import Context
 from gpuctl.checks.model import counted, listed
 from gpuctl.checks.own_pods import Explanation, daemon_set_of, name_on, pod_on, why_not_working
 from gpuctl.cluster import Pod
-from gpuctl.desired.capacity import RESOURCE
 from gpuctl.desired.desired import DesiredNode
 from gpuctl.desired.device_plugin import NAME as PLUGIN
+from gpuctl.desired.sharing import RESOURCE
 from gpuctl.observed.devices import devices, usage
 from gpuctl.observed.plugin_log import UnhealthyGpu, loaded_config, replicas, unhealthy_gpus, waits_without_a_gpu
 

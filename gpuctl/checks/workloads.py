@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from gpuctl.checks.context import Context
 from gpuctl.checks.model import Category, Check, Result, checks_of, counted, failed, listed, passed
 from gpuctl.cluster import Pod
-from gpuctl.desired.capacity import RENAMED_RESOURCE, RESOURCE
 from gpuctl.desired.names import PART_OF, RUNTIME_CLASS
+from gpuctl.desired.sharing import RENAMED_RESOURCE, RESOURCE
 from gpuctl.observed.devices import held
 from gpuctl.observed.pods import unschedulable
 

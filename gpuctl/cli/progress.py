@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from shutil import get_terminal_size
 from threading import Lock, Timer
 from typing import Protocol
@@ -33,18 +33,8 @@ class Progress(Protocol):
 @contextmanager
 def progress() -> Generator[Progress]:
     """Tells what is being done, for as long as it lasts."""
-    if sys.stderr.isatty():
-        line = OneLine(_show)
-        try:
-            yield line
-        finally:
-            line.close()
-    else:
-        lines = _Lines()
-        try:
-            yield lines
-        finally:
-            lines.close()
+    with closing(OneLine(_show) if sys.stderr.isatty() else _Lines()) as told:
+        yield told
 
 
 class OneLine:

@@ -10,7 +10,6 @@ from difflib import get_close_matches
 from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
-from typing import Protocol
 
 import typer
 
@@ -20,6 +19,7 @@ from gpuctl.checks.registry import CHECKS, selected
 from gpuctl.checks.report import Entry, Report
 from gpuctl.checks.runner import Say, Wait, context_name, run
 from gpuctl.cli.options import STACK_FILE, by_kubeconfig, silent_settings_of
+from gpuctl.cli.printing import Screen
 from gpuctl.cli.progress import Progress, progress
 from gpuctl.cli.signals import interruptible
 from gpuctl.cluster import Cluster, connect_in_cluster
@@ -92,33 +92,13 @@ def context_of(stack: str, prove: Prove | None = None, reach: Reach = by_kubecon
     return Context(stack, lambda: silent_settings_of(stack), reach, InstalledPrograms(), prove)
 
 
-class Watch(Protocol):
-    """Follows the runs, one stack after the other, in the order in which they were asked for."""
-
-    def settled(self, stack: str, context: str, entry: Entry) -> None:
-        """Takes a check of which nothing changes any more."""
-        ...
-
-    def end(self, report: Report) -> None:
-        """Takes all that was found about a stack."""
-        ...
-
-
-class _Ignores:
-    """A watch for forms that are printed whole."""
-
-    def settled(self, stack: str, context: str, entry: Entry) -> None: ...
-
-    def end(self, report: Report) -> None: ...
-
-
 def runs(
     stacks: Sequence[str],
     checks: Sequence[Check],
     wait: Wait | None = None,
     request: Request | None = None,
     reach: Reach = by_kubeconfig,
-    watch: Watch | None = None,
+    watch: Screen | None = None,
 ) -> list[Run]:
     """Runs checks against each stack's cluster at the same time, in the order given.
 
@@ -145,7 +125,7 @@ def runs(
                     proof = Proof(request, say, stop) if request else None
                     proofs += [proof] if proof else []
                     started.append(_Started(context_of(stack, proof, reach), checks, say, wait, proof))
-                return [_followed(each, at, watch or _Ignores()) for each in started]
+                return [_followed(each, at, watch) for each in started]
         except KeyboardInterrupt:
             stop.set()
             left = "removing what the proof made" if request else "nothing was changed"
@@ -179,13 +159,16 @@ class _Started:
             self.settled.put(None)
 
 
-def _followed(started: _Started, at: Progress, watch: Watch) -> Run:
+def _followed(started: _Started, at: Progress, watch: Screen | None) -> Run:
     while entry := _next(started.settled):
+        if watch is None:
+            continue
         with at.aside():
             watch.settled(started.context.stack, context_name(started.context), entry)
     done = started.future.result()
-    with at.aside():
-        watch.end(done.report)
+    if watch:
+        with at.aside():
+            watch.end(done.report)
     return done
 
 

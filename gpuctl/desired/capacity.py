@@ -5,20 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gpuctl.desired.backends import groups
-from gpuctl.desired.sharing import RENAMED_RESOURCE, RESOURCE, resource_name
+from gpuctl.desired.sharing import resource_name
 from gpuctl.settings import GpuNode, Settings
-
-__all__ = [
-    "RENAMED_RESOURCE",
-    "RESOURCE",
-    "Capacity",
-    "PowerBudget",
-    "capacity",
-    "circuit_budgets",
-    "memory_per_slice",
-    "power_budget",
-    "resource_name",
-]
 
 
 @dataclass(frozen=True)

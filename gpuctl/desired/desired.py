@@ -14,13 +14,12 @@ from gpuctl.desired.capacity import (
     circuit_budgets,
     memory_per_slice,
     power_budget,
-    resource_name,
 )
 from gpuctl.desired.device_plugin import NAME as PLUGIN
 from gpuctl.desired.limits import Limit, limits
 from gpuctl.desired.names import RUNTIME_CLASS, Manifest, node_labels
 from gpuctl.desired.profiles import Profile, profiles
-from gpuctl.desired.sharing import SharedGpus
+from gpuctl.desired.sharing import SharedGpus, resource_name
 from gpuctl.settings import GpuNode, Settings
 
 if TYPE_CHECKING:

@@ -1,11 +1,12 @@
 """A report for machines: everything, as plain data."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from itertools import groupby
 from typing import Any
 
 from gpuctl.checks.model import Outcome, Result
-from gpuctl.checks.report import CapacityRow, Entry, Report
+from gpuctl.checks.report import Entry, Report
 
 SCHEMA_VERSION = 1
 """Grows when a key goes or changes its meaning; keys may come silently."""
@@ -34,7 +35,7 @@ def _stack(report: Report) -> dict[str, Any]:
             {"name": category.name, "title": category.title, "checks": [_check(entry) for entry in entries]}
             for category, entries in groupby(report.entries, key=lambda entry: entry.check.category)
         ],
-        "capacity": [_row(row) for row in report.capacity],
+        "capacity": [asdict(row) for row in report.capacity],
     }
 
 
@@ -53,14 +54,3 @@ def _check(entry: Entry) -> dict[str, Any]:
 def _result(result: Result) -> dict[str, str]:
     told = {"subject": result.subject, "remedy": result.remedy, "cause": result.cause}
     return {"outcome": result.outcome.value, "fact": result.fact} | {key: text for key, text in told.items() if text}
-
-
-def _row(row: CapacityRow) -> dict[str, Any]:
-    return {
-        "node": row.node,
-        "gpus": row.gpus,
-        "slices": row.slices,
-        "expected": row.expected,
-        "capacity": row.capacity,
-        "allocatable": row.allocatable,
-    }

@@ -5,18 +5,7 @@ from collections.abc import Iterator, Sequence
 from gpuctl.checks.model import Outcome
 from gpuctl.checks.report import CapacityRow, Entry, Report
 from gpuctl.forms.markdown import escaped, fenced, fold, paragraph, table
-from gpuctl.report.words import (
-    ALL,
-    CAPACITY_HEADINGS,
-    SHOWN,
-    capacity_cells,
-    compared,
-    findings,
-    headline,
-    shown_capacity,
-    verdict,
-    with_remedies,
-)
+from gpuctl.report import words
 
 _GOOD, _BAD, _ADVICE = ":white_check_mark:", ":x:", ":warning:"
 
@@ -27,8 +16,8 @@ def markdown(reports: Sequence[Report]) -> str:
 
 
 def _section(report: Report) -> Iterator[str]:
-    yield f"### {_GOOD if report.ready else _BAD} {escaped(verdict(report))}"
-    yield f"\n{escaped(compared(report.stack, report.context))}\n"
+    yield f"### {_GOOD if report.ready else _BAD} {escaped(words.verdict(report))}"
+    yield f"\n{escaped(words.compared(report.stack, report.context))}\n"
     yield from _capacity(report.capacity)
     told = [entry for entry in report.entries if entry.is_bad or entry.outcome is Outcome.WARN]
     for entry in told:
@@ -39,26 +28,28 @@ def _section(report: Report) -> Iterator[str]:
 def _capacity(capacity: Sequence[CapacityRow]) -> Iterator[str]:
     if not capacity:
         return
-    rows, left = shown_capacity(capacity)
-    cells = [(*map(escaped, capacity_cells(row)), _GOOD if row.allocatable == row.expected else _BAD) for row in rows]
-    yield from table((*CAPACITY_HEADINGS, ""), cells, right=range(1, len(CAPACITY_HEADINGS)))
+    rows, left = words.shown_capacity(capacity)
+    cells = [
+        (*map(escaped, words.capacity_cells(row)), _GOOD if row.allocatable == row.expected else _BAD) for row in rows
+    ]
+    yield from table((*words.CAPACITY_HEADINGS, ""), cells, right=range(1, len(words.CAPACITY_HEADINGS)))
     if left:
-        yield f"\nand {left} more nodes: `{ALL}`"
+        yield f"\nand {left} more nodes: `{words.ALL}`"
     yield ""
 
 
 def _finding(entry: Entry) -> Iterator[str]:
     check = entry.check
     yield f"#### {_BAD if entry.is_bad else _ADVICE} {check.id}: {escaped(check.title)}\n"
-    found = findings(entry)
-    for facts, cause, remedy in with_remedies(found[:SHOWN]):
+    found = words.findings(entry)
+    for facts, cause, remedy in words.with_remedies(found[: words.SHOWN]):
         yield from (f"- {paragraph(fact)}" for fact in facts)
         if cause:
             yield f"\n{paragraph(cause)}"
         if remedy:
             yield f"\n{fenced(remedy, 'sh')}"
-    if len(found) > SHOWN:
-        yield f"\nand {len(found) - SHOWN} more: `{ALL}`"
+    if len(found) > words.SHOWN:
+        yield f"\nand {len(found) - words.SHOWN} more: `{words.ALL}`"
     yield f"\nSee `{check.anchor}`.\n"
 
 
@@ -66,7 +57,7 @@ def _folded(entries: Sequence[Entry]) -> Iterator[str]:
     if not entries:
         return
     lines = [
-        f"- {entry.check.id}: {'skipped, ' if entry.outcome is Outcome.SKIP else ''}{escaped(headline(entry))}"
+        f"- {entry.check.id}: {'skipped, ' if entry.outcome is Outcome.SKIP else ''}{escaped(words.headline(entry))}"
         for entry in entries
     ]
     yield fold(f"{len(entries)} checks passed or skipped", "\n".join(lines)) + "\n"

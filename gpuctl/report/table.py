@@ -6,19 +6,8 @@ from gpuctl.checks.model import Outcome
 from gpuctl.checks.report import Entry, Report
 from gpuctl.forms.line import Line, line
 from gpuctl.forms.table import table
+from gpuctl.report import words
 from gpuctl.report.symbols import marked
-from gpuctl.report.words import (
-    ALL,
-    CAPACITY_HEADINGS,
-    SHOWN,
-    capacity_cells,
-    compared,
-    findings,
-    headline,
-    shown_capacity,
-    verdict,
-    with_remedies,
-)
 
 _INDENT = "    "
 
@@ -33,7 +22,7 @@ class Table:
 
     def head(self, stack: str, context: str) -> Iterator[Line]:
         """Which stack is compared with which cluster."""
-        yield line((f"gpuctl verify: {compared(stack, context)}", "bold"))
+        yield line((f"gpuctl verify: {words.compared(stack, context)}", "bold"))
 
     def settled(self, entry: Entry) -> Iterator[Line]:
         """The categories that are whole. Those that are skipped for one and the same reason stand together."""
@@ -101,7 +90,7 @@ def summary(reports: Sequence[Report], *, in_ascii: bool = False) -> Iterator[Li
 
 def verdict_line(report: Report) -> Line:
     """Whether the cluster is ready, in colour."""
-    return line((verdict(report), "bold green" if report.ready else "bold red"))
+    return line((words.verdict(report), "bold green" if report.ready else "bold red"))
 
 
 def _one_reason(entries: Sequence[Entry]) -> bool:
@@ -118,18 +107,18 @@ def _checks(entries: Sequence[Entry], *, in_ascii: bool) -> Iterator[Line]:
 
 
 def _entry(entry: Entry, *, in_ascii: bool) -> Iterator[Line]:
-    yield _line(entry.outcome, headline(entry), in_ascii=in_ascii)
+    yield _line(entry.outcome, words.headline(entry), in_ascii=in_ascii)
     if entry.outcome is Outcome.SKIP:
         yield from _remedy(entry.results[0].remedy)
-    found = findings(entry)
-    for facts, cause, remedy in with_remedies(found[:SHOWN]):
+    found = words.findings(entry)
+    for facts, cause, remedy in words.with_remedies(found[: words.SHOWN]):
         for fact in facts:
             yield from (line(_INDENT, each) for each in fact.splitlines())
         if cause:
             yield line(_INDENT, cause)
         yield from _remedy(remedy)
-    if len(found) > SHOWN:
-        yield line(f"{_INDENT}and {len(found) - SHOWN} more: {ALL}")
+    if len(found) > words.SHOWN:
+        yield line(f"{_INDENT}and {len(found) - words.SHOWN} more: {words.ALL}")
     if entry.outcome not in (Outcome.PASS, Outcome.SKIP):
         yield line((f"{_INDENT}see {entry.check.anchor}", "dim"))
 
@@ -146,11 +135,12 @@ def _line(outcome: Outcome, text: str, *, in_ascii: bool) -> Line:
 def _capacity(report: Report, *, in_ascii: bool) -> Iterator[Line]:
     if not report.capacity:
         return
-    rows, left = shown_capacity(report.capacity)
+    rows, left = words.shown_capacity(report.capacity)
     marks = [Outcome.PASS if row.allocatable == row.expected else Outcome.FAIL for row in rows]
     cells = [
-        (*capacity_cells(row), line(marked(mark, in_ascii=in_ascii))) for row, mark in zip(rows, marks, strict=True)
+        (*words.capacity_cells(row), line(marked(mark, in_ascii=in_ascii)))
+        for row, mark in zip(rows, marks, strict=True)
     ]
-    yield from table((*CAPACITY_HEADINGS, ""), cells)
+    yield from table((*words.CAPACITY_HEADINGS, ""), cells)
     if left:
-        yield line(f"and {left} more nodes: {ALL}")
+        yield line(f"and {left} more nodes: {words.ALL}")

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, SecretStr
 
-from gpuctl.settings import circuits
+from gpuctl.settings import circuits, values
 from gpuctl.settings.boot_image import ExtensionName, KernelArgument, OptionalInstaller, OptionalSchematic, Overlay
 from gpuctl.settings.catalogue import GpuModel, key_of, meant
 from gpuctl.settings.circuits import Circuit
@@ -15,100 +15,72 @@ from gpuctl.settings.nodes import GpuGroup, GpuNode, Model
 from gpuctl.settings.talos_rules import CDI_FROM
 from gpuctl.settings.talos_tables import RELEASES, Minor, Release, minor_of
 from gpuctl.settings.tolerations import Toleration
-from gpuctl.settings.values import (
-    BaseWatts,
-    CircuitWatts,
-    DriverChannel,
-    FactoryHost,
-    IntervalSeconds,
-    KernelModules,
-    NamespaceName,
-    NodeName,
-    OptionalAddress,
-    OptionalDocument,
-    OptionalImage,
-    OptionalKubernetes,
-    OptionalLabel,
-    OptionalPolicy,
-    OptionalSecret,
-    OptionalTalosMinor,
-    OptionalText,
-    PluginVersion,
-    Slices,
-    Structure,
-    Switch,
-    TalosVersion,
-    Text,
-    Watts,
-    WattsOrNone,
-    is_a_gpu_uuid,
-)
 
 
 class Settings(Model):
     """Everything one stack file says: the GPUs and their sharing, their power, and the Talos of their nodes."""
 
-    context: Annotated[Text, Field(examples=["admin@homelab"])]
+    context: Annotated[values.Text, Field(examples=["admin@homelab"])]
     """Context in the kubeconfig: the one cluster this stack may touch."""
-    kubeconfig: OptionalText = None
+    kubeconfig: values.OptionalText = None
     """Path of the kubeconfig; unset: what KUBECONFIG says, else ~/.kube/config."""
-    nodes: Annotated[tuple[Annotated[GpuNode, Structure], ...], Field(json_schema_extra={"minItems": 1})]
+    nodes: Annotated[tuple[Annotated[GpuNode, values.Structure], ...], Field(json_schema_extra={"minItems": 1})]
     """The cluster's GPU nodes: list of {name, gpu, count, slices?, powerLimit?}; {name, gpus} with mixed GPUs."""
-    gpu_models: Annotated[dict[str, Annotated[DescribedGpu, Structure]], Structure] = {}  # noqa: RUF012 (pydantic copies it)
+    gpu_models: Annotated[dict[str, Annotated[DescribedGpu, values.Structure]], values.Structure] = {}  # noqa: RUF012 (pydantic copies it)
     """GPU models that the catalogue has not, or has with other figures: {KEY: {name, generation, ...}}."""
-    slices: Slices = 4
+    slices: values.Slices = 4
     """Time slices per GPU: how many pods can share each one. 1 means whole GPUs."""
-    power_management: Switch = True
+    power_management: values.Switch = True
     """Whether the power-limit DaemonSet is deployed."""
-    power_limits: Annotated[dict[str, WattsOrNone], Structure] = {}  # noqa: RUF012 (pydantic copies it)
+    power_limits: Annotated[dict[str, values.WattsOrNone], values.Structure] = {}  # noqa: RUF012 (pydantic copies it)
     """Watts instead of `powerLimit`, or `none`, by GPU model (as `gpu` of a node has it) or UUID."""
-    power_limit: Watts = 300
+    power_limit: values.Watts = 300
     """Power limit in watts, for each GPU."""
-    power_interval: IntervalSeconds = 60
+    power_interval: values.IntervalSeconds = 60
     """Seconds between two checks of the limit."""
-    namespace: NamespaceName = "gpu-device-plugin"
+    namespace: values.NamespaceName = "gpu-device-plugin"
     """Namespace for everything namespaced; the stack creates it."""
-    device_plugin_version: PluginVersion = "v0.18.2"
+    device_plugin_version: values.PluginVersion = "v0.18.2"
     """Version of the NVIDIA device plugin, v0.17 to v0.20."""
-    device_plugin_image: OptionalImage = None
+    device_plugin_image: values.OptionalImage = None
     """Image with tag or digest instead of the published one; `devicePluginVersion` says what is in it."""
-    allocation_policy: OptionalPolicy = None
+    allocation_policy: values.OptionalPolicy = None
     """Which GPU gives the next slice: `distributed` (the emptiest) or `packed` (the fullest); from v0.20."""
-    fail_requests_greater_than_one: Switch = True
+    fail_requests_greater_than_one: values.Switch = True
     """Whether a pod that asks for several slices is refused: they would be no more compute than one."""
-    rename_by_default: Switch = False
+    rename_by_default: values.Switch = False
     """Whether slices are offered as nvidia.com/gpu.shared instead of nvidia.com/gpu."""
-    label_nodes: Switch = True
+    label_nodes: values.Switch = True
     """Whether the stack labels its nodes; if not, the Talos patches or you must."""
-    create_runtime_class: Switch = True
+    create_runtime_class: values.Switch = True
     """Whether the stack creates the RuntimeClass `nvidia`; if not, it uses the one that another tool owns."""
-    other_gpu_nodes: tuple[NodeName, ...] = ()
+    other_gpu_nodes: tuple[values.NodeName, ...] = ()
     """GPU nodes of the cluster that others serve, by name: the stack leaves them alone, and no check reports them."""
     tolerations: tuple[Toleration, ...] = ()
     """Taints that the stack's pods tolerate besides `nvidia.com/gpu`: list of {key, operator?, value?, effect?}."""
-    monitoring: Switch = False
+    monitoring: values.Switch = False
     """Whether the stack has alerts for the Prometheus operator and a dashboard for Grafana; see docs/monitoring.md."""
-    rule_label: OptionalLabel = None
+    rule_label: values.OptionalLabel = None
     """Label by which your Prometheus selects rules, such as `release=kube-prometheus-stack`; unset: none."""
-    node_base_watts: BaseWatts = 150
+    node_base_watts: values.BaseWatts = 150
     """Watts that a node draws besides its GPUs; counted on its circuit."""
-    circuit_watts: CircuitWatts = 0
+    circuit_watts: values.CircuitWatts = 0
     """Watts of the circuit that feeds all nodes without one of their own; 0: not known, so not checked."""
-    talos_version: TalosVersion = "v1.13.9"
+    talos_version: values.TalosVersion = "v1.13.9"
     """Talos release of the GPU nodes."""
-    talos_contract: OptionalTalosMinor = None
+    talos_contract: values.OptionalTalosMinor = None
     """Talos minor version that wrote the nodes' configuration at installation; unset: that of `talosVersion`."""
-    kubernetes_version: OptionalKubernetes = None
+    kubernetes_version: values.OptionalKubernetes = None
     """Kubernetes version of the cluster, to be checked against `talosVersion`; unset: not checked."""
-    driver_channel: DriverChannel = "production"
+    driver_channel: values.DriverChannel = "production"
     """NVIDIA driver branch of the Talos extensions."""
-    kernel_modules: KernelModules = "open"
+    kernel_modules: values.KernelModules = "open"
     """Flavour of the NVIDIA kernel modules; open ones need Turing or newer."""
-    fabric_manager: Switch = False
+    fabric_manager: values.Switch = False
     """Whether the image contains NVIDIA's fabric manager, which GPUs behind an NVSwitch need."""
-    image_factory: FactoryHost = "factory.talos.dev"
+    image_factory: values.FactoryHost = "factory.talos.dev"
     """Host of the Talos Image Factory that makes the installer image."""
-    secure_boot: Switch = False
+    secure_boot: values.Switch = False
     """Whether the nodes boot with SecureBoot, which takes another installer image."""
     system_extensions: tuple[ExtensionName, ...] = ()
     """Further extensions in the image, such as `siderolabs/iscsi-tools`; those of NVIDIA are in it anyway."""
@@ -120,23 +92,23 @@ class Settings(Model):
     """ID of a schematic of your own with NVIDIA's extensions, instead of the one that these keys make."""
     installer_image: OptionalInstaller = None
     """Installer image of your own with NVIDIA's extensions, the whole reference, instead of the Image Factory's."""
-    install_disk_selector: OptionalText = None
+    install_disk_selector: values.OptionalText = None
     """The nodes' `diskSelector.match`, for configurations of Talos v1.14 on; unset: no image in the patch."""
-    default_runtime: Switch = False
+    default_runtime: values.Switch = False
     """Whether every pod of a GPU node runs under the NVIDIA runtime, asked or not; meant for Talos up to v1.12."""
-    cri_customization: OptionalDocument = None
+    cri_customization: values.OptionalDocument = None
     """What the nodes' 20-customization.part must say besides: containerd configuration, TOML."""
-    talos_endpoint: OptionalAddress = None
+    talos_endpoint: values.OptionalAddress = None
     """Talos API that `talosApply` speaks to, such as a control-plane node."""
-    talos_client_configuration: OptionalSecret = None
+    talos_client_configuration: values.OptionalSecret = None
     """Content of a talosconfig, for `talosApply`; `pulumi config set --secret` only."""
-    talos_machine_configuration: OptionalSecret = None
+    talos_machine_configuration: values.OptionalSecret = None
     """Configuration of the GPU nodes without patches, for `talosApply`; `pulumi config set --secret` only."""
     talos_apply_mode: Literal["staged_if_needing_reboot", "staged", "no_reboot", "auto", "reboot"] = (
         "staged_if_needing_reboot"
     )
     """What `talosApply` does with a change that needs a reboot."""
-    talos_apply: Switch = False
+    talos_apply: values.Switch = False
     """Whether the stack applies the Talos patches itself; if not, they are outputs only."""
 
     _notes: tuple[str, ...] = ()
@@ -175,12 +147,12 @@ class Settings(Model):
     @cached_property
     def limits_by_uuid(self) -> dict[str, int | None]:
         """GPU UUID -> its power limit in watts, None for none. Which node a GPU is in is not known here."""
-        return {key: watts for key, watts in self.power_limits.items() if is_a_gpu_uuid(key)}
+        return {key: watts for key, watts in self.power_limits.items() if values.is_a_gpu_uuid(key)}
 
     @cached_property
     def limits_by_model(self) -> dict[str, int | None]:
         """Key of a GPU model -> the power limit of its GPUs in watts, None for none."""
-        return {self.key_of(key): watts for key, watts in self.power_limits.items() if not is_a_gpu_uuid(key)}
+        return {self.key_of(key): watts for key, watts in self.power_limits.items() if not values.is_a_gpu_uuid(key)}
 
     @property
     def image(self) -> str:
@@ -223,11 +195,11 @@ class Settings(Model):
         """What the NVIDIA extensions of a node's Talos release contain; None when that is not known."""
         return RELEASES.get(self.talos_version_of(node))
 
-    def driver_channel_of(self, node: GpuNode) -> DriverChannel:
+    def driver_channel_of(self, node: GpuNode) -> values.DriverChannel:
         """NVIDIA driver branch of a node's Talos extensions."""
         return node.driver_channel or self.driver_channel
 
-    def kernel_modules_of(self, node: GpuNode) -> KernelModules:
+    def kernel_modules_of(self, node: GpuNode) -> values.KernelModules:
         """Flavour of a node's NVIDIA kernel modules."""
         return node.kernel_modules or self.kernel_modules
 

@@ -8,27 +8,9 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
 from pydantic.alias_generators import to_camel
 
+from gpuctl.settings import values
 from gpuctl.settings.catalogue import CATALOGUE, GpuModel, key_of
 from gpuctl.settings.refusal import EditFile, RemoveKey, SettingRefused
-from gpuctl.settings.values import (
-    MOST_GPUS,
-    BaseWatts,
-    CircuitWatts,
-    DriverChannel,
-    GpuCount,
-    KernelModules,
-    NodeName,
-    OptionalAddress,
-    OptionalProfile,
-    OptionalTalosMinor,
-    OptionalText,
-    Slices,
-    Structure,
-    Switch,
-    TalosVersion,
-    Text,
-    Watts,
-)
 
 
 class Model(BaseModel):
@@ -60,37 +42,37 @@ class GpuNode(Model):
         json_schema_extra={"oneOf": [{"required": ["gpu", "count"]}, {"required": ["gpus"]}]},
     )
 
-    name: Annotated[NodeName, Field(examples=["gpu-1"])]
+    name: Annotated[values.NodeName, Field(examples=["gpu-1"])]
     """Name of the node, as in `kubectl get nodes`."""
-    gpus: Annotated[dict[str, GpuCount] | None, Structure] = None
+    gpus: Annotated[dict[str, values.GpuCount] | None, values.Structure] = None
     """Instead of `gpu` and `count`, for a node with several models: how many there are of each, by model."""
-    gpu: Annotated[Text | None, Field(examples=["rtx-3090"])] = None
+    gpu: Annotated[values.Text | None, Field(examples=["rtx-3090"])] = None
     """GPU model: a key of gpuctl/data/gpus.yaml or `gpu:gpuModels`, or a name as nvidia-smi prints it."""
-    count_of_gpu: Annotated[GpuCount | None, Field(alias="count", examples=[2])] = None
+    count_of_gpu: Annotated[values.GpuCount | None, Field(alias="count", examples=[2])] = None
     """Physical GPUs in the node."""
-    slices: Slices | None = None
+    slices: values.Slices | None = None
     """Time slices per GPU of this node, instead of `slices`."""
-    profile: OptionalProfile = None
+    profile: values.OptionalProfile = None
     """Name of its profile, which nodes with the same slices share; unset: `default`, or the first such node's name."""
-    power_management: Switch = True
+    power_management: values.Switch = True
     """Whether this node's GPUs are held at a limit; false leaves them alone, but for one whose UUID has a limit."""
-    power_limit: Watts | None = None
+    power_limit: values.Watts | None = None
     """Watts per GPU of this node, instead of `powerLimit` and of what `powerLimits` says about its models."""
-    base_watts: BaseWatts | None = None
+    base_watts: values.BaseWatts | None = None
     """Watts that this node draws besides its GPUs, instead of `nodeBaseWatts`."""
-    circuit_watts: CircuitWatts | None = None
+    circuit_watts: values.CircuitWatts | None = None
     """Watts of a circuit that feeds this node alone, 0 if not known; unset: it shares that of `gpu:circuitWatts`."""
-    address: OptionalAddress = None
+    address: values.OptionalAddress = None
     """Where Talos reaches the node, as talosctl takes it; unset: its name."""
-    talos_version: Annotated[TalosVersion | None, Field(examples=["v1.13.9"])] = None
+    talos_version: Annotated[values.TalosVersion | None, Field(examples=["v1.13.9"])] = None
     """Instead of `talosVersion`, for this node."""
-    talos_contract: OptionalTalosMinor = None
+    talos_contract: values.OptionalTalosMinor = None
     """Instead of `talosContract`, for this node."""
-    driver_channel: DriverChannel | None = None
+    driver_channel: values.DriverChannel | None = None
     """Instead of `driverChannel`, for this node."""
-    kernel_modules: KernelModules | None = None
+    kernel_modules: values.KernelModules | None = None
     """Instead of `kernelModules`, for this node: GPUs of before Turing beside those of Blackwell, for instance."""
-    install_disk_selector: OptionalText = None
+    install_disk_selector: values.OptionalText = None
     """Instead of `installDiskSelector`, for this node."""
 
     _described: Mapping[str, GpuModel] = PrivateAttr(default_factory=dict[str, GpuModel])
@@ -121,6 +103,6 @@ class GpuNode(Model):
             raise SettingRefused("names a GPU model that is empty", RemoveKey())
         if not all(model.isprintable() and len(model) <= 100 for model in gpus):
             raise SettingRefused("names a GPU model that does not print, or of more than 100 characters", EditFile())
-        if not 0 < sum(gpus.values()) <= MOST_GPUS:
-            raise SettingRefused(f"are {sum(gpus.values())} GPUs, and a node has 1 to {MOST_GPUS}", RemoveKey())
+        if not 0 < sum(gpus.values()) <= values.MOST_GPUS:
+            raise SettingRefused(f"are {sum(gpus.values())} GPUs, and a node has 1 to {values.MOST_GPUS}", RemoveKey())
         return gpus

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from gpuctl.cluster import Pod
-from gpuctl.desired.capacity import RESOURCE
+from gpuctl.desired.sharing import RESOURCE
 from gpuctl.sharing import manifests
 from gpuctl.sharing.observing import cuda_run, pod_run
 from gpuctl.sharing.record import Gpu, PodRun

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from gpuctl.cluster import AccessDeniedError, ClusterError, Manifest, UnreachableError
-from gpuctl.desired.capacity import RESOURCE
 from gpuctl.desired.desired import desired_state
+from gpuctl.desired.sharing import RESOURCE
 from gpuctl.settings import Settings
 from gpuctl.sharing import proof, proof_namespace, proof_pods
 from gpuctl.sharing.manifests import BEAT, NAME, namespace, priority_class
