@@ -151,7 +151,7 @@ def runs(
             left = "removing what the proof made" if request else "nothing was changed"
             complain(f"gpuctl: interrupted; {left}")
             if request:
-                wait_for([each.future for each in started])
+                _wait_until_removed(started)
                 for left in (left for proof in proofs for left in proof.left):
                     complain(f"gpuctl: still there, and removed by the next run: {left}")
             raise typer.Exit(Exit.INTERRUPTED) from None
@@ -177,6 +177,14 @@ class _Started:
             self.future.set_exception(error)
         finally:
             self.settled.put(None)
+
+
+def _wait_until_removed(started: Sequence[_Started]) -> None:
+    """Whoever interrupts once more waits no longer: the next run removes what is left."""
+    try:
+        wait_for([each.future for each in started])
+    except KeyboardInterrupt:
+        complain("gpuctl: interrupted again; what the proof made may still be there, and the next run removes it")
 
 
 def _followed(started: _Started, at: Progress, watch: Watch) -> Run:
