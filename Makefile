@@ -61,9 +61,10 @@ test-unit: venv  ## the tests of pure functions and of the Pulumi program under 
 test-package: venv  ## the wheel, built and installed elsewhere
 	.venv/bin/pytest tests/package
 
+FUZZ = $(addprefix tests/unit/test_,fuzz.py settings_fuzz.py settings_as_pulumi.py cli_manners.py)
 .PHONY: fuzz
-fuzz: venv  ## broken stack files for ten minutes: settings or mistakes, and commands that repair them
-	FUZZ_SECONDS=300 FUZZ_FILES=20000 .venv/bin/pytest --timeout 1200 tests/unit/test_settings_fuzz.py tests/unit/test_settings_as_pulumi.py
+fuzz: venv  ## broken files, options and variables for half an hour: an answer or a message, and commands that repair
+	FUZZ_SECONDS=200 FUZZ_FILES=20000 .venv/bin/pytest -rP --timeout 3600 $(FUZZ)
 
 .PHONY: bench
 bench: venv  ## what the project costs on this machine; prints figures and judges none

@@ -80,6 +80,17 @@ def namespaces_of_the_host_are_not_entered(resource: Properties) -> Iterator[str
                 )
 
 
+def ports_of_the_host_are_not_taken(resource: Properties) -> Iterator[str]:
+    """A port of the node answers to whoever reaches the node, past every NetworkPolicy."""
+    for container in containers(resource):
+        for port in items(container.spec, "ports"):
+            if port.get("hostPort"):
+                yield (
+                    f"{container}: hostPort is {port['hostPort']}, a port of the node itself. Fix it: remove hostPort, "
+                    "and reach the pod by a Service"
+                )
+
+
 def host_paths_are_those_shipped(resource: Properties) -> Iterator[str]:
     """A folder of the node is mounted only by the container that needs it, and through no volume of the cluster."""
     subject = f"{kind_of(resource)} {name_of(resource)}"
@@ -123,6 +134,13 @@ def privileges_do_not_grow(resource: Properties) -> Iterator[str]:
                 f"{container}: allowPrivilegeEscalation is not false, so a program in it may gain rights that it was "
                 "started without. Fix it: set securityContext.allowPrivilegeEscalation to false"
             )
+        for field in ("appArmorProfile", "seLinuxOptions"):
+            chosen: Properties = container.security(field) or {}
+            if chosen.get("type") not in (None, "RuntimeDefault"):
+                yield (
+                    f"{container}: {field}.type is {chosen['type']!r}, and not what the runtime confines containers "
+                    f"with. Fix it: remove securityContext.{field}"
+                )
         if context.get("procMount") not in (None, "Default"):
             yield (
                 f"{container}: procMount is {context['procMount']!r}, which shows it what the runtime hides of the "

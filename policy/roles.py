@@ -14,6 +14,8 @@ _WRITES = {
 """(API group, resource, verb)."""
 _NEVER_READ = {"secrets", "nodes/proxy", "pods/attach", "pods/exec", "pods/portforward", "pods/proxy", "services/proxy"}
 """To get one of these is to run commands, or to be somebody else."""
+_BETWEEN = ("APIService", "MutatingAdmission", "MutatingWebhook", "ValidatingAdmission", "ValidatingWebhook")
+"""How the kinds begin that stand between the API server and who asks it."""
 _BUILT_IN = {"system:auth-delegator"}
 """What the cluster brings and a binding may name: it asks who a caller is, and what that one may do."""
 
@@ -35,6 +37,15 @@ def roles_are_those_shipped(resource: Properties) -> Iterator[str]:
                 f"{subject}: grants {verb} on {kind}{f'.{group}' if group else ''}, and nothing that the project ships "
                 "needs that. Fix it: remove it from rules"
             )
+
+
+def the_api_is_left_alone(resource: Properties) -> Iterator[str]:
+    """What changes, refuses or answers requests of others sees all of them, secrets as well."""
+    if kind_of(resource).startswith(_BETWEEN):
+        yield (
+            f"{kind_of(resource)} {name_of(resource)}: lets the stack read, change or refuse what others ask of the "
+            "API server, and nothing that the project ships needs that. Fix it: remove it"
+        )
 
 
 def bindings_name_roles_of_the_stack(resources: Sequence[Properties]) -> Iterator[str]:

@@ -16,12 +16,13 @@ from node_access import (
     containers_are_unprivileged,
     host_paths_are_those_shipped,
     namespaces_of_the_host_are_not_entered,
+    ports_of_the_host_are_not_taken,
     privileges_do_not_grow,
     root_is_only_who_needs_it,
     system_calls_are_filtered,
 )
 from objects import Properties, at, containers, items, kind_of, name_of, pods
-from roles import bindings_name_roles_of_the_stack, roles_are_those_shipped
+from roles import bindings_name_roles_of_the_stack, roles_are_those_shipped, the_api_is_left_alone
 
 PUBLISHED_IMAGE = "nvcr.io/nvidia/k8s-device-plugin"
 LEAST_MEMORY_MIB = 1024
@@ -142,11 +143,13 @@ RESOURCE_RULES: list[Rule[Properties]] = [
         capabilities_are_those_shipped,
     ),
     Rule("host-namespaces", "No pod enters a namespace of its node.", namespaces_of_the_host_are_not_entered),
+    Rule("host-ports", "No container takes a port of its node.", ports_of_the_host_are_not_taken),
     Rule("host-path", "Only the product's own folders of a node are mounted.", host_paths_are_those_shipped),
     Rule("seccomp", "Containers run under the runtime's seccomp profile.", system_calls_are_filtered),
     Rule("privilege-escalation", "No container gains rights, or sees more of /proc.", privileges_do_not_grow),
     Rule("root", "Only the device plugin and the power limit are root.", root_is_only_who_needs_it),
     Rule("roles", "A role reads, and writes what the CronJob writes.", roles_are_those_shipped),
+    Rule("api-extensions", "Nothing is put into the API server's way.", the_api_is_left_alone),
     Rule(
         "power-limit-range",
         "Power limits are in the ranges of gpuctl/data/gpus.yaml.",

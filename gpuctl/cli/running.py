@@ -131,7 +131,7 @@ def runs(
             left = "removing what the proof made" if request else "nothing was changed"
             complain(f"gpuctl: interrupted; {left}")
             if request:
-                wait_for([each.future for each in started])
+                _wait_until_removed(started)
                 for left in (left for proof in proofs for left in proof.left):
                     complain(f"gpuctl: still there, and removed by the next run: {left}")
             raise typer.Exit(Exit.INTERRUPTED) from None
@@ -157,6 +157,15 @@ class _Started:
             self.future.set_exception(error)
         finally:
             self.settled.put(None)
+
+
+def _wait_until_removed(started: Sequence[_Started]) -> None:
+    """Whoever interrupts once more waits no longer: the next run removes what is left."""
+    try:
+        while wait_for([each.future for each in started], timeout=_TURN_SECONDS).not_done:
+            pass
+    except KeyboardInterrupt:
+        complain("gpuctl: interrupted again; what the proof made may still be there, and the next run removes it")
 
 
 def _followed(started: _Started, at: Progress, watch: Screen | None) -> Run:

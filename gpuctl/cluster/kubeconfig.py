@@ -23,6 +23,8 @@ _DEFAULT = "~/.kube/config"
 _SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 _MOST_BYTES = 2_000_000
 """Of a file: hundreds of clusters with their certificates are less, and YAML is slow to read."""
+_MOST_VALUES = 10_000
+"""In one entry, aliases written out."""
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """libyaml's where PyYAML has it, which ends at a depth of its own, in no time."""
 _FETCH = "Fetch a new one: talosctl kubeconfig"
@@ -164,15 +166,19 @@ def _document(path: Path) -> dict[str, Any]:
         ) from error
     except (yaml.YAMLError, ValueError) as error:
         raise _FileError(f"kubeconfig {path} cannot be used: {error}. {_FETCH}") from error
+    except (AttributeError, KeyError, TypeError) as error:  # PyYAML's way to say that a value does not fit its tag
+        raise _FileError(f"kubeconfig {path} cannot be used: a value does not fit its tag. {_FETCH}") from error
     if not isinstance(document, dict | None):
         raise _FileError(f"kubeconfig {path} cannot be used: it is no kubeconfig, which is a mapping. {_FETCH}")
     return cast(dict[str, Any], document or {})
 
 
 def _text(path: Path) -> str:
-    if (size := path.stat().st_size) > _MOST_BYTES:
-        raise ValueError(f"it has {size:,} bytes, and no kubeconfig has more than {_MOST_BYTES:,}")
-    return path.read_text("utf-8")
+    with path.open("rb") as file:  # which may be a device without end
+        content = file.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise ValueError(f"it has more than {_MOST_BYTES:,} bytes, and no kubeconfig has")
+    return content.decode()
 
 
 def _access(origin: str, context: str, files: Sequence[tuple[Path, dict[str, Any]]]) -> Access:
@@ -212,12 +218,26 @@ def _find(
     """An entry of the first file that has it, and that file's folder."""
     for folder, entries in files:
         if name in entries:
+            if _is_endless(entries[name]):
+                raise ValueError(f"{what} {name}: its aliases make it larger than any can be. {_FETCH}")
             try:
                 return folder, msgspec.convert(without_nulls(entries[name]) or {}, kind)
             except (ValueError, RecursionError) as error:
                 raise ValueError(f"{what} {name}: {_plain(error)}. {_FETCH}") from error
     there = dict.fromkeys(each for _, entries in files for each in entries)
     raise ValueError(f"{missing}; it has {', '.join(there) or 'none'}. {fix if there else _FETCH}")
+
+
+def _is_endless(entry: object) -> bool:
+    """Whether aliases make something of an entry that is no entry any more."""
+    waiting, seen = [entry], 0
+    while waiting and seen <= _MOST_VALUES:
+        value, seen = waiting.pop(), seen + 1
+        if isinstance(value, dict):
+            waiting += cast(dict[object, object], value).values()
+        elif isinstance(value, list):
+            waiting += cast(list[object], value)
+    return bool(waiting)
 
 
 def _server(server: Server, folder: Path) -> Server:

@@ -60,8 +60,8 @@ def in_the_file(name: str, reason: str, command: str | None = None) -> Mistake:
 
 
 def edit(name: str) -> str:
-    """The command that opens a file."""
-    return f"${{EDITOR:-vi}} {shlex.quote(name)}"
+    """The command that opens a file, or shows that its name does not print."""
+    return f"${{EDITOR:-vi}} {shlex.quote(name)}" if name.isprintable() else "ls -lb"
 
 
 def mistakes(stack: str, problems: Sequence[Problem], name: str, raw: Mapping[str, object]) -> list[Mistake]:

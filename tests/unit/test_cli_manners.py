@@ -1,6 +1,7 @@
 """How the command ends, whatever its output, its reader or its user does: never with a traceback."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 
 from gpuctl.cli.signals import interruptible
 from gpuctl.forms.exits import Exit, worst
+from tests.fixtures.fuzzing import fuzz
 from tests.fixtures.stack_files import ROOT
 
 _ENVIRONMENT = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "TERM": "dumb", "KUBECONFIG": "/nonexistent/kubeconfig"}
@@ -95,3 +97,28 @@ def test_the_whole_pipeline_is_not_run_by_a_question() -> None:
 )
 def test_of_several_exit_codes_the_one_that_must_be_fixed_first_counts(codes: set[int], one: int) -> None:
     assert worst({Exit(code) for code in codes}) == one
+
+
+def test_no_signal_and_no_closed_pipe_at_any_moment_ends_it_with_a_traceback() -> None:
+    verbs = (["capacity"], ["verify"], ["doctor"], ["status"], ["plan"], ["render"])
+
+    def attempt(chance: random.Random) -> str:
+        words = [sys.executable, "-m", "gpuctl", *chance.choice(verbs), "--stack", "lab"]
+        process = subprocess.Popen(
+            words, cwd=ROOT, env=_ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert process.stdout
+        time.sleep(chance.random() * 2)
+        number = chance.choice([signal.SIGINT, signal.SIGTERM, signal.SIGHUP, None])
+        if number is None:
+            process.stdout.close()
+        else:
+            process.send_signal(number)
+        assert process.stderr
+        said = process.stderr.read()
+        code = process.wait(60)
+        before_main = number is signal.SIGINT and "gpuctl/cli" not in said and "<frozen" in said  # Python's own start
+        assert before_main or "Traceback" not in said, said
+        return f"exit {code}"
+
+    fuzz("signals and closed pipes", attempt, least=4)

@@ -2,7 +2,9 @@
 
 import json
 import re
+import time
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import yaml
@@ -96,3 +98,34 @@ def test_the_rights_on_the_page_are_those_that_are_asked_for() -> None:
         for verb, kind, subresource in NEEDED
     }
     assert granted == asked
+
+
+def _interrupted(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.usefixtures("cluster")
+def test_an_interrupted_proof_has_removed_what_it_made_before_the_command_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ended: list[str] = []
+
+    def slow(*_: object) -> NoReturn:
+        time.sleep(0.5)
+        ended.append("removed")
+        raise SystemExit
+
+    monkeypatch.setattr(running, "run", slow)
+    monkeypatch.setattr(running, "_followed", _interrupted)
+    result = _verify("--sharing")
+    assert (result.exit_code, ended) == (130, ["removed"])
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_second_interrupt_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An API server that answers slowly must not keep anyone at the terminal."""
+    monkeypatch.setattr(running, "_followed", _interrupted)
+    monkeypatch.setattr(running, "wait_for", _interrupted)
+    result = _verify("--sharing")
+    assert result.exit_code == 130
+    assert "interrupted again; what the proof made may still be there, and the next run removes it" in result.stderr

@@ -388,7 +388,7 @@ def test_a_relative_path_is_that_of_the_file_it_stands_in(
     ("text", "reason"),
     [
         ("[" * 5000, "exceeded maximum nesting depth"),
-        ("a: " + "x" * 20_000_000, "it has 20,000,003 bytes, and no kubeconfig has more than 2,000,000"),
+        ("a: " + "x" * 20_000_000, "it has more than 2,000,000 bytes, and no kubeconfig has"),
         ("- admin@lab", "it is no kubeconfig, which is a mapping. Fetch a new one: talosctl kubeconfig"),
         ("contexts: admin@lab", "contexts is no list. Fetch a new one: talosctl kubeconfig"),
         ("contexts: [zz]", "contexts has an entry without a name. Fetch a new one: talosctl kubeconfig"),

@@ -436,3 +436,34 @@ class TestSlices:
 
     def test_memory_that_is_not_known_is_not_judged(self) -> None:
         assert _violations([{"memoryPerSliceMiB": {"gpu-1": None}}], mandatory=False) == {}
+
+
+class TestTheNodeAndTheApiServerByOtherWays:
+    @pytest.mark.parametrize("kind", ["initContainers", "containers", "ephemeralContainers"])
+    def test_a_port_of_the_node_is_taken_by_no_container(self, kind: str) -> None:
+        container = {"name": "c", "image": PINNED, "securityContext": UNPRIVILEGED, "ports": [{"hostPort": 22}]}
+        (message,) = _violations([_pod({}) | {"spec": {kind: [container]}}])["host-ports"]
+        assert message.startswith("Pod p, container c: hostPort is 22, a port of the node itself.")
+
+    @pytest.mark.parametrize(
+        ("field", "chosen"),
+        [("appArmorProfile", "Unconfined"), ("appArmorProfile", "Localhost"), ("seLinuxOptions", "spc_t")],
+    )
+    def test_no_container_leaves_what_confines_it(self, field: str, chosen: str) -> None:
+        """On the container itself, and on its pod."""
+        for pod in (_secured(**{field: {"type": chosen}}), _pod({}, securityContext={field: {"type": chosen}})):
+            (message,) = _violations([pod])["privilege-escalation"]
+            assert f"{field}.type is {chosen!r}" in message
+
+    @pytest.mark.parametrize(
+        "kind",
+        [
+            "MutatingWebhookConfiguration",
+            "ValidatingWebhookConfiguration",
+            "ValidatingAdmissionPolicy",
+            "MutatingAdmissionPolicyBinding",
+            "APIService",
+        ],
+    )
+    def test_nothing_is_put_into_the_api_servers_way(self, kind: str) -> None:
+        assert list(_violations([{"kind": kind, "metadata": {"name": "w"}}])) == ["api-extensions"]

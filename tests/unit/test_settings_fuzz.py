@@ -1,8 +1,7 @@
 """Whatever is in a stack file: settings, or mistakes with commands that repair it and do no harm."""
 
 import copy
-import os
-import time
+import random
 from typing import Any, cast
 
 import pytest
@@ -13,15 +12,11 @@ from hypothesis import settings as hypothesis_settings
 from gpuctl.settings import Settings, SettingsError
 from gpuctl.settings.stack_file import parse_stack
 from tests.fixtures import pulumi_config
-from tests.fixtures.broken_stacks import configurations, mutated_text
-from tests.fixtures.stack_files import STACK
+from tests.fixtures.broken_stacks import configurations, mutated
+from tests.fixtures.fuzzing import SECONDS, fuzz
+from tests.fixtures.stack_files import STACK, VALID
 
-SECONDS = float(os.environ.get("FUZZ_SECONDS", "1"))
-"""For each of the two tests; `make fuzz` gives them minutes."""
-LEAST_FILES = 100
-"""However slow the machine is: most files that are mutated have mistakes."""
 MOST_ROUNDS = 8
-SLOWEST_SECONDS = 5
 LONGEST_MESSAGE = 200_000
 
 
@@ -32,20 +27,15 @@ def _read(text: str) -> Settings | SettingsError:
         return error
 
 
-def test_a_mutated_stack_file_ends_in_settings_or_in_mistakes_soon() -> None:
-    """As many as there is time for, always the same ones first."""
-    until, seed = time.monotonic() + SECONDS, int(os.environ.get("FUZZ_SEED", "0"))
-    outcomes = {Settings: 0, SettingsError: 0}
-    while time.monotonic() < until or sum(outcomes.values()) < LEAST_FILES:
-        text = mutated_text(seed)
-        began = time.monotonic()
+def test_a_mutated_stack_file_ends_in_settings_or_in_mistakes() -> None:
+    def attempt(chance: random.Random) -> str:
+        text = mutated(chance, chance.choice(VALID).read_text())
         outcome = _read(text)
-        assert time.monotonic() - began < SLOWEST_SECONDS, text
         assert len(str(outcome)) < LONGEST_MESSAGE, text
         assert all(line.isprintable() for line in str(outcome).splitlines()), text
-        outcomes[type(outcome)] += 1
-        seed += 1
-    assert min(outcomes.values()) > 0, "the budget is too short to see both"
+        return type(outcome).__name__
+
+    assert set(fuzz("stack files", attempt)) == {"Settings", "SettingsError"}
 
 
 class Surviving:
