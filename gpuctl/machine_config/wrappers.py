@@ -79,7 +79,7 @@ def _node_fields(role: str, node: Document, version: str | None) -> MachineConfi
 
 def _omni_template(documents: list[Any]) -> Iterator[Part]:
     """A cluster template of Omni: every document may have patches and extensions."""
-    kinds = {"Cluster", "ControlPlane", "Workers", "Machine"}
+    kinds = ("Cluster", "ControlPlane", "Workers", "Machine")  # no set: a kind may be of any type
     found = [document for document in map(mapping, documents) if document.get("kind") in kinds]
     of_omni = [document for document in found if "apiVersion" not in document]
     version = next((_version(inside(each, "talos", "version")) for each in of_omni if inside(each, "talos")), None)

@@ -240,3 +240,9 @@ def test_what_every_control_plane_node_has_may_be_deleted(path: tuple[str, ...])
 def test_a_directive_that_talos_does_not_know_is_found() -> None:
     text = "machine:\n  sysctls: {$patch: replace}\n"
     assert [each.code for each in check(parse(text), "v1.14.1")] == ["directive"]
+
+
+@pytest.mark.parametrize("kind", ["{a: b}", "[a]", "null", "5"])
+def test_a_kind_that_is_no_text_is_refused_as_such(kind: str) -> None:
+    with pytest.raises(MachineConfigError, match="is no Talos machine configuration"):
+        parts_of(f"apiVersion: v1\nkind: {kind}\nname: nvidia\n")
