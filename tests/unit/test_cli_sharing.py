@@ -100,7 +100,7 @@ def test_the_rights_on_the_page_are_those_that_are_asked_for() -> None:
     assert granted == asked
 
 
-def _interrupted(*_: object) -> NoReturn:
+def _interrupted(*_: object, **__: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
