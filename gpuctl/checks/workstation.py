@@ -3,7 +3,6 @@
 import os
 import platform
 import re
-import shlex
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
@@ -230,7 +229,7 @@ def nothing_is_in_the_way(context: Context) -> Iterator[Result]:
     own = f"{PROJECT}/{context.stack}"
     others = of_other_stacks(context.desired, own, context.get, context.nodes.values())
     for other in others:
-        yield failed(other.reason, f"pulumi destroy --stack {shlex.quote(other.stack)}", Subject(name=other.stack))
+        yield failed(other.reason, "pulumi stack ls --all", Subject(name=other.stack))
     if not found and not others:
         yield passed("no object of others has a name that the stack needs")
 

@@ -284,12 +284,14 @@ class TestChange:
         self, slices: Change, environment: Environment
     ) -> None:
         names = output(environment, "kubectl", "get", "configmaps", "-n", NAMESPACE, "-o", "name").split()
-        assert [name for name in names if PLUGIN_CONFIG.name in name] == [
+        assert [name for name in names if name.startswith(f"configmap/{PLUGIN_CONFIG.name}")] == [
             f"configmap/{slices.after.objects[PLUGIN_CONFIG]['metadata']['name']}"
         ]
         volumes = slices.after.objects[PLUGIN]["spec"]["template"]["spec"]["volumes"]
         mounted = [volume["configMap"]["name"] for volume in volumes if "configMap" in volume]
-        assert mounted == [slices.after.objects[PLUGIN_CONFIG]["metadata"]["name"]]
+        assert [name for name in mounted if name.startswith(PLUGIN_CONFIG.name)] == [
+            slices.after.objects[PLUGIN_CONFIG]["metadata"]["name"]
+        ]
         assert slices.after.changed_since(slices.before) == {PLUGIN_CONFIG, PLUGIN}
         old, new = (
             at.objects[PLUGIN]["spec"]["template"]["metadata"]["annotations"] for at in (slices.before, slices.after)

@@ -54,7 +54,7 @@ def test_eight_pods_run_four_on_each_gpu_and_the_ninth_waits_for_a_gpu_until_the
 
 def test_pulumi_is_seen_at_work(shown: str) -> None:
     assert shown.count("$ pulumi up --yes") == 2
-    assert "+ 17 created" in shown
+    assert "+ 19 created" in shown
     assert "~ 1 updated" in shown
     assert "+-1 replaced" in shown, "the ConfigMap, whose name has a hash"
 

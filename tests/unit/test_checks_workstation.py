@@ -252,7 +252,7 @@ class TestOwnership:
         (found,) = results_of(workstation.nothing_is_in_the_way, context_of(cluster))
         assert (found.outcome, found.subject) == (Outcome.FAIL, "gpu/other")
         assert found.fact.startswith("runtimeclass/nvidia belongs to stack gpu/other: two stacks on one cluster")
-        assert found.remedy == "pulumi destroy --stack gpu/other"
+        assert found.remedy == "pulumi stack ls --all"
 
     def test_an_object_of_the_stack_itself_is_not_in_the_way(self) -> None:
         cluster = healthy(settings_of())
