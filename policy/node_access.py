@@ -70,9 +70,12 @@ def capabilities_are_those_shipped(resource: Properties) -> Iterator[str]:
 
 
 def namespaces_of_the_host_are_not_entered(resource: Properties) -> Iterator[str]:
-    """In the node's namespaces a container sees, signals and speaks for every process of the node."""
+    """In the node's namespaces a container sees, signals and speaks for every process of the node.
+
+    A pod that says nothing of `hostUsers` has the node's users too, as the product's have; nothing shipped asks for them.
+    """
     for pod in pods(resource):
-        for field in ("hostPID", "hostIPC", "hostNetwork"):
+        for field in ("hostPID", "hostIPC", "hostNetwork", "hostUsers"):
             if pod.get(field):
                 yield (
                     f"{kind_of(resource)} {name_of(resource)}: {field} is true, so its containers share that namespace "
@@ -145,6 +148,26 @@ def privileges_do_not_grow(resource: Properties) -> Iterator[str]:
             yield (
                 f"{container}: procMount is {context['procMount']!r}, which shows it what the runtime hides of the "
                 "node's kernel. Fix it: remove securityContext.procMount"
+            )
+
+
+def containers_of_a_pod_are_apart(resource: Properties) -> Iterator[str]:
+    """Through /proc of another container's process lie its folders of the node, and its rights."""
+    for pod in pods(resource):
+        if pod.get("shareProcessNamespace"):
+            yield (
+                f"{kind_of(resource)} {name_of(resource)}: shareProcessNamespace is true, so each of its containers "
+                "reaches the files and processes of the others. Fix it: remove shareProcessNamespace"
+            )
+
+
+def kernel_parameters_stay(resource: Properties) -> Iterator[str]:
+    """The kernel is the node's, and what the product ships sets none of its parameters."""
+    for pod in pods(resource):
+        for sysctl in items(at(pod, "securityContext"), "sysctls"):
+            yield (
+                f"{kind_of(resource)} {name_of(resource)}: sets the kernel parameter {sysctl.get('name')}. Fix it: "
+                "remove securityContext.sysctls"
             )
 
 

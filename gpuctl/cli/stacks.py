@@ -57,7 +57,8 @@ def _last_updates() -> dict[str, str]:
         return {}
     try:
         found = json.loads(ran.stdout)
-        return {entry["name"].rpartition("/")[2]: entry["lastUpdate"] for entry in found if entry.get("lastUpdate")}
+        times = {entry["name"].rpartition("/")[2]: entry.get("lastUpdate") for entry in found}
+        return {stack: time for stack, time in times.items() if time and isinstance(time, str)}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return {}
 

@@ -88,6 +88,28 @@ def test_a_pulumi_that_is_not_logged_in_is_no_obstacle(checkout: Path, gpuctl: R
     assert lab["lastUpdate"] is None
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "x",
+        "null",
+        '{"a": 1}',
+        "[1]",
+        '[{"lastUpdate": "2026-01-02"}]',
+        '[{"name": {}, "lastUpdate": "2026-01-02"}]',
+        '[{"name": "lab", "lastUpdate": 5}]',
+        '[{"name": "lab", "lastUpdate": ["2026-01-02"]}]',
+        "[" * 100_000,
+    ],
+)
+def test_what_pulumi_does_not_answer_so_is_not_known(checkout: Path, gpuctl: Run, answer: str) -> None:
+    (checkout / "answer").write_text(answer)
+    _install_pulumi(checkout, f"while read -r line || test -n \"$line\"; do echo \"$line\"; done <{checkout}/answer")
+    done = gpuctl("stacks")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[1].endswith("v1.13.9  not known")
+
+
 def test_a_stack_with_mistakes_is_listed_with_them(checkout: Path, gpuctl: Run) -> None:
     (checkout / "config" / "Pulumi.bad.yaml").write_text(LAB + "  gpu:slices: 0\n")
     done = gpuctl("stacks")

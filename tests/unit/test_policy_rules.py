@@ -188,10 +188,24 @@ class TestPrivileges:
 
 
 class TestNodeAccess:
-    @pytest.mark.parametrize("field", ["hostPID", "hostIPC", "hostNetwork"])
+    @pytest.mark.parametrize("field", ["hostPID", "hostIPC", "hostNetwork", "hostUsers"])
     def test_no_pod_enters_a_namespace_of_its_node(self, field: str) -> None:
         assert _message(_pod({}, **{field: True})).startswith(f"Pod p: {field} is true")
         assert _violations([_pod({}, **{field: False})]) == {}
+
+    def test_no_container_reaches_into_another_one_of_its_pod(self) -> None:
+        """The power limit's own would hand SYS_ADMIN and its folder to whatever stands beside it."""
+        assert list(_violations([_pod({}, shareProcessNamespace=True)])) == ["process-namespace"]
+        daemon_set = _power_limit()
+        daemon_set["spec"]["template"]["spec"]["shareProcessNamespace"] = True
+        (message,) = _violations([daemon_set])["process-namespace"]
+        assert message.startswith("DaemonSet nvidia-power-limit: shareProcessNamespace is true")
+        assert _violations([_pod({}, shareProcessNamespace=False)]) == {}
+
+    @pytest.mark.parametrize("name", ["kernel.core_pattern", "net.ipv4.ip_forward", "net/ipv4/tcp_syncookies"])
+    def test_no_pod_sets_a_parameter_of_the_kernel(self, name: str) -> None:
+        pod = _pod({}, securityContext={"sysctls": [{"name": name, "value": "1"}]})
+        assert _message(pod).startswith(f"Pod p: sets the kernel parameter {name}.")
 
     @pytest.mark.parametrize("path", ["/", "/var/lib/kubelet", "/var/lib/kubelet/device-plugins", "/etc/../etc"])
     def test_no_other_pod_mounts_a_folder_of_its_node(self, path: str) -> None:
