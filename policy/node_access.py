@@ -72,7 +72,8 @@ def capabilities_are_those_shipped(resource: Properties) -> Iterator[str]:
 def namespaces_of_the_host_are_not_entered(resource: Properties) -> Iterator[str]:
     """In the node's namespaces a container sees, signals and speaks for every process of the node.
 
-    A pod that says nothing of `hostUsers` has the node's users too, as the product's have; nothing shipped asks for them.
+    A pod that says nothing of `hostUsers` has the node's users too, as the product's have; nothing that is shipped asks
+    for them.
     """
     for pod in pods(resource):
         for field in ("hostPID", "hostIPC", "hostNetwork", "hostUsers"):

@@ -104,7 +104,7 @@ def test_a_pulumi_that_is_not_logged_in_is_no_obstacle(checkout: Path, gpuctl: R
 )
 def test_what_pulumi_does_not_answer_so_is_not_known(checkout: Path, gpuctl: Run, answer: str) -> None:
     (checkout / "answer").write_text(answer)
-    _install_pulumi(checkout, f"while read -r line || test -n \"$line\"; do echo \"$line\"; done <{checkout}/answer")
+    _install_pulumi(checkout, f'while read -r line || test -n "$line"; do echo "$line"; done <{checkout}/answer')
     done = gpuctl("stacks")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[1].endswith("v1.13.9  not known")
