@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, TextIO, cast
@@ -67,7 +68,8 @@ def main() -> None:
 
         if not isinstance(error, SettingsError | OSError):
             raise
-        complain(f"gpuctl: error: {_reason(error)}")
+        with suppress(OSError):  # standard error takes nothing either
+            complain(f"gpuctl: error: {_reason(error)}")
         if isinstance(error, OSError):
             sys.stdout = _nowhere()  # what it could not take it is not asked to take once more
         sys.exit(Exit.MISTAKE)

@@ -29,6 +29,7 @@ def _shell(line: str) -> subprocess.CompletedProcess[str]:
     ("line", "code", "said"),
     [
         ("gpuctl capacity --stack lab >/dev/full", 2, "gpuctl: error: the output: No space left on device\n"),
+        ("gpuctl capacity --stack lab >/dev/full 2>&1", 2, ""),
         ("gpuctl capacity --stack lab >&-", 0, ""),
         ("gpuctl capacity --stack nowhere 2>&-", 2, ""),
     ],
