@@ -10,6 +10,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gpuctl.forms.markdown import code, escaped, fenced, fold, paragraph, table, with_code
+from gpuctl.plan.consequence import Consequence
+from gpuctl.plan.differences import Difference
+from gpuctl.plan.figures import NodeFigures
+from gpuctl.plan.markdown import MARKER, markdown
+from gpuctl.plan.side import Side
+from gpuctl.plan.stack_plan import NodeChange, StackPlan
 
 _GITHUB: Any = import_module("cmarkgfm")  # without types
 _RAW = _GITHUB.cmark.Options.CMARK_OPT_UNSAFE | _GITHUB.cmark.Options.CMARK_OPT_FOOTNOTES
@@ -40,14 +46,14 @@ class _Page(HTMLParser):
 
     def __init__(self, markdown: str) -> None:
         super().__init__()
-        self.text, self.prose, self.tags = "", "", set[str]()
+        self.text, self.prose, self.opened = "", "", list[str]()
         self._code = 0
         self.feed(_GITHUB.github_flavored_markdown_to_html(markdown, _RAW))
         self.text = self.text.replace("\u200b", "")
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         del attrs
-        self.tags.add(tag)
+        self.opened.append(tag)
         self._code += tag == "code"
         self.text += "\n" if tag == "br" else ""
 
@@ -60,6 +66,11 @@ class _Page(HTMLParser):
 
     def handle_comment(self, data: str) -> None:
         raise AssertionError(f"a comment hides {data}")
+
+    @property
+    def tags(self) -> set[str]:
+        """Those that are in it at all."""
+        return set(self.opened)
 
     @property
     def calls(self) -> list[str]:
@@ -140,6 +151,44 @@ def test_a_summary_shows_as_it_is(text: str) -> None:
     assert (page.tags, page.calls) == ({"details", "summary", "p"}, [])
     shown = text.replace("\n", r"\n").replace("\t", " ").replace("\x1b", r"\x1b").replace("\u202e", r"\u202e")
     assert page.text.split() == [*shown.split(), "body"]
+
+
+_BREAKING = st.lists(
+    st.one_of(
+        HOSTILE, st.sampled_from(["\r", "\x0b", "\x85", "\u2028", "\u2029", "````", "~~~", "</td>", "\n\n# x\n"])
+    ),
+    max_size=6,
+).map("".join)
+
+
+@settings(max_examples=100, deadline=None)
+@given(_BREAKING, _BREAKING, _BREAKING)
+@example("a | b\u2028| c", "```\n@octocat", "</summary></details>![img](//e.example)")
+def test_nothing_in_a_plan_leaves_its_cell_its_code_or_its_fold(stack: str, node: str, model: str) -> None:
+    """As if the settings refused no character of a name, a context or a model."""
+    figures = NodeFigures(model, 4, 8, None, (), None)
+    found = StackPlan(
+        stack,
+        Side(),
+        Side(),
+        (NodeChange(node, None, figures),),
+        [Consequence("warning", f"{node} has {model}, run `x {node}`")],
+        (Difference(f"Node {node}", "update", f"-{model}\n+{node}"),),
+    )
+    broken = StackPlan(stack, Side(), Side(mistakes=f"{node} = {model}"))
+    page = _Page(markdown([found, broken], stack, node).removeprefix(MARKER))
+    assert page.calls == []
+    assert [page.opened.count(tag) for tag in ("h3", "table", "tr", "th", "td", "details", "pre", "img", "a")] == [
+        1,
+        1,
+        2,
+        8,
+        8,
+        1,
+        2,
+        0,
+        0,
+    ]
 
 
 @pytest.mark.parametrize(
