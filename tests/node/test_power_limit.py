@@ -179,7 +179,9 @@ def test_one_gpu_that_cannot_be_held_blocks_no_other_and_is_named(bed: Bed, stub
     finally:
         said = bed.stop_deploying(up)
     assert f"containers with unready status: [{POWER}]" in said
-    assert f"the power-limit agent on gpu-2 is not ready: not_applied gpu={stubborn.uuid} desired_w=250" in verified(bed)
+    assert f"the power-limit agent on gpu-2 is not ready: not_applied gpu={stubborn.uuid} desired_w=250" in verified(
+        bed
+    )
 
 
 def test_a_gpu_fewer_than_declared_keeps_pulumi_waiting_with_the_reason(deployed: Bed) -> None:
