@@ -62,19 +62,22 @@ def _talhelper(documents: list[Any]) -> Iterator[Part]:
             levels = [document, common, node]
             patches = [patch for level in levels for patch in sequence(level.get("patches"))]
             version = _version(document.get("talosVersion"))
-            config = _joined([_node_fields(role.lower(), common | node, version), *_patches(where, patches)])
+            fields = _node_fields(common | node, version)
+            if not any(map(_is_elsewhere, patches)):  # else what seems to be missing may stand there
+                fields["type"] = role.lower()
+            config = _joined([MachineConfig(({"machine": fields},)), *_patches(where, patches)])
             schematic = node.get("schematic") or common.get("schematic")
             yield Part(_with_extensions(config, schematic), where, version)
 
 
-def _node_fields(role: str, node: Document, version: str | None) -> MachineConfig:
+def _node_fields(node: Document, version: str | None) -> Document:
     """The fields of talhelper's own that become fields of `machine`."""
-    machine: Document = {"type": role, "nodeLabels": mapping(node.get("nodeLabels"))}
+    machine: Document = {"nodeLabels": mapping(node.get("nodeLabels"))}
     if node.get("kernelModules"):
         machine["kernel"] = {"modules": node["kernelModules"]}
     if image := node.get("talosImageURL"):
         machine["install"] = {"image": f"{image}:{version}"}
-    return MachineConfig(({"machine": machine},))
+    return machine
 
 
 def _omni_template(documents: list[Any]) -> Iterator[Part]:
@@ -121,12 +124,14 @@ def _patches(where: str, patches: list[Any]) -> Iterator[MachineConfig]:
     """Patches as a text or as YAML in the file; one in a file of its own (`@path`) is left to a check of that file."""
     for index, patch in enumerate(patches):
         try:
-            if isinstance(patch, str) and not patch.startswith("@"):
-                yield parse(patch)
-            elif not isinstance(patch, str):
-                yield config_of([patch])
+            if not _is_elsewhere(patch):
+                yield parse(patch) if isinstance(patch, str) else config_of([patch])
         except MachineConfigError as error:
             raise MachineConfigError(f"has a patch that cannot be read: {where}, patch {index}: {error}") from error
+
+
+def _is_elsewhere(patch: Any) -> bool:
+    return isinstance(patch, str) and patch.startswith("@")
 
 
 def _written_out(operations: Any) -> Iterator[MachineConfig]:

@@ -95,6 +95,13 @@ def test_a_node_of_talhelper_is_judged_with_what_its_role_and_the_cluster_say() 
     assert [part.talos_version for part in parts_of(TALHELPER)] == ["v1.13.6", "v1.13.6"]
 
 
+def test_nothing_is_missing_in_a_node_of_talhelper_that_has_patches_in_files_of_their_own() -> None:
+    assert "modules-missing" in _found(TALHELPER)["nodes[0] (gpu-1)"]
+    elsewhere = TALHELPER.replace("patches:\n", 'patches:\n- "@./nvidia.yaml"\n', 1)
+    assert elsewhere != TALHELPER
+    assert _found(elsewhere)["nodes[0] (gpu-1)"] == ["channels-mixed", "sysctl-needless", "cri-content"]
+
+
 def test_only_nodes_with_something_of_nvidia_are_gpu_nodes() -> None:
     assert [part.is_about_gpus for part in parts_of(TALHELPER)] == [True, False]
 
