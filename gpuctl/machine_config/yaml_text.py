@@ -40,7 +40,7 @@ def documents_in(text: str) -> list[Any]:
 def _check_bounds(text: str) -> None:
     """Looks at the events alone, so nothing is built of a text that is refused."""
     bounds = _Bounds()
-    for event in yaml.parse(text, yaml.SafeLoader):
+    for event in yaml.parse(text, yaml.CSafeLoader):
         try:
             bounds.see(event)
         except ValueError as error:

@@ -102,6 +102,11 @@ def test_nothing_is_missing_in_a_node_of_talhelper_that_has_patches_in_files_of_
     assert _found(elsewhere)["nodes[0] (gpu-1)"] == ["channels-mixed", "sysctl-needless", "cri-content"]
 
 
+def test_a_character_that_no_text_can_have_is_refused_as_talos_does() -> None:
+    with pytest.raises(MachineConfigError, match="invalid Unicode character escape code"):
+        parse('machine: {type: "\\ud800"}')
+
+
 def test_only_nodes_with_something_of_nvidia_are_gpu_nodes() -> None:
     assert [part.is_about_gpus for part in parts_of(TALHELPER)] == [True, False]
 
