@@ -160,7 +160,7 @@ def _no_limit(path: Path, value: object) -> Sequence[Remedy]:
     if value not in (0, "0", "false", NO_LIMIT):  # false is 0
         return []
     if path[0] == "powerLimits":
-        return [SetValue(NO_LIMIT)]
+        return [SetValue(NO_LIMIT)] if len(path) > 1 else []
     return [SetValue("false", (*path[:-1], "powerManagement")), RemoveKey()] if path[-1] == "powerLimit" else []
 
 

@@ -138,7 +138,7 @@ def _difference(said: Settings | SettingsError, answer: Answer) -> str:
     whole_file = any(mistake.value == "stack file" for mistake in said.mistakes)
     if whole_file and answer.stage != "load":
         return f"only gpuctl refuses the file as a whole: {said}"
-    is_stricter = all(mistake.reason == STRICTER for mistake in said.mistakes)
+    is_stricter = all(mistake.reason == STRICTER or mistake.value == "a secret" for mistake in said.mistakes)
     if not answer.stage and isinstance(_passed(answer), Settings) and not is_stricter:
         return f"gpuctl refuses what its program would deploy: {said}"
     return ""

@@ -24,6 +24,11 @@ def test_a_model_whose_limit_is_none_is_left_alone(value: object) -> None:
     assert _commands(nodes=[NODE], powerLimits={"l4": value}) == [f"{SET} --path gpu:powerLimits.l4 none"]
 
 
+@pytest.mark.parametrize("value", [0, "0", False, "none"])
+def test_limits_of_models_that_are_no_mapping_are_taken_out(value: object) -> None:
+    assert _commands(nodes=[NODE], powerLimits=value) == [f"{RM} gpu:powerLimits"]
+
+
 @pytest.mark.parametrize("value", [0, False, "none"])
 def test_a_stack_whose_limit_is_none_manages_none(value: object) -> None:
     assert _commands(nodes=[NODE], powerLimit=value)[-1] == (f"{SET} gpu:powerManagement false && {RM} gpu:powerLimit")
