@@ -59,7 +59,7 @@ class ControlPlane:
         self._start("etcd", self._etcd())
         self._wait("etcd", "it is healthy", self._etcd_is_healthy)
         self._start("kube-apiserver", self._apiserver())
-        self._wait("kube-apiserver", "it has a certificate", (self._certificates / "apiserver.crt").exists)
+        self._wait("kube-apiserver", "it has a certificate", self._is_certified)
         api = KubeApi(self.access)
         self._wait("kube-apiserver", "it is ready", api.ready)
         kubeconfig.touch(mode=0o600)
@@ -95,6 +95,11 @@ class ControlPlane:
 
     def _token(self) -> str:
         return self._tokens.read_text().split(",")[0]
+
+    def _is_certified(self) -> bool:
+        """Whether the API server has written its certificate to the end."""
+        certificate = self._certificates / "apiserver.crt"
+        return certificate.exists() and certificate.read_text().endswith("-----END CERTIFICATE-----\n")
 
     def _write_secrets(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
