@@ -76,9 +76,11 @@ def test_what_a_killed_run_left_does_not_get_into_the_next_artifact(store: Path)
 
 
 def test_two_runs_at_once_make_it_once_and_the_second_says_what_it_waits_for(
-    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     making, release, made = threading.Event(), threading.Event(), list[Path]()
+    screen = tmp_path / "stderr"
+    monkeypatch.setattr("sys.stderr", screen.open("w", buffering=1))
 
     def slowly(out: Path) -> None:
         made.append(out)
@@ -89,15 +91,15 @@ def test_two_runs_at_once_make_it_once_and_the_second_says_what_it_waits_for(
     runs[0].start()
     assert making.wait(10)
     runs[1].start()
-    said, until = "", time.monotonic() + 30
-    while "waiting for process" not in said and time.monotonic() < until:
-        said += capfd.readouterr().err
+    until = time.monotonic() + 30
+    while "waiting for process" not in screen.read_text() and time.monotonic() < until:
+        time.sleep(0.01)
     runs[1].join(0.2)
     assert len(made) == 1, "the second run does wait"
     release.set()
     for run in runs:
         run.join()
-    assert f"waiting for process {os.getpid()}, which holds the build" in said
+    assert f"waiting for process {os.getpid()}, which holds the build" in screen.read_text()
     assert len(made) == 1
 
 
