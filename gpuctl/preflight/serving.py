@@ -4,6 +4,8 @@ Kubernetes counts neither a node that its kubelet has left nor one whose taints 
 DaemonSet wants: `pulumi up` would be done while such a node offers the old slices or none, and holds no limit.
 """
 
+import math
+import time
 from collections.abc import Iterable, Iterator, Sequence
 
 from gpuctl.cluster import Cluster, Node
@@ -15,6 +17,10 @@ from gpuctl.settings import Settings
 
 _KUBERNETES = "node.kubernetes.io/"
 """What the keys of taints begin with that the pods of every DaemonSet tolerate."""
+
+COUNTING_SECONDS = 30.0
+"""Within which Kubernetes counts a node among those of a DaemonSet; a second, when it is not busy."""
+_TURN_SECONDS = 0.5
 
 
 def keeping_off(node: Node, settings: Settings) -> list[Taint]:
@@ -52,7 +58,8 @@ def why_not_serving(nodes: Iterable[Node], settings: Settings, stack: str) -> It
 def left_behind(desired: Desired, stack: str, cluster: Cluster) -> Iterator[str]:
     """Which nodes an update has not come to although it was done, each with what fixes it.
 
-    A node that stops being Ready meanwhile is one that no DaemonSet counts, and none waits for.
+    A node that stops being Ready meanwhile is one that no DaemonSet counts, and none waits for. One whose labels
+    the update has just put back is counted a moment later.
 
     Raises:
         ClusterError: the cluster does not answer.
@@ -60,13 +67,22 @@ def left_behind(desired: Desired, stack: str, cluster: Cluster) -> Iterator[str]
     yield from why_not_serving(
         (node for node in cluster.nodes() if node.name in desired.nodes), desired.settings, stack
     )
+    until = time.monotonic() + COUNTING_SECONDS
     for wanted in (each for each in desired.manifests if each["kind"] == "DaemonSet"):
         name, namespace = wanted["metadata"]["name"], wanted["metadata"]["namespace"]
-        live, nodes = cluster.get("DaemonSet", name, namespace), len(desired.selected_by(wanted))
-        if live and (updated := live["status"].get("updatedNumberScheduled", 0)) < nodes:
+        nodes = len(desired.selected_by(wanted))
+        while (updated := _updated(cluster, name, namespace)) < nodes and time.monotonic() < until:
+            time.sleep(_TURN_SECONDS)
+        if updated < nodes:
             pods = ("get", "pods", "-n", namespace, "-o", "wide")
             show = command("kubectl", "--context", desired.settings.context, *pods)
             yield f"DaemonSet {name} is up to date on {updated} of {nodes} nodes; see: {show}"
+
+
+def _updated(cluster: Cluster, name: str, namespace: str) -> float:
+    """On how many nodes a DaemonSet has a pod of its last revision; one that is not there leaves no node behind."""
+    live = cluster.get("DaemonSet", name, namespace)
+    return live["status"].get("updatedNumberScheduled", 0) if live else math.inf
 
 
 def _why_not_serving(node: Node, settings: Settings, stack: str, keys: Sequence[str]) -> Iterator[str]:

@@ -5,6 +5,7 @@ import os
 import runpy
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from components import program
 from gpuctl.cluster import ClusterError
+from gpuctl.preflight import serving
 from tests.fixtures.fake_cluster import FakeCluster
 from tests.fixtures.pulumi_program import Deployment, deploy
 from tests.fixtures.stack_files import ROOT, config_of, each_shipped
@@ -301,6 +303,7 @@ class TestANodeThatAnUpdateDidNotComeTo:
         ]
 
     def test_a_daemon_set_that_left_one_out_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(serving, "COUNTING_SECONDS", 0)
         cluster = _cluster({"gpu-1"}, {})
         plugin = {"name": "nvidia-device-plugin", "namespace": "gpu-device-plugin"}
         cluster.add({"kind": "DaemonSet", "metadata": plugin, "status": {"desiredNumberScheduled": 0}})
@@ -310,6 +313,23 @@ class TestANodeThatAnUpdateDidNotComeTo:
             "DaemonSet nvidia-device-plugin is up to date on 0 of 1 nodes; see: kubectl --context admin@homelab get "
             "pods -n gpu-device-plugin -o wide",
         ]
+
+    def test_one_whose_label_was_just_put_back_is_given_time_to_be_counted(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        cluster = _cluster({"gpu-1"}, {})
+        plugin = {"name": "nvidia-device-plugin", "namespace": "gpu-device-plugin"}
+
+        def counted(nodes: int) -> None:
+            cluster.add({"kind": "DaemonSet", "metadata": plugin, "status": {"updatedNumberScheduled": nodes}})
+
+        def a_moment_later(_: float) -> None:
+            counted(1)
+
+        counted(0)
+        _connect(monkeypatch, cluster)
+        monkeypatch.setattr(time, "sleep", a_moment_later)
+        assert _run(HOMELAB).refusal is None
 
     def test_a_cluster_that_no_longer_answers_is_no_success(self, monkeypatch: pytest.MonkeyPatch) -> None:
         answers = iter([_cluster({"gpu-1"}, {})])
