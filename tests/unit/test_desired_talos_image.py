@@ -6,7 +6,14 @@ from typing import Any
 import pytest
 import yaml
 
-from gpuctl.desired.schematic import extension_versions, installer_image, schematic, schematic_id, schematic_of
+from gpuctl.desired.schematic import (
+    extension_versions,
+    id_of,
+    installer_image,
+    schematic,
+    schematic_id,
+    schematic_of,
+)
 from gpuctl.desired.talos import Form, Present, image_of, talos_patches
 from gpuctl.settings import Settings
 from tests.fixtures.stack_files import settings
@@ -54,7 +61,7 @@ customization:
     ],
 )
 def test_ids_are_those_that_the_image_factory_published(arguments: tuple[Any, ...], identity: str) -> None:
-    assert hashlib.sha256(schematic_of(*arguments).encode()).hexdigest() == identity
+    assert id_of(schematic_of(*arguments)) == identity
 
 
 def test_the_text_is_yaml_that_says_what_was_asked_for() -> None:

@@ -83,6 +83,12 @@ def test_colours_are_for_terminals(capsys: pytest.CaptureFixture[str], monkeypat
     monkeypatch.setenv("FORCE_COLOR", "1")
     print_lines([line(("a", "red"))])
     assert capsys.readouterr().out == "a\n\x1b[31ma\x1b[0m\n"
+    monkeypatch.setenv("TERM", "dumb")
+    print_lines([line(("a", "red"))])
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", "1")
+    print_lines([line(("a", "red"))])
+    assert capsys.readouterr().out == "a\na\n"
 
 
 def test_a_complaint_is_no_command_to_the_ci_system(capsys: pytest.CaptureFixture[str]) -> None:

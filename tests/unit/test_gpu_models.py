@@ -53,6 +53,15 @@ def test_what_is_described_is_checked(keys: dict[str, Any], reason: str) -> None
     assert reason in mistake
 
 
+@pytest.mark.parametrize("product", ["geforce", "workstation"])
+def test_a_described_product_line_decides_on_the_open_modules_of_old_drivers(product: str) -> None:
+    """The lts driver of Talos v1.10 is of the branch 535."""
+    old = {"kernelModules": "open", "talosVersion": "v1.10.9"}
+    (mistake,) = _mistakes(gpuModels={"gtx-970": GTX_970 | {"generation": "turing", "product": product}}, **old)
+    assert "open kernel modules before 545 are for data-center GPUs" in mistake
+    assert _stack(gpuModels={"gtx-970": GTX_970 | {"generation": "turing", "product": "datacenter"}}, **old)
+
+
 @pytest.mark.parametrize("gpu", ["gtx-970", "NVIDIA GeForce GTX 970", "nvidia geforce gtx 970"])
 def test_a_described_model_is_named_by_its_key_or_as_nvidia_smi_prints_it(gpu: str) -> None:
     for node in ({"gpu": gpu, "count": 1}, {"gpus": {gpu: 1}}):
