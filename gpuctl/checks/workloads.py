@@ -14,14 +14,18 @@ from gpuctl.observed.pods import unschedulable
 PODS = Category("pods", "pods that use GPUs")
 
 _REFUSED = "UnexpectedAdmissionError"
+_TOO_FEW = "OutOf"
+"""What the kubelet's reason begins with when a node has too few of a resource, whose name follows."""
 _REFUSALS = {
     "cannot allocate unregistered device": "the pod came before the device plugin had registered, as after a reboot",
     "no healthy devices present": "every GPU of the node was out of service",
     "previously allocated devices are no longer healthy": "the GPU that the pod had was out of service",
     "requested number of devices unavailable": "the scheduler did not know yet that the slice was gone",
     "maximum request size for shared resources": "the pod asks for several slices, and the device plugin refuses that",
+    "Node didn't have enough resource": "the scheduler did not know yet that the slice was taken or not offered",
 }
-"""What the kubelet and the device plugin say, and why; pkg/kubelet/cm/devicemanager/manager.go of Kubernetes 1.36."""
+"""What the kubelet and the device plugin say, and why; pkg/kubelet/cm/devicemanager/manager.go and
+pkg/kubelet/lifecycle/predicate.go of Kubernetes 1.36."""
 _VISIBLE = "NVIDIA_VISIBLE_DEVICES"
 _NONE_VISIBLE = ("", "void", "none")
 
@@ -43,7 +47,7 @@ def no_pod_was_refused(context: Context) -> Iterator[Result]:
     """Failed pods that nobody deletes; they hold no GPU. Not every message of a device plugin names the resource."""
     refused: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for pod in context.pods:
-        if pod.status.reason == _REFUSED and _was_for_its_gpu(pod, context.desired.resource):
+        if _was_for_its_gpu(pod, context.desired.resource):
             said = next((said for said in _REFUSALS if said in pod.status.message), pod.status.message)
             refused[pod.node, pod.namespace, said].append(pod.name)
     for (node, namespace, said), names in refused.items():
@@ -198,8 +202,11 @@ def is_own(context: Context, pod: Pod) -> bool:
 
 def _was_for_its_gpu(pod: Pod, resource: str) -> bool:
     """Whether a pod was refused because of its GPU: it asks for one, and the reason names nothing else it asks for."""
-    asked = {name for container in pod.spec.containers for name in container.resources.limits}
+    containers = (*pod.spec.init_containers, *pod.spec.containers)
+    asked = {name for container in containers for name in container.resources.limits}
     own = {RESOURCE, RENAMED_RESOURCE, resource}
+    if pod.status.reason != _REFUSED:
+        return pod.status.reason in {f"{_TOO_FEW}{name}" for name in own}
     others = {name for name in asked - own if "/" in name}
     return bool(asked & own) and not any(name in pod.status.message for name in others)
 

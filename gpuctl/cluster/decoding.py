@@ -23,7 +23,7 @@ _NAMES: dict[type[inspect.Type], str] = {
     inspect.IntType: "a whole number",
     inspect.BoolType: "true or false",
 }
-_PARTS = ("metadata", "spec", "status", "data")
+_PARTS = ("metadata", "spec", "status", "data", "involvedObject")
 """Of an object, where it has them."""
 _CLASSES: dict[type[inspect.Type], type] = {inspect.StrType: str, inspect.IntType: int, inspect.BoolType: bool}
 

@@ -57,6 +57,6 @@ def labels_of_talos(node: Node) -> frozenset[str]:
     """The names of the labels that the node's Talos configuration sets, and puts back when others change them."""
     try:
         owned: Any = json.loads(node.metadata.annotations.get(_OWNED_LABELS, "[]"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return frozenset()
     return frozenset(map(str, cast(list[Any], owned))) if isinstance(owned, list) else frozenset()

@@ -28,10 +28,12 @@ def _another_cluster(before: Desired, after: Desired) -> Iterator[Consequence]:
 
 
 def _removed_nodes(before: Desired, after: Desired) -> Iterator[Consequence]:
+    added = [each.declared for name, each in after.nodes.items() if name not in before.nodes]
     for node in before.nodes.values():
         if node.name in after.nodes:
             continue
-        heir = _renamed(node.declared, before, after)
+        heir = _renamed(node.declared, added)
+        added = [each for each in added if each.name != heir]  # a node is the new name of one other
         yield Consequence(
             "removal",
             f"{node.name} is no longer a GPU node of the stack{what_goes(node, before)}"
@@ -39,8 +41,7 @@ def _removed_nodes(before: Desired, after: Desired) -> Iterator[Consequence]:
         )
 
 
-def _renamed(node: GpuNode, before: Desired, after: Desired) -> str | None:
-    added = (each.declared for name, each in after.nodes.items() if name not in before.nodes)
+def _renamed(node: GpuNode, added: list[GpuNode]) -> str | None:
     return next((each.name for each in added if each.cards == node.cards), None)
 
 

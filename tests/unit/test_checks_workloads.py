@@ -86,6 +86,11 @@ REFUSALS = [
         "maximum request size for shared resources",
         "the pod asks for several slices, and the device plugin refuses that",
     ),
+    (
+        "Node didn't have enough resource: nvidia.com/gpu, requested: 1, used: 0, capacity: 0",
+        "Node didn't have enough resource",
+        "the scheduler did not know yet that the slice was taken or not offered",
+    ),
 ]
 
 
@@ -141,6 +146,29 @@ def test_a_refusal_that_does_not_name_the_resource_is_known_by_what_the_pod_asks
     found = only(workloads.no_pod_was_refused, fake)
     assert (found.outcome, found.subject) == (Outcome.FAIL, "gpu-1")
     assert message in found.fact
+
+
+def test_a_pod_whose_init_container_asks_for_the_gpu_was_refused_because_of_it() -> None:
+    fake = cluster()
+    pod = fake.add_pod("trainer-1", "gpu-1", "default", **{GPU: 1})
+    message = "Pod was rejected: Allocate failed due to no healthy devices present, which is unexpected"
+    pod["status"] = {"phase": "Failed", "reason": "UnexpectedAdmissionError", "message": message}
+    pod["spec"] |= {"initContainers": pod["spec"]["containers"], "containers": [{"name": "main", "image": "main"}]}
+    assert only(workloads.no_pod_was_refused, fake).outcome is Outcome.FAIL
+
+
+@pytest.mark.parametrize(
+    ("resource", "outcome"),
+    [("nvidia.com/gpu", Outcome.FAIL), ("cpu", Outcome.PASS), ("example.com/nic", Outcome.PASS)],
+)
+def test_a_pod_for_which_the_node_had_too_few_gpus_was_refused_because_of_them(resource: str, outcome: Outcome) -> None:
+    fake = cluster()
+    fake.add_pod("trainer-1", "gpu-1", "default", **{GPU: 1})["status"] = {
+        "phase": "Failed",
+        "reason": f"OutOf{resource}",
+        "message": f"Node didn't have enough resource: {resource}, requested: 1, used: 0, capacity: 0",
+    }
+    assert only(workloads.no_pod_was_refused, fake).outcome is outcome
 
 
 def test_more_pods_than_slices_are_pointed_out() -> None:

@@ -271,3 +271,15 @@ def test_a_page_of_pods_is_decoded_fast_although_some_cannot_be_read() -> None:
     begin = time.process_time()
     assert len(page_of(Pod, page).items) == 500
     assert time.process_time() - begin < 1
+
+
+def test_an_event_about_nothing_readable_is_left_out_and_costs_no_other() -> None:
+    events = [
+        {"metadata": {"name": "broken"}, "involvedObject": "gpu-1"},
+        {"metadata": {"name": "whole"}, "involvedObject": None, "lastTimestamp": None},
+    ]
+    page = page_of_manifests("Event", json.dumps({"items": events}).encode())
+    assert [found["metadata"]["name"] for found in page.items] == ["whole"]
+    assert [str(each) for each in page.unreadable] == [
+        "Event broken: involvedObject is no object; the object is left out"
+    ]

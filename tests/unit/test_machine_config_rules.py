@@ -32,7 +32,13 @@ def test_a_published_schematic_without_nvidia_has_no_driver(identity: str, platf
 
 
 @pytest.mark.parametrize(
-    "image", [_image(UNKNOWN)["image"], "registry.example.com/own/installer:v1.13.9", "ghcr.io/me/talos:v1.13.9"]
+    "image",
+    [
+        _image(UNKNOWN)["image"],
+        "registry.example.com/own/installer:v1.13.9",
+        "ghcr.io/me/talos:v1.13.9",
+        "factory.example.com/team/talos-nvidia:v1.13.9",
+    ],
 )
 def test_the_content_of_an_image_of_ones_own_could_not_be_determined(image: str) -> None:
     (finding,) = check(parse(yaml.safe_dump({"machine": {"install": {"image": image}}})), "v1.13.9")

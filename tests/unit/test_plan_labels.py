@@ -40,6 +40,14 @@ def test_a_retired_node_that_the_stack_labelled_loses_everything_with_the_update
     assert "does not label" not in said
 
 
+def test_each_of_two_renamed_nodes_has_a_new_name_of_its_own() -> None:
+    old = [GPU_1 | {"name": name} for name in ("old-1", "old-2")]
+    new = [GPU_1 | {"name": name} for name in ("new-1", "new-2")]
+    said = _said({"nodes": old}, {"nodes": new})
+    assert said.count("new-1 has the same GPUs") == 1
+    assert said.count("new-2 has the same GPUs") == 1
+
+
 def test_another_label_is_set_by_whoever_labels_before_the_update_and_serves_nothing_until_its_end() -> None:
     """The profile was called after gpu-2."""
     said = _said({"nodes": [GPU_1, GPU_2, GPU_4], **BY_OTHERS}, {"nodes": [GPU_1, GPU_4], **BY_OTHERS})
