@@ -51,8 +51,8 @@ def no_pod_was_refused(context: Context) -> Iterator[Result]:
             said = next((said for said in _REFUSALS if said in pod.status.message), pod.status.message)
             refused[pod.node, pod.namespace, said].append(pod.name)
     for (node, namespace, said), names in refused.items():
-        were = "was" if len(names) == 1 else "were"
-        fact = f"{counted(len(names), 'pod')} in {namespace} {were} refused on {node}: {listed(names)} ({said})"
+        were, where = "was" if len(names) == 1 else "were", f" on {node}" if node else ""
+        fact = f"{counted(len(names), 'pod')} in {namespace} {were} refused{where}: {listed(names)} ({said})"
         yield failed(fact, context.kubectl("delete", "pod", "-n", namespace, *names), node, _REFUSALS.get(said, ""))
     if not refused:
         yield passed("no pod was refused because of its GPU")

@@ -132,19 +132,15 @@ def _circuits(before: Desired, after: Desired) -> Iterator[Consequence]:
 def _talos(before: Desired, after: Desired) -> Iterator[Consequence]:
     """An installer image takes an upgrade; the rest of a patch is applied to a running node."""
     was, will_be = before.patches, after.patches
-    upgraded: dict[tuple[str, str], list[str]] = {}
+    moved: dict[str, list[str]] = {}
     for name in (name for name in after.nodes if name in was):
         older, newer = _on(before, name), _on(after, name)
         if installer_image(older) != installer_image(newer):
-            step = installer_image(newer), _way(older.talos_version, newer.talos_version)
-            upgraded.setdefault(step, []).append(name)
-    for (image, way), nodes in upgraded.items():
-        yield Consequence(
-            "warning",
-            f"{named(nodes)} must be upgraded, which reboots: "
-            f"`talosctl upgrade --nodes NODE --image {image}`, one node at a time.{way}",
-        )
-    others = [name for name in will_be if name in was and not any(name in nodes for nodes in upgraded.values())]
+            move = _move(older.talos_version, newer.talos_version, installer_image(newer))
+            moved.setdefault(move, []).append(name)
+    for move, nodes in moved.items():
+        yield Consequence("warning", f"{named(nodes)} must {move}")
+    others = [name for name in will_be if name in was and not any(name in nodes for nodes in moved.values())]
     if changed := [name for name in others if was[name] != will_be[name]]:
         yield Consequence(
             "note",
@@ -167,18 +163,21 @@ def _on(desired: Desired, node: str) -> Settings:
     return desired.settings.on(desired.nodes[node].declared)
 
 
-def _way(older: str, newer: str) -> str:
-    """What an upgrade between two releases of Talos takes besides, as a sentence after a blank; mostly nothing."""
+def _move(older: str, newer: str, image: str) -> str:
+    """What takes a node from one release of Talos to another, or to another image of the same one."""
     present, wanted = minor_of(older), minor_of(newer)
     if wanted < present:
-        return f" {newer} is older than {older}: `talosctl rollback` goes back to what ran before, no further."
+        return (
+            f"go back to {newer}, which is older than {older}, and that reboots: `talosctl rollback --nodes NODE`, one "
+            "node at a time, goes back to what ran before, no further."
+        )
     oldest, steps = UPGRADE_FROM[wanted], list[str]()
     while oldest > present:
         steps.insert(0, newest_release(oldest))
         oldest = UPGRADE_FROM[oldest]
-    if not steps:
-        return ""
-    return f" First to {', then to '.join(steps)}: {newer} takes none before {format_minor(UPGRADE_FROM[wanted])}."
+    takes = f"{newer} takes none before {format_minor(UPGRADE_FROM[wanted])}"
+    way = f" First to {', then to '.join(steps)}: {takes}." if steps else ""
+    return f"be upgraded, which reboots: `talosctl upgrade --nodes NODE --image {image}`, one node at a time.{way}"
 
 
 def _affected(component: str, before: Desired, after: Desired) -> list[str]:

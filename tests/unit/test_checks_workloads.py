@@ -122,6 +122,13 @@ def test_words_of_the_kubelet_that_are_new_are_told_as_they_are() -> None:
     assert "something new about nvidia.com/gpu" in only(workloads.no_pod_was_refused, fake).fact
 
 
+def test_a_refused_pod_that_names_no_node_is_told_without_one() -> None:
+    fake = cluster()
+    refused(fake, "share-1", "cannot allocate unregistered device nvidia.com/gpu")
+    fake.pod_objects["share-1"]["spec"].pop("nodeName")
+    assert only(workloads.no_pod_was_refused, fake).fact.startswith("1 pod in default was refused: share-1 (")
+
+
 def test_many_pods_refused_for_one_reason_are_one_finding() -> None:
     fake = cluster()
     for number in range(12):
