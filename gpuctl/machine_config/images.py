@@ -13,9 +13,9 @@ RELEASE = re.compile(r"v\d+\.\d+\.\d+(-[a-z]+\.\d+)?")
 
 _REFERENCE = re.compile(r"[a-z0-9.-]+(:\d+)?(/[a-z0-9._-]+)+(:[\w][\w.-]*)?(@sha256:[0-9a-f]{64})?")
 _SCHEMATIC = re.compile(r"/[a-z0-9-]*installer(?:-secureboot)?/([0-9a-f]{64})(?=[:@]|$)")
-_PLAIN_INSTALLER = re.compile(r"([^/]*/)*siderolabs/installer(-base)?([:@].*)?|factory\.talos\.dev/.*")
-"""Talos' own image; and one of the public Image Factory, when its reference has no schematic. Another registry whose
-name begins so may hold anything."""
+_PLAIN_INSTALLER = re.compile(r"ghcr\.io/siderolabs/installer(-base)?([:@].*)?|factory\.talos\.dev/.*")
+"""Talos' own image; and one of the public Image Factory, when its reference has no schematic. In another registry an
+image of the same name may hold anything."""
 _WITHOUT_A_GPU = (
     "amd-ucode",
     "gvisor",

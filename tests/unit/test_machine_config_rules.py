@@ -38,6 +38,8 @@ def test_a_published_schematic_without_nvidia_has_no_driver(identity: str, platf
         "registry.example.com/own/installer:v1.13.9",
         "ghcr.io/me/talos:v1.13.9",
         "factory.example.com/team/talos-nvidia:v1.13.9",
+        "docker.io/siderolabs/installer:v1.13.6-nvidia",
+        "registry.example.com:5000/siderolabs/installer:v1.13.9",
     ],
 )
 def test_the_content_of_an_image_of_ones_own_could_not_be_determined(image: str) -> None:
@@ -46,9 +48,7 @@ def test_the_content_of_an_image_of_ones_own_could_not_be_determined(image: str)
     assert "could not be determined" in str(finding)
 
 
-@pytest.mark.parametrize(
-    "image", ["ghcr.io/siderolabs/installer:v1.13.9", "mirror.example/siderolabs/installer:v1.9.0"]
-)
+@pytest.mark.parametrize("image", ["ghcr.io/siderolabs/installer:v1.13.9", "ghcr.io/siderolabs/installer-base:v1.14.1"])
 def test_talos_own_image_has_no_driver(image: str) -> None:
     assert _codes(install={"image": image}) == ["image"]
 
