@@ -15,6 +15,7 @@ from gpuctl.settings.checking import check
 from gpuctl.settings.environments import NO_ENVIRONMENTS, Environments, Resolve, environments_of
 from gpuctl.settings.mistakes import SettingsError, in_the_file, mistakes
 from gpuctl.settings.model import SECRETS, Settings
+from gpuctl.settings.not_finite import not_finite
 from gpuctl.settings.project import PROJECT, config_folder
 from gpuctl.settings.refusal import NOT_SET, Problem, StoreSecret, listed, printable
 from gpuctl.settings.values import is_encrypted
@@ -121,6 +122,8 @@ def parse_stack(stack: str, text: str, name: str, resolve: Resolve | None = None
     if not isinstance(config, dict):
         raise _unreadable(stack, name, "is not a mapping with a mapping `config:` in it")
     keys = cast(dict[str, object], config)
+    if refused := not_finite(keys, name):
+        raise SettingsError(stack, refused)
     own, wrong = _own(keys)
     if wrong:
         raise _unreadable(stack, name, f"is refused by Pulumi: {listed(wrong, separator='; ')}")

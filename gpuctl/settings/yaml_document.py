@@ -1,8 +1,8 @@
 """YAML as Pulumi reads it, within bounds.
 
 Pulumi reads a stack file with Go's yaml.v3: words such as `yes` are texts, a key that appears twice ends the run, and
-keys are texts. PyYAML's own loaders differ in all three, so only its parser is used here. Whatever the text is, reading
-it ends in a value or in a `YamlError`, in bounded time and memory.
+keys are texts or become texts. PyYAML's own loaders differ in all three, so only its parser is used here. Whatever the
+text is, reading it ends in a value or in a `YamlError`, in bounded time and memory.
 """
 
 import base64
@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
+from math import isfinite
 from typing import Any, NamedTuple, cast
 
 import yaml
@@ -19,6 +20,8 @@ MOST_BYTES = 1_048_576
 """Of a file. A stack of 5,000 nodes has a third of it."""
 _MOST_VALUES = 200_000
 _MOST_DEPTH = 30
+_WITHIN_VALUES = 2
+"""Mappings from this depth on are within the value of a key, where Pulumi makes texts of their keys."""
 _MOST_PROBLEMS = 10
 _MOST_TIMES = 100
 """An alias may make a document this many times as large as it is written; yaml.v3 draws the line there too."""
@@ -157,7 +160,7 @@ class _Reader:
             is_merge = isinstance(event, yaml.ScalarEvent) and event.value == "<<" and event.implicit[0]
             key, value = self._node(event, depth + 1), self._node(next(self._events), depth + 1)
             size += key.size + value.size
-            name = "<<" if is_merge else self._key(event, key.value)
+            name = "<<" if is_merge else self._key(event, key.value, depth)
             if name is None:
                 continue
             if name in lines:
@@ -169,12 +172,14 @@ class _Reader:
                 own[name] = value.value
         return _Built(own | {key: value for key, value in merged.items() if key not in own}, size)
 
-    def _key(self, event: Any, key: object) -> str | None:
+    def _key(self, event: Any, key: object, depth: int) -> str | None:
         if isinstance(key, str):
             return key
-        written = f" {event.value}" if isinstance(event, yaml.ScalarEvent) and event.value else ""
-        self.problems.append(f"{_line(event)}: the key{written} is {_kind(key)} and must be a text, in quotes")
-        return None
+        text = _as_go_prints(key) if depth >= _WITHIN_VALUES else None
+        if text is None:
+            written = f" {event.value}" if isinstance(event, yaml.ScalarEvent) and event.value else ""
+            self.problems.append(f"{_line(event)}: the key{written} is {_kind(key)} and must be a text, in quotes")
+        return text
 
     def _merge(self, event: Any, merged: dict[str, object], value: object) -> None:
         for part in cast(list[object], value) if isinstance(value, list) else [value]:
@@ -234,7 +239,8 @@ def _resolved(text: str) -> object:
         value = _integer(plain)
         if -(2**63) <= value < 2**64:
             return value
-    return float(plain) if _FLOAT.fullmatch(plain) else text
+    is_number = _FLOAT.fullmatch(plain) and isfinite(float(plain))  # else, such as 1e400, too large for one
+    return float(plain) if is_number else text
 
 
 def _integer(text: str) -> int:
@@ -259,6 +265,19 @@ def _is_a_time(text: str) -> bool:
 def _as_pulumi_writes(value: object) -> object:
     is_whole = isinstance(value, float) and abs(value) < _WHOLE_UP_TO and value.is_integer()
     return int(value) if is_whole and isinstance(value, float) else value
+
+
+def _as_go_prints(key: object) -> str | None:
+    """A key as the text that Go makes of it, but for dates; None of what no key can be."""
+    match key:
+        case list() | dict():
+            return None
+        case None:
+            return "<nil>"
+        case bool():
+            return str(key).lower()
+        case _:
+            return str(key)
 
 
 def _kind(value: object) -> str:

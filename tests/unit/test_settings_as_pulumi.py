@@ -61,6 +61,7 @@ SCALARS = (
     ),
     *(
         ".inf",
+        "-.inf",
         ".nan",
         "1:30",
         "2026-11-28",
@@ -86,6 +87,10 @@ SCALARS = (
 )
 
 
+KEYS = ("4", "010", "4.5", "1e3", "-4", "true", "~", ".inf", "2026-11-28", "yes", "'4'", "!!int '4'", "!!str 4", "[a]")
+"""Of mappings; most are no texts, and Pulumi makes texts of them."""
+
+
 @pytest.fixture(scope="module", autouse=True)
 def pulumi() -> None:
     """The program, which the first test builds."""
@@ -106,9 +111,23 @@ def _other_values(seed: int) -> str:
     return text
 
 
+def _values_of_others(seed: int) -> str:
+    """A valid file with a structure under the key of another project, or a key without a value in its first mapping."""
+    chance = random.Random(seed)
+    text = chance.choice(VALID).read_text()
+    if chance.random() < 0.5:
+        return text.replace("}", f", {chance.choice(KEYS)}}}", 1)
+    value = chance.choice(SCALARS)
+    for _ in range(chance.randint(0, 2)):
+        key = chance.choice(KEYS)
+        value = chance.choice((f"[{value}]", f"[4, {value}]", f"{{a: 4, {key}}}", f"{{a: 4, {key}: {value}}}"))
+    return re.sub(r"^config:$", lambda found: f"{found[0]}\n  other:x: {value}", text, count=1, flags=re.MULTILINE)
+
+
 TEXTS = {
     "files as they are": [path.read_text() for path in (*VALID, *INVALID, *SHIPPED)],
     "values": [_other_values(seed) for seed in range(FILES)],
+    "values of others": [_values_of_others(seed) for seed in range(FILES)],
     "bytes and tokens": [mutated_text(seed) for seed in range(FILES)],
 }
 

@@ -124,13 +124,53 @@ def test_a_number_means_what_it_means_to_pulumi(written: str, slices: int) -> No
     assert _read(f"{LEAST}  gpu:slices: {written}\n").slices == slices
 
 
-@pytest.mark.parametrize("written", ["'4.0'", "' 4'", "yes", "\u0664", "'1_0'", ".nan", "4.5", "null", "''", "'0x4'"])
+@pytest.mark.parametrize("written", ["'4.0'", "' 4'", "yes", "\u0664", "'1_0'", "4.5", "null", "''", "'0x4'"])
 def test_what_pulumi_takes_for_no_number_is_none_here(written: str) -> None:
     (mistake,) = _mistakes(f"{LEAST}  gpu:slices: {written}\n")
     assert (mistake.reason, mistake.command) == (
         "must be a whole number",
         "pulumi config set --stack fixture gpu:slices 4",
     )
+
+
+@pytest.mark.parametrize(
+    ("line", "key", "value"),
+    [
+        ("other:x: .inf", "other:x", ".inf"),
+        ("other:x: -.INF", "other:x", "-.inf"),
+        ("other:x: [1, {a: .NaN}]", "other:x[1].a", ".nan"),
+        ("gpu:slices: .nan", "gpu:slices", ".nan"),
+    ],
+)
+def test_a_number_that_pulumi_cannot_store_is_refused_in_the_keys_of_every_project(
+    line: str, key: str, value: str
+) -> None:
+    (mistake,) = _mistakes(f"{LEAST}  {line}\n")
+    assert (mistake.key, mistake.value) == (key, value)
+    assert mistake.reason.startswith("is a number that Pulumi cannot store")
+    assert mistake.command == "${EDITOR:-vi} config/Pulumi.fixture.yaml", "pulumi config refuses the file as well"
+
+
+@pytest.mark.parametrize("value", ["{count: 4, 4}", "{4: a}", "{~: a}", "{true: a}", "[{4.5: a}]", "{2026-11-28: a}"])
+def test_keys_within_the_value_of_another_project_need_no_quotes(value: str) -> None:
+    assert _read(f"{LEAST}  other:x: {value}\n").slices == 4
+
+
+@pytest.mark.parametrize(
+    ("written", "command"),
+    [
+        ("4", "pulumi config rm --stack fixture --path 'gpu:nodes[0].4'"),
+        ("0x4", "pulumi config rm --stack fixture --path 'gpu:nodes[0].4'"),
+        ("true", "pulumi config rm --stack fixture --path 'gpu:nodes[0].true'"),
+        ("~", "pulumi config rm --stack fixture --path 'gpu:nodes[0][\"<nil>\"]'"),
+    ],
+)
+def test_an_own_key_that_is_no_text_is_removed_by_the_text_that_pulumi_makes_of_it(written: str, command: str) -> None:
+    (mistake,) = _mistakes(
+        f"config: {{gpu:context: c, gpu:nodes: [{{name: gpu-1, gpu: rtx-3090, count: 4, {written}}}]}}\n"
+    )
+    assert mistake.reason.startswith("is not a key")
+    assert mistake.command == command
 
 
 @pytest.mark.parametrize(("written", "on"), [("true", True), ("'false'", False), ("TRUE", True)])
