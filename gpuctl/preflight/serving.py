@@ -64,10 +64,10 @@ def left_behind(desired: Desired, stack: str, cluster: Cluster) -> Iterator[str]
     Raises:
         ClusterError: the cluster does not answer.
     """
-    yield from why_not_serving(
-        (node for node in cluster.nodes() if node.name in desired.nodes), desired.settings, stack
-    )
-    until = time.monotonic() + COUNTING_SECONDS
+    declared = (node for node in cluster.nodes() if node.name in desired.nodes)
+    found = list(why_not_serving(declared, desired.settings, stack))
+    yield from found
+    until = time.monotonic() + (0 if found else COUNTING_SECONDS)
     for wanted in (each for each in desired.manifests if each["kind"] == "DaemonSet"):
         name, namespace = wanted["metadata"]["name"], wanted["metadata"]["namespace"]
         nodes = len(desired.selected_by(wanted))

@@ -1,5 +1,6 @@
 """Faults of nodes and of what runs on them."""
 
+import json
 import os
 import signal
 import time
@@ -10,6 +11,7 @@ from tests.node.bed import NAMESPACE, PLUGIN, POWER
 
 _KILLS = 5
 _STATE = "/var/lib/kubelet/plugins/gpu-power-limit"
+_STRANGER = "stranger"
 _CHECKPOINT = "/var/lib/kubelet/device-plugins/kubelet_internal_checkpoint"
 
 
@@ -30,6 +32,37 @@ def plugin_killed(field: Field) -> None:
         field.wait(runs_anew, 60)
         (killed,) = processes_of(field.node("gpu-1"), PLUGIN)
         os.kill(killed, signal.SIGKILL)
+
+
+@drill("device plugin: one of another owner serves the same GPUs, and is removed", within=180)
+def second_plugin(field: Field) -> Fault:
+    """The kubelet then knows the other one alone, and hands out nothing once that is gone."""
+    template = field.bed.get("daemonset", "-n", NAMESPACE, PLUGIN)["spec"]["template"]
+    (plugin,) = template["spec"]["containers"]
+    kept = ("device-plugins",)
+    stranger = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": _STRANGER, "namespace": NAMESPACE, "labels": {"app": _STRANGER}},
+        "spec": {
+            "runtimeClassName": "nvidia",
+            "nodeName": "gpu-1",
+            "volumes": [each for each in template["spec"]["volumes"] if each["name"] in kept],
+            "containers": [
+                {
+                    "name": _STRANGER,
+                    "image": plugin["image"],
+                    "command": ["nvidia-device-plugin"],
+                    "env": [each for each in plugin["env"] if each["name"].startswith("NVIDIA_")],
+                    "volumeMounts": [each for each in plugin["volumeMounts"] if each["name"] in kept],
+                }
+            ],
+        },
+    }
+    field.bed.output("kubectl", "create", "-f", "-", text=json.dumps(stranger))
+    field.wait(lambda: field.bed.allocatable("gpu-1") == 2, 90)
+    yield
+    field.bed.output("kubectl", "delete", "pod", "-n", NAMESPACE, _STRANGER)
 
 
 @drill("power-limit agent: pod deleted with --force")

@@ -331,6 +331,17 @@ class TestANodeThatAnUpdateDidNotComeTo:
         monkeypatch.setattr(time, "sleep", a_moment_later)
         assert _run(HOMELAB).refusal is None
 
+    def test_nothing_is_waited_for_once_the_reason_is_known(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        before, after = _cluster({"gpu-1"}, {}), _cluster({"gpu-1"}, {})
+        after.node_objects["gpu-1"]["status"]["conditions"] = [{"type": "Ready", "status": "Unknown"}]
+        plugin = {"name": "nvidia-device-plugin", "namespace": "gpu-device-plugin"}
+        after.add({"kind": "DaemonSet", "metadata": plugin, "status": {"updatedNumberScheduled": 0}})
+        monkeypatch.setattr(program, "connect", _one_after_the_other(before, after))
+        monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("it waits"))
+        refusal = (_run(HOMELAB).refusal or "").splitlines()
+        assert refusal[1].startswith("node gpu-1 is not Ready")
+        assert refusal[2].startswith("DaemonSet nvidia-device-plugin is up to date on 0 of 1 nodes")
+
     def test_a_cluster_that_no_longer_answers_is_no_success(self, monkeypatch: pytest.MonkeyPatch) -> None:
         answers = iter([_cluster({"gpu-1"}, {})])
 
