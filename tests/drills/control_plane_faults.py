@@ -72,7 +72,8 @@ def many_events(field: Field) -> Fault:
     everything = {"apiVersion": "v1", "kind": "List", "items": events}
     field.bed.output("kubectl", "create", "-f", "-", text=json.dumps(everything))
     yield
-    field.bed.output("kubectl", "delete", "events", "-n", "gpu-device-plugin", "-l", "drill=yes")
+    of_the_drill = "/api/v1/namespaces/gpu-device-plugin/events?labelSelector=drill%3Dyes"
+    field.bed.output("kubectl", "delete", "--raw", of_the_drill)  # one request, and not 2000
 
 
 @drill("40 GPU pods come and go", within=180)

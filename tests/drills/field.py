@@ -71,6 +71,13 @@ class Field:
         except (OSError, KeyError):
             return False
 
+    def replace_failed(self) -> None:
+        """Makes pods at work anew that their kubelet has refused, as their controller would."""
+        for name, pod in self.bed.pods().items():
+            if _is_at_work(pod) and pod["status"].get("phase") == "Failed":
+                self.bed.output("kubectl", "delete", "pod", name)
+                self.bed.create(gpu_pod(name, pod["spec"]["nodeName"]))
+
     @property
     def gpus(self) -> list[SimulatedGpu]:
         """Every GPU of the cluster."""
