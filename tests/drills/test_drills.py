@@ -12,10 +12,8 @@ from tests.drills.conftest import ROWS
 from tests.drills.drill import DRILLS, Drill, held
 from tests.drills.field import Field
 
-pytestmark = [
-    pytest.mark.node,
-    pytest.mark.timeout(900),
-]  # settling after one that failed, the fault, and what it may take
+# settling after one that failed, the fault, and what it may take
+pytestmark = [pytest.mark.node, pytest.mark.timeout(900)]
 
 FAULTS = (control_plane_faults, node_faults, stack_faults)
 """Their drills are in the table once they are imported."""
