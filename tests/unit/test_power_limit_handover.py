@@ -236,3 +236,31 @@ def test_limits_of_a_node_on_no_circuit_are_given_back(node: Node) -> None:
     agent.environment["POWER_LIMIT_KEPT_ON"] = "gpu-11"
     assert _owning(node, agent).stop() == 0
     assert gpu["power.limit"] == "350.00"
+
+
+def test_a_full_disk_keeps_no_agent_from_holding_the_limits(node: Node) -> None:
+    """Nobody else does, and it goes on to write its name, so that it stands there once there is space."""
+    gpu, agent = node.add_gpu(), node.agent()
+    name = node.folder / "node" / f".{agent.uid}"
+    name.parent.mkdir(exist_ok=True)
+    name.symlink_to("/dev/full")
+    agent.start()
+    agent.wait_until_ready()
+    assert (gpu["power.limit"], node.owner) == ("300.00", "")
+    assert agent.wait_for("owner_unwritten")["level"] == "warn"
+    name.unlink()
+    agent.wait(lambda: node.owner == agent.uid)
+    assert agent.stop() == 0
+    assert gpu["power.limit"] == "350.00"
+
+
+def test_an_agent_whose_name_was_never_written_leaves_the_limits_when_it_ends(node: Node) -> None:
+    """Whether another one has come it cannot know."""
+    gpu, agent = node.add_gpu(), node.agent()
+    name = node.folder / "node" / f".{agent.uid}"
+    name.parent.mkdir(exist_ok=True)
+    name.symlink_to("/dev/full")
+    agent.start()
+    agent.wait_until_ready()
+    assert agent.stop() == 0
+    assert (gpu["power.limit"], agent.events("restored")) == ("300.00", [])

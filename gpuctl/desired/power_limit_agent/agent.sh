@@ -184,7 +184,7 @@ serve_all() {
   [ "$count" -ge "${expected:-1}" ] || absence missing expected="${expected:-1}" found="$count"
 }
 round() {
-  find_role
+  unwritten='' && find_role
   [ "$role" != heir ] || claim
   read_gpus
   serve_all

@@ -32,13 +32,19 @@ find_role() { # owner; heir: nobody is; candidate: newer than the owner; superse
   holder='' rank=0
   read -r holder rank 2>/dev/null <"$node/owner"
   if [ "$holder" = "$self" ]; then role=owner
-  elif [ -z "$holder" ] || ! lives "$holder"; then role=heir
+  elif [ -z "$holder" ] || ! lives "$holder"; then role=${unwritten:-heir}
   elif [ "$order" -gt "$rank" ]; then role=candidate
   else role=superseded; fi
 }
-claim() {
-  printf '%s %s\n' "$self" "$order" >"$node/.$self" && mv "$node/.$self" "$node/owner" || return
-  log info owner pod="$self" after="${holder:-nobody}"
+claim() { # a full disk keeps no heir from it: better a limit without a record than none
+  unwritten=''
+  if printf '%s %s\n' "$self" "$order" >"$node/.$self" && mv "$node/.$self" "$node/owner"; then
+    log info owner pod="$self" after="${holder:-nobody}"
+  else
+    [ "$role" = heir ] || return
+    log warn owner_unwritten pod="$self" folder="$node"
+    unwritten=owner
+  fi
   role=owner
 }
 is_ours() { # the GPU in $uuid
