@@ -243,12 +243,21 @@ def test_an_amount_has_every_form_that_kubernetes_gives_it(quantity: str, amount
 
 def test_a_list_of_nothing_is_written_as_null() -> None:
     assert page_of(Pod, b'{"items": null}').items == []
+    assert page_of_manifests("Lease", b'{"items": null}').items == []
 
 
 @pytest.mark.parametrize("answer", [b"[]", b'{"kind": "Status"}', b'{"items": 3}', b"null", b"<html>", b""])
 def test_an_answer_that_is_no_list_is_an_error(answer: bytes) -> None:
     with pytest.raises(ValueError, match=r".+"):
         page_of(Pod, answer)
+
+
+@pytest.mark.parametrize("path", [("metadata", "labels"), ("metadata", "annotations"), ("spec",), ("status",)])
+def test_a_null_in_a_plain_object_is_what_is_not_set_and_nothing_to_report(path: Path) -> None:
+    original: Object = {"metadata": {"name": "gpu", "labels": {}, "annotations": {}}, "spec": {}, "status": {}}
+    page = page_of_manifests("DaemonSet", _page(_mutated(original, path, None)))
+    assert page.items == [_mutated(original, path, MISSING)]
+    assert page.unreadable == []
 
 
 @pytest.mark.parametrize("to", [MISSING, *WRONG], ids=lambda to: repr(to)[:20])

@@ -97,6 +97,12 @@ def test_labels_belong_into_the_configuration_only_where_the_stack_sets_none() -
     assert _codes(_merged(of_talos), of_talos) == []
 
 
+def test_a_label_may_be_written_without_quotes() -> None:
+    cluster = settings(labelNodes=False)
+    labels = {"nvidia.com/gpu.present": True, "nvidia.com/device-plugin.config": "default"}
+    assert _codes(_merged(cluster, nodeLabels=labels), cluster) == []
+
+
 @pytest.mark.parametrize(
     ("image", "codes"),
     [

@@ -234,6 +234,12 @@ def test_what_a_directive_deletes_is_not_there_and_the_rest_is_judged() -> None:
     }
 
 
+def test_a_document_that_a_patch_deletes_is_not_judged() -> None:
+    patch = "apiVersion: v1alpha1\nkind: KernelModuleConfig\nname: nouveau\n"
+    assert [each.code for each in check(parse(patch), "v1.14.1")] == ["module-conflict"]
+    assert "module-conflict" not in [each.code for each in check(parse(f"{patch}$patch: delete\n"), "v1.14.1")]
+
+
 @pytest.mark.parametrize(
     "path",
     [
