@@ -19,7 +19,6 @@ from gpuctl.machine_config.document import (
     yaml_documents,
 )
 
-
 _WITH_PATCHES = ("TalosConfig", "TalosConfigTemplate", "TalosControlPlane", "Server", "ServerClass")
 """Kinds of Cluster API's Talos providers and of Sidero that have patches."""
 
@@ -103,7 +102,7 @@ def _omni_template(documents: list[Any]) -> Iterator[Part]:
 
 def _resources(documents: list[Any]) -> Iterator[Part]:
     """Objects of Omni, of Cluster API's Talos providers and of Sidero, also in a list as kubectl prints them."""
-    for document in (each for document in map(mapping, documents) for each in _listed(document)):
+    for document in (each for one in map(mapping, documents) for each in _listed(one)):
         kind = str(inside(document, "metadata", "type")).partition(".")[0]
         if kind == "ConfigPatches":
             name = f"ConfigPatch {inside(document, 'metadata', 'id')}"

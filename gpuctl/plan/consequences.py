@@ -9,7 +9,7 @@ from gpuctl.desired.schematic import installer_image
 from gpuctl.plan.consequence import Consequence, named
 from gpuctl.plan.labelling import labels_by_others, other_profiles, what_goes
 from gpuctl.settings import GpuNode, Settings
-from gpuctl.settings.talos_tables import UPGRADE_FROM, format_minor, minor_of, newest_release
+from gpuctl.settings.talos_tables import UPGRADE_FROM, format_minor, minor_of, newest_release, order_of
 
 
 def consequences(before: Desired, after: Desired) -> list[Consequence]:
@@ -166,18 +166,19 @@ def _on(desired: Desired, node: str) -> Settings:
 def _move(older: str, newer: str, image: str) -> str:
     """What takes a node from one release of Talos to another, or to another image of the same one."""
     present, wanted = minor_of(older), minor_of(newer)
-    if wanted < present:
-        return (
-            f"go back to {newer}, which is older than {older}, and that reboots: `talosctl rollback --nodes NODE`, one "
-            "node at a time, goes back to what ran before, no further."
-        )
+    upgrade = f"`talosctl upgrade --nodes NODE --image {image}`, one node at a time"
+    if order_of(newer) < order_of(older):
+        way = f"{upgrade}."
+        if wanted < present:
+            way = "`talosctl rollback --nodes NODE`, one node at a time, goes back to what ran before, no further."
+        return f"go back to {newer}, which is older than {older}, and that reboots: {way}"
     oldest, steps = UPGRADE_FROM[wanted], list[str]()
     while oldest > present:
         steps.insert(0, newest_release(oldest))
         oldest = UPGRADE_FROM[oldest]
     takes = f"{newer} takes none before {format_minor(UPGRADE_FROM[wanted])}"
     way = f" First to {', then to '.join(steps)}: {takes}." if steps else ""
-    return f"be upgraded, which reboots: `talosctl upgrade --nodes NODE --image {image}`, one node at a time.{way}"
+    return f"be upgraded, which reboots: {upgrade}.{way}"
 
 
 def _affected(component: str, before: Desired, after: Desired) -> list[str]:

@@ -15,8 +15,12 @@ from gpuctl.desired.tolerations import tolerates, tolerations
 from gpuctl.forms.command import command
 from gpuctl.settings import Settings
 
-_KUBERNETES = "node.kubernetes.io/"
-"""What the keys of taints begin with that the pods of every DaemonSet tolerate."""
+_OF_EVERY_DAEMON_SET = frozenset(
+    f"node.kubernetes.io/{name}"
+    for name in ("not-ready", "unreachable", "disk-pressure", "memory-pressure", "pid-pressure", "unschedulable")
+)
+"""Taints that the pods of every DaemonSet tolerate, or that say what the node's conditions say already; not so
+`out-of-service`, which an administrator sets, and `network-unavailable`."""
 
 COUNTING_SECONDS = 30.0
 """Within which Kubernetes counts a node among those of a DaemonSet; a second, when it is not busy."""
@@ -82,7 +86,7 @@ def left_behind(desired: Desired, stack: str, cluster: Cluster) -> Iterator[str]
 def _updated(cluster: Cluster, name: str, namespace: str) -> float:
     """On how many nodes a DaemonSet has a pod of its last revision; one that is not there leaves no node behind."""
     live = cluster.get("DaemonSet", name, namespace)
-    return live["status"].get("updatedNumberScheduled", 0) if live else math.inf
+    return live.get("status", {}).get("updatedNumberScheduled", 0) if live else math.inf
 
 
 def _why_not_serving(node: Node, settings: Settings, stack: str, keys: Sequence[str]) -> Iterator[str]:
@@ -102,7 +106,7 @@ def _why_not_serving(node: Node, settings: Settings, stack: str, keys: Sequence[
 
 
 def _keeps_off(taint: Taint, settings: Settings) -> bool:
-    tolerated = taint.key.startswith(_KUBERNETES) or any(
+    tolerated = taint.key in _OF_EVERY_DAEMON_SET or any(
         tolerates(each, taint.key, taint.value, taint.effect) for each in tolerations(settings)
     )
     return taint.effect != "PreferNoSchedule" and not tolerated

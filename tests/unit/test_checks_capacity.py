@@ -362,6 +362,23 @@ def test_a_node_must_have_what_its_gpus_and_slices_make(node: str, config: dict[
     assert result_of(capacity.capacity_is_complete, fake, node, **config).outcome is Outcome.FAIL
 
 
+@pytest.mark.parametrize("resource", ["nvidia.com/gpu.shared", "nvidia.com/gpu-3090", "nvidia.com/mig-2g.20gb.shared"])
+def test_every_name_that_device_plugins_of_nvidia_give_to_a_gpu_is_one(resource: str) -> None:
+    fake = cluster()
+    status(fake, 6, 6, resource)
+    assert result_of(capacity.gpus_have_one_name, fake).outcome is Outcome.FAIL
+
+
+def test_what_others_served_is_not_put_down_to_the_stacks_own_names() -> None:
+    fake = cluster()
+    status(fake, 0, 0, "amd.com/gpu")
+    found = result_of(capacity.no_name_is_left_over, fake)
+    assert (found.fact, found.cause) == (
+        "gpu-1 still lists amd.com/gpu, which nobody serves",
+        "what served it is gone, and the kubelet keeps the name, at 0",
+    )
+
+
 def test_a_resource_of_a_gpu_in_parts_beside_the_stacks_is_a_second_name() -> None:
     """Left over from MIG: pods land there, and fail."""
     fake = cluster()
@@ -374,7 +391,18 @@ def test_a_resource_of_a_gpu_in_parts_beside_the_stacks_is_a_second_name() -> No
     assert result_of(capacity.no_resource_is_unknown, fake).outcome is Outcome.PASS
 
 
-@pytest.mark.parametrize("resource", ["amd.com/gpu", "gpu.intel.com/i915", "nvidia.com/hostdev"])
+@pytest.mark.parametrize(
+    "resource",
+    [
+        "amd.com/gpu",
+        "gpu.intel.com/i915",
+        "nvidia.com/hostdev",
+        "nvidia.com/gpumem",
+        "nvidia.com/gpucores",
+        "nvidia.com/gpumem-percentage",
+        "nvidia.com/GA102_GEFORCE_RTX_3090",
+    ],
+)
 def test_a_resource_of_a_gpu_vendor_that_the_stack_does_not_know_is_pointed_out(resource: str) -> None:
     fake = cluster()
     status(fake, 1, 1, resource)
