@@ -87,8 +87,6 @@ def _restarts(before: Desired, after: Desired) -> Iterator[Consequence]:
             f"The device plugin restarts on {named(plugin)}, one node after the other. Running pods keep their GPU; "
             "new GPU pods wait until it has registered again.",
         )
-    if not after.limits:
-        return
     agents = _affected(power_limit.NAME, before, after)
     if agents:
         yield Consequence("note", f"The power-limit agent restarts on {named(agents)}; limits stay in force meanwhile.")

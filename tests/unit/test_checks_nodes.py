@@ -218,6 +218,11 @@ class TestOthers:
         (found,) = results_of(no_other_node_has_gpus, context_of(cluster))
         assert found.fact == "none of the 2 nodes outside the stack file has a GPU"
 
+    @pytest.mark.parametrize("resource", ["amd.com/gpu", "nvidia.com/gpumem"])
+    def test_what_is_no_gpu_of_nvidia_is_not_the_stacks_business(self, cluster: FakeCluster, resource: str) -> None:
+        cluster.add_node("amd-1", {}, **{resource: 4})
+        assert results_of(no_other_node_has_gpus, context_of(cluster))[0].outcome is Outcome.PASS
+
 
 class TestNodesOfOthers:
     OTHER: ClassVar = {"otherGpuNodes": ["gpu-3"]}

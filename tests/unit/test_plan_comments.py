@@ -10,6 +10,7 @@ import yaml
 from syrupy.assertion import SnapshotAssertion
 
 from gpuctl.cluster import Cluster, UnreachableError
+from gpuctl.plan.differences import differences
 from gpuctl.plan.markdown import MARKER, markdown
 from gpuctl.plan.side import side
 from gpuctl.plan.stack_plan import StackPlan, plan
@@ -217,6 +218,31 @@ def test_pods_that_no_longer_fit_are_named() -> None:
         "7 slices of gpu-1 are in use and it will offer 4: 3 no longer fit "
         "(default/train-0, default/train-1, default/train-2, default/train-3, default/train-4 and 2 more)."
     )
+
+
+def test_the_five_first_by_name_are_named_in_whatever_order_they_come() -> None:
+    busy = _Busy({f"train-{index}": 1 for index in reversed(range(5))})
+    assert _removals(LAB | {"gpu:slices": 2}, busy)[-1].endswith(
+        "(default/train-0, default/train-1, default/train-2, default/train-3, default/train-4)."
+    )
+
+
+def test_what_goes_stands_before_what_changes() -> None:
+    found = differences({"a": "1", "b": "1", "c": "1"}, {"a": "2", "c": "1", "d": "1"})
+    assert [(each.name, each.action) for each in found] == [("b", "delete"), ("a", "update"), ("d", "create")]
+
+
+def test_a_circuit_that_carries_what_it_did_is_not_mentioned() -> None:
+    before = LAB | {"gpu:circuitWatts": 5000}
+    texts = [found.text for found in _plan(before, before | {"gpu:slices": 8}).consequences]
+    assert not any("circuit" in text for text in texts)
+
+
+def test_a_move_to_another_namespace_is_no_restart_besides() -> None:
+    moved = {"gpu:namespace": "gpus", "gpu:devicePluginVersion": "v0.17.0"}
+    texts = [found.text for found in _plan(LAB, LAB | moved).consequences]
+    assert any("Everything moves from namespace" in text for text in texts)
+    assert not any("restarts" in text for text in texts)
 
 
 def test_pods_that_are_over_or_still_fit_are_no_obstacle() -> None:

@@ -27,6 +27,7 @@ def _upgrades(before: Desired, after: Desired) -> list[str]:
     [
         ("v1.13.8", "v1.13.9", ""),
         ("v1.12.8", "v1.13.9", ""),
+        ("v1.11.6", "v1.13.9", ""),
         ("v1.10.9", "v1.13.9", " First to v1.11.6: v1.13.9 takes none before v1.11."),
     ],
 )
@@ -51,9 +52,8 @@ def test_a_downgrade_is_called_one_and_no_upgrade_is_advised() -> None:
 def test_an_older_release_of_the_same_line_is_a_downgrade_that_talos_takes(older: str, newer: str) -> None:
     before, after = _desired(older, OLD), _desired(newer, OLD)
     (said,) = [found.text for found in consequences(before, after) if found.text.startswith("gpu-1 must")]
-    assert said.startswith(
-        f"gpu-1 must go back to {newer}, which is older than {older}, and that reboots: `talosctl up"
-    )
+    assert said.startswith(f"gpu-1 must go back to {newer}, which is older than {older}, and that reboots: `talosctl ")
+    assert "talosctl upgrade --nodes NODE" in said
     assert said.endswith(f":{newer}`, one node at a time.")
 
 
