@@ -253,7 +253,8 @@ def test_pods_that_are_over_or_still_fit_are_no_obstacle() -> None:
 
 def test_a_cluster_is_left_alone_when_no_node_offers_less() -> None:
     busy = _Busy({})
-    _plan(LAB, LAB | {"gpu:slices": 8}, busy.connect)
+    for change in ({"gpu:slices": 8}, {"gpu:powerLimit": 250}):
+        _plan(LAB, LAB | change, busy.connect)
     assert busy.cluster.calls == []
 
 
