@@ -23,7 +23,7 @@ def _modules_are_named_right(subject: Subject) -> Iterator[Finding]:
     for name in modules(subject.config):
         if not _MODULE_NAME.fullmatch(name):
             yield Finding("module-name", _WHERE, f"{name!r} is no name of a module", "write one name for each entry")
-        elif name.startswith("nvidia") and name not in _MODULES_OF_NVIDIA:
+        elif name.lower().startswith("nvidia") and name not in _MODULES_OF_NVIDIA:
             problem = f"{name} is none of NVIDIA's, so it never loads"
             yield Finding("module-name", _WHERE, problem, f"there are {', '.join(MODULES)}")
 

@@ -260,6 +260,24 @@ def test_a_node_that_no_kubelet_has_ever_reported_is_a_phantom() -> None:
     assert found.remedy == "kubectl --context admin@lab delete node gpu-9"
 
 
+def test_a_phantom_is_no_node_with_gpus_of_others(cluster: FakeCluster) -> None:
+    cluster.node_objects["gpu-2b"] = {"metadata": {"name": "gpu-2b", "labels": {PRESENT_LABEL: "true"}}}
+    (found,) = results_of(no_other_node_has_gpus, context_of(cluster))
+    assert found.outcome is Outcome.PASS
+
+
+def test_a_taint_of_kubernetes_own_is_taken_away(cluster: FakeCluster) -> None:
+    taints = [
+        {"key": "node.kubernetes.io/out-of-service", "effect": "NoExecute"},
+        {"key": "gpu", "effect": "NoExecute"},
+    ]
+    cluster.node_objects["gpu-1"]["spec"]["taints"] = taints
+    assert _bad(nodes_take_pods, cluster).remedy == (
+        "pulumi config set --stack lab --path 'gpu:tolerations[0].key' gpu && pulumi up --stack lab && "
+        "kubectl --context admin@lab taint node gpu-1 node.kubernetes.io/out-of-service:NoExecute-"
+    )
+
+
 def test_a_label_that_is_missing_was_set_by_nobody_else() -> None:
     """A node that registers anew has lost its labels."""
     cluster = healthy(settings_of())

@@ -135,6 +135,11 @@ def test_a_kernel_argument_must_not_keep_the_driver_out(argument: str, codes: li
     assert _codes(install={"extraKernelArgs": [argument]}) == codes
 
 
+def test_names_of_modules_are_in_small_letters() -> None:
+    config = parse("machine: {kernel: {modules: [{name: NVIDIA}]}}")
+    assert [each.code for each in check(config, "v1.13.9")] == ["module-name"]
+
+
 def test_nouveau_takes_the_cards_first() -> None:
     assert _codes(kernel={"modules": [{"name": "nouveau"}]}) == ["module-conflict"]
 

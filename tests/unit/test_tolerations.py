@@ -92,6 +92,16 @@ def test_of_kubernetes_own_taints_those_count_that_no_daemon_set_tolerates(name:
     assert bool(keeping_off(_node(taint), settings())) is keeps_off
 
 
+def test_a_taint_of_kubernetes_own_is_taken_away_and_not_tolerated() -> None:
+    taint = {"key": "node.kubernetes.io/out-of-service", "value": "nodeshutdown", "effect": "NoExecute"}
+    first, second = why_not_serving([_node(taint, TAINT)], settings(), "lab")
+    assert first.endswith(
+        "Once the node is in order, take the taint away: kubectl --context admin@lab taint node gpu-1 "
+        "node.kubernetes.io/out-of-service=nodeshutdown:NoExecute-"
+    )
+    assert "'gpu:tolerations[0].key' gpu;" in second
+
+
 def test_the_fix_of_each_taint_has_a_place_of_its_own() -> None:
     """Behind what the stack file has already; nodes with the same taint need one toleration."""
     stack = settings(tolerations=[{"key": "team"}])
