@@ -5,6 +5,7 @@ from typing import Any
 
 from gpuctl.desired import device_plugin, power_limit
 from gpuctl.desired.desired import Desired
+from gpuctl.desired.names import RUNTIME_CLASS
 from gpuctl.desired.schematic import installer_image
 from gpuctl.plan.consequence import Consequence, named
 from gpuctl.plan.labelling import labels_by_others, other_profiles, what_goes
@@ -66,6 +67,15 @@ def _other_resource(before: Desired, after: Desired) -> Iterator[Consequence]:
         )
 
 
+def _runtime_class(before: Desired, after: Desired) -> Iterator[Consequence]:
+    if before.settings.create_runtime_class and not after.settings.create_runtime_class:
+        yield Consequence(
+            "removal",
+            f"RuntimeClass {RUNTIME_CLASS} is deleted by the update. Pods run on, and new ones are refused until its "
+            "new owner has created it again.",
+        )
+
+
 def _other_namespace(before: Desired, after: Desired) -> Iterator[Consequence]:
     old, new = before.settings.namespace, after.settings.namespace
     if old != new:
@@ -87,7 +97,7 @@ def _restarts(before: Desired, after: Desired) -> Iterator[Consequence]:
             f"The device plugin restarts on {named(plugin)}, one node after the other. Running pods keep their GPU; "
             "new GPU pods wait until it has registered again.",
         )
-    agents = _affected(power_limit.NAME, before, after)
+    agents = [name for name in _affected(power_limit.NAME, before, after) if after.nodes[name].limits]
     if agents:
         yield Consequence("note", f"The power-limit agent restarts on {named(agents)}; limits stay in force meanwhile.")
 
@@ -202,6 +212,7 @@ _RULES: tuple[Callable[[Desired, Desired], Iterator[Consequence]], ...] = (
     _less_capacity,
     _other_resource,
     _power_management,
+    _runtime_class,
     _other_namespace,
     _restarts,
     other_profiles,

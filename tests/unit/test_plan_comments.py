@@ -227,6 +227,20 @@ def test_the_five_first_by_name_are_named_in_whatever_order_they_come() -> None:
     )
 
 
+def test_limits_that_go_are_not_said_to_stay() -> None:
+    texts = [found.text for found in _plan(LAB, _node(0, powerManagement=False)(copy.deepcopy(LAB))).consequences]
+    assert "Power limits are no longer held on gpu-1: the GPUs there get their default limits back." in texts
+    assert "The power-limit agent restarts on gpu-2; limits stay in force meanwhile." in texts
+
+
+def test_a_runtime_class_that_is_given_up_is_gone_until_others_create_it() -> None:
+    busy = _Busy({})
+    assert _removals(LAB | {"gpu:createRuntimeClass": False}, busy) == [
+        "RuntimeClass nvidia is deleted by the update. Pods run on, and new ones are refused until its new owner has "
+        "created it again."
+    ]
+
+
 def test_what_goes_stands_before_what_changes() -> None:
     found = differences({"a": "1", "b": "1", "c": "1"}, {"a": "2", "c": "1", "d": "1"})
     assert [(each.name, each.action) for each in found] == [("b", "delete"), ("a", "update"), ("d", "create")]
