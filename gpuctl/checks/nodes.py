@@ -8,7 +8,7 @@ from gpuctl.cluster import Node
 from gpuctl.desired.desired import DesiredNode
 from gpuctl.desired.names import PRESENT_LABEL, PROFILE_LABEL, node_labels
 from gpuctl.observed.nodes import gpu_resources, is_nvidia_gpu, is_phantom, why_not_ready
-from gpuctl.preflight.serving import keeping_off, tolerating
+from gpuctl.preflight.serving import is_of_kubernetes, keeping_off, taking_away, tolerating
 from gpuctl.preflight.talos_nodes import HeldByTalos, held_by_talos
 
 NODES = Category("nodes", "the GPU nodes")
@@ -77,12 +77,14 @@ def nodes_take_pods(context: Context) -> Iterator[Result]:
                 node.name,
             )
         elif taints:
-            keys = list(dict.fromkeys(taint.key for taint in taints))
+            keys = list(dict.fromkeys(taint.key for taint in taints if not is_of_kubernetes(taint)))
             found = listed([f"{taint.key}:{taint.effect}" for taint in taints])
             what = "taint" if len(taints) == 1 else "taints"
             fact = f"node {node.name} has the {what} {found}, which the stack's pods do not tolerate"
             fixes = [tolerating(context.settings, context.stack, keys, key) for key in keys]
-            yield failed(fact, " && ".join([*fixes, f"pulumi up --stack {context.stack}"]), node.name)
+            fixes += [f"pulumi up --stack {context.stack}"] if keys else []
+            fixes += [taking_away(context.settings, node, taint) for taint in taints if is_of_kubernetes(taint)]
+            yield failed(fact, " && ".join(fixes), node.name)
         else:
             yield passed(f"node {node.name} is Ready and takes pods", node.name)
 
@@ -125,7 +127,9 @@ def nodes_are_labelled(context: Context) -> Iterator[Result]:
 )
 def no_other_node_has_gpus(context: Context) -> Iterator[Result]:
     """By what a node offers, and by the labels of NVIDIA's charts and of Node Feature Discovery."""
-    others = [node for name, node in context.nodes.items() if name not in context.desired.nodes]
+    others = [
+        node for name, node in context.nodes.items() if name not in context.desired.nodes and not is_phantom(node)
+    ]
     left = [node for node in others if node.name in context.settings.other_gpu_nodes]
     found = [result for node in others if node not in left and (result := _undeclared(context, node))]
     found += [result for node in left if (result := _served_twice(context, node))]

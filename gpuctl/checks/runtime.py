@@ -87,7 +87,10 @@ def _own(context: Context, node: DesiredNode) -> Result:
 def _theirs(context: Context, pod: Pod) -> Result:
     resource, name = context.desired.resource, f"{pod.namespace}/{pod.name}"
     subject = Subject(node=pod.node, kind="pod", name=name)
-    container = next(box.name for box in pod.spec.containers if resource in box.resources.limits)
+    beside = (box for box in pod.spec.init_containers if box.restart_policy == "Always")
+    running = (box for box in (*pod.spec.containers, *beside) if resource in box.resources.limits)
+    if (container := next((box.name for box in running), None)) is None:
+        return skipped(f"{name} had its GPU while it started, and no container of it has one now", subject)
     try:
         done = context.cluster.execute(pod.name, pod.namespace, _THEIRS, container=container)
     except AccessDeniedError:

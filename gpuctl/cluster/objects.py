@@ -142,6 +142,8 @@ class Container(msgspec.Struct, frozen=True, rename="camel"):
     image: str = ""
     env: tuple[Variable, ...] = ()
     resources: _Resources = _Resources()
+    restart_policy: str = ""
+    """`Always` in an init container that runs beside the others to the end."""
 
 
 class _PodSpec(msgspec.Struct, frozen=True, rename="camel"):
@@ -247,8 +249,14 @@ class Pod(msgspec.Struct, frozen=True, rename="camel"):
         return bool(self.node) and self.status.phase not in ("Succeeded", "Failed")
 
     def asks_for(self, name: str) -> int:
-        """How much of a countable resource all of its containers ask for."""
-        return sum(whole(container.resources.limits.get(name, "0")) for container in self.spec.containers)
+        """How much of a countable resource it holds at most at one time, as the scheduler counts it."""
+        beside, most = 0, 0
+        for container in self.spec.init_containers:
+            amount = whole(container.resources.limits.get(name, "0"))
+            most = max(most, beside + amount)
+            beside += amount if container.restart_policy == "Always" else 0
+        running = sum(whole(container.resources.limits.get(name, "0")) for container in self.spec.containers)
+        return max(most, beside + running)
 
     def devices(self, name: str) -> tuple[DeviceHealth, ...]:
         """The devices of a resource it has; none where the kubelet does not report them."""

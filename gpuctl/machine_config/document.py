@@ -30,6 +30,8 @@ class MachineConfig:
     """Whether the text is a JSON6902 patch, a list of operations."""
     extensions: tuple[str, ...] = ()
     """The official extensions of a schematic that stands in the same file."""
+    kernel_arguments: tuple[str, ...] = ()
+    """The kernel arguments of such a schematic."""
 
     @property
     def is_whole(self) -> bool:
@@ -101,14 +103,17 @@ def yaml_documents(text: str) -> list[Any]:
     """The documents of a text, out of what `talosctl get machineconfig -o yaml` prints around them.
 
     Raises:
-        MachineConfigError: it is not YAML.
+        MachineConfigError: it is not YAML, or has the configurations of several nodes.
     """
     try:
         documents = documents_in(text)
     except ValueError as error:
         raise MachineConfigError(str(error)) from error
-    resources = [document["spec"] for document in documents if _is_resource(document)]
-    return yaml_documents(resources[0]) if resources else documents
+    resources = [document for document in documents if _is_resource(document)]
+    nodes = dict.fromkeys(str(document.get("node")) for document in resources)
+    if len(nodes) > 1:
+        raise MachineConfigError(f"has the configurations of several nodes, {', '.join(nodes)}: write one into a file")
+    return yaml_documents(resources[0]["spec"]) if resources else documents
 
 
 def config_of(documents: list[Any]) -> MachineConfig:

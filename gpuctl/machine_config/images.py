@@ -56,6 +56,11 @@ def is_reference(image: str) -> bool:
     return _REFERENCE.fullmatch(image) is not None
 
 
+def is_filled_in_later(image: str) -> bool:
+    """Whether a text has a place where a template puts something, so that it is not the image yet."""
+    return "${" in image or "{{" in image
+
+
 def schematic_in(image: str) -> str | None:
     """The ID of the schematic in an image of an Image Factory; None where it names none."""
     found = _SCHEMATIC.search(image)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from gpuctl.desired.schematic import KERNEL_MODULES, TOOLKIT
 from gpuctl.machine_config.finding import Finding, Rule, Subject
-from gpuctl.machine_config.images import extensions_in, images, is_reference, schematic_in
+from gpuctl.machine_config.images import extensions_in, images, is_filled_in_later, is_reference, schematic_in
 from gpuctl.machine_config.presence import disk_selector
 from gpuctl.settings.talos_tables import CHANNELS_BY_MINOR, format_minor
 
@@ -42,6 +42,10 @@ def _schematic_has_the_driver(subject: Subject) -> Iterator[Finding]:
 def _image_has_the_driver(subject: Subject) -> Iterator[Finding]:
     for where, image in images(subject.config):
         names = extensions_in(image)
+        if is_filled_in_later(image):
+            problem = f"{image} is a template's, so whether it has NVIDIA's extensions could not be determined"
+            yield Finding("image-unknown", where, problem, "check what the template becomes", is_unknown=True)
+            continue
         if not is_reference(image):
             yield Finding("image", where, f"{image!r} is no image reference", _BUILD_ONE)
         elif names is not None:

@@ -23,7 +23,7 @@ def _modules_are_named_right(subject: Subject) -> Iterator[Finding]:
     for name in modules(subject.config):
         if not _MODULE_NAME.fullmatch(name):
             yield Finding("module-name", _WHERE, f"{name!r} is no name of a module", "write one name for each entry")
-        elif name.startswith("nvidia") and name not in _MODULES_OF_NVIDIA:
+        elif name.lower().startswith("nvidia") and name not in _MODULES_OF_NVIDIA:
             problem = f"{name} is none of NVIDIA's, so it never loads"
             yield Finding("module-name", _WHERE, problem, f"there are {', '.join(MODULES)}")
 
@@ -52,8 +52,9 @@ def _parameters_are_at_their_module(subject: Subject) -> Iterator[Finding]:
 
 
 def _no_argument_against_the_modules(subject: Subject) -> Iterator[Finding]:
-    where = "machine.install.extraKernelArgs"
-    for argument in map(str, sequence(subject.config.below("install", "extraKernelArgs"))):
+    configured = sequence(subject.config.below("install", "extraKernelArgs"))
+    places = {"machine.install.extraKernelArgs": configured, "kernel arguments": subject.config.kernel_arguments}
+    for where, argument in ((where, str(each)) for where, arguments in places.items() for each in arguments):
         key, _, names = argument.partition("=")
         if key in ("module_blacklist", "modprobe.blacklist") and set(names.split(",")) & {*MODULES}:
             problem = f"{argument} keeps the modules from loading"

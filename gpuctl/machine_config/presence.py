@@ -43,6 +43,8 @@ def node_labels(config: MachineConfig) -> list[tuple[str, Document]]:
 
 def label_text(value: Any) -> str:
     """The value of a label as the node gets it."""
+    if value is None:
+        return ""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -40,7 +40,8 @@ def _no_operations(subject: Subject) -> Iterator[Finding]:
 
 
 def _not_empty(subject: Subject) -> Iterator[Finding]:
-    if not subject.config.documents and not subject.config.operations:
+    config = subject.config
+    if not (config.documents or config.operations or config.extensions or config.kernel_arguments):
         problem = "holds nothing; Talos takes an empty patch for a JSON6902 patch"
         yield Finding("empty", "the file", problem, "do not apply it")
 

@@ -1,10 +1,10 @@
-"""Machine configurations inside the files of other tools: talhelper, Omni and Cluster API.
+"""Machine configurations inside the files of other tools: talhelper, Omni, Cluster API and Sidero.
 
 What these tools make of their files is theirs; here the parts are found that become machine configuration.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gpuctl.machine_config.document import (
@@ -18,6 +18,9 @@ from gpuctl.machine_config.document import (
     sequence,
     yaml_documents,
 )
+
+_WITH_PATCHES = ("TalosConfig", "TalosConfigTemplate", "TalosControlPlane", "Server", "ServerClass")
+"""Kinds of Cluster API's Talos providers and of Sidero that have patches."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,8 @@ class Part:
     @property
     def is_about_gpus(self) -> bool:
         """Whether it has anything of NVIDIA's; nodes without a GPU are in such files as well."""
-        return "nvidia" in str((self.config.documents, self.config.extensions)).lower()
+        config = self.config
+        return "nvidia" in str((config.documents, config.extensions, config.kernel_arguments)).lower()
 
 
 def parts_of(text: str) -> list[Part]:
@@ -56,10 +60,10 @@ def _talhelper(documents: list[Any]) -> Iterator[Part]:
             continue
         for index, entry in enumerate(sequence(document["nodes"])):
             node = mapping(entry)
-            role = "controlPlane" if node.get("controlPlane") is True else "worker"
+            role = "controlPlane" if _is_true(node.get("controlPlane")) else "worker"
             common = mapping(document.get(role))
             where = f"nodes[{index}] ({node.get('hostname')})"
-            levels = [document, common, node]
+            levels = [document, node] if _is_true(node.get("overridePatches")) else [document, common, node]
             patches = [patch for level in levels for patch in sequence(level.get("patches"))]
             version = _version(document.get("talosVersion"))
             fields = _node_fields(common | node, version)
@@ -67,7 +71,7 @@ def _talhelper(documents: list[Any]) -> Iterator[Part]:
                 fields["type"] = role.lower()
             config = _joined([MachineConfig(({"machine": fields},)), *_patches(where, patches)])
             schematic = node.get("schematic") or common.get("schematic")
-            yield Part(_with_extensions(config, schematic), where, version)
+            yield Part(_with_schematic(config, inside(schematic, "customization")), where, version)
 
 
 def _node_fields(node: Document, version: str | None) -> Document:
@@ -75,6 +79,8 @@ def _node_fields(node: Document, version: str | None) -> Document:
     machine: Document = {"nodeLabels": mapping(node.get("nodeLabels"))}
     if node.get("kernelModules"):
         machine["kernel"] = {"modules": node["kernelModules"]}
+    if node.get("machineFiles"):
+        machine["files"] = node["machineFiles"]
     if image := node.get("talosImageURL"):
         machine["install"] = {"image": f"{image}:{version}"}
     return machine
@@ -90,17 +96,21 @@ def _omni_template(documents: list[Any]) -> Iterator[Part]:
         where = " ".join(str(document[key]) for key in ("kind", "name") if key in document)
         patches = [mapping(patch).get("inline") for patch in sequence(document.get("patches"))]
         config = _joined(_patches(where, [patch for patch in patches if patch]))
-        names = tuple(str(name) for name in sequence(document.get("systemExtensions")))
-        yield Part(MachineConfig(config.documents, config.operations, names), where, version)
+        extensions, arguments = document.get("systemExtensions"), document.get("kernelArgs")
+        yield Part(_with_image(config, extensions, arguments), where, version)
 
 
 def _resources(documents: list[Any]) -> Iterator[Part]:
-    """Objects of Omni and of Cluster API's Talos providers."""
-    for document in map(mapping, documents):
-        if str(inside(document, "metadata", "type")).startswith("ConfigPatches."):
+    """Objects of Omni, of Cluster API's Talos providers and of Sidero, also in a list as kubectl prints them."""
+    for document in (each for one in map(mapping, documents) for each in _listed(one)):
+        kind = str(inside(document, "metadata", "type")).partition(".")[0]
+        if kind == "ConfigPatches":
             name = f"ConfigPatch {inside(document, 'metadata', 'id')}"
             yield from (Part(config, name) for config in _patches(name, [inside(document, "spec", "data")]))
-        if str(document.get("kind")) in ("TalosConfig", "TalosConfigTemplate", "TalosControlPlane"):
+        if kind == "ExtensionsConfigurations":
+            name = f"ExtensionsConfiguration {inside(document, 'metadata', 'id')}"
+            yield Part(_with_image(MachineConfig(()), inside(document, "spec", "extensions"), None), name)
+        if str(document.get("kind")) in _WITH_PATCHES:
             name = f"{document['kind']} {inside(document, 'metadata', 'name')}"
             for path, spec in _specs(document.get("spec"), "spec"):
                 data = [spec["data"]] if spec.get("data") else []
@@ -108,6 +118,11 @@ def _resources(documents: list[Any]) -> Iterator[Part]:
                 where, version = f"{name}, {path}", _version(spec.get("talosVersion"))
                 for config in (*_patches(where, patches), *_written_out(spec.get("configPatches"))):
                     yield Part(config, where, version)
+
+
+def _listed(document: Document) -> list[Document]:
+    """The object, or those of a list of Kubernetes."""
+    return [mapping(each) for each in sequence(document.get("items"))] if document.get("kind") == "List" else [document]
 
 
 def _specs(value: Any, path: str) -> Iterator[tuple[str, Document]]:
@@ -173,9 +188,19 @@ def _merge(fields: Document, other: Document) -> None:
             fields[key] = value
 
 
-def _with_extensions(config: MachineConfig, schematic: Any) -> MachineConfig:
-    names = sequence(inside(schematic, "customization", "systemExtensions", "officialExtensions"))
-    return MachineConfig(config.documents, config.operations, tuple(str(name) for name in names))
+def _with_schematic(config: MachineConfig, customization: Any) -> MachineConfig:
+    extensions = inside(customization, "systemExtensions", "officialExtensions")
+    return _with_image(config, extensions, inside(customization, "extraKernelArgs"))
+
+
+def _with_image(config: MachineConfig, extensions: Any, arguments: Any) -> MachineConfig:
+    """With what the file says of the boot image."""
+    names, words = (tuple(map(str, sequence(values))) for values in (extensions, arguments))
+    return replace(config, extensions=names, kernel_arguments=words)
+
+
+def _is_true(value: Any) -> bool:
+    return str(value).lower() == "true"
 
 
 def _version(value: Any) -> str | None:

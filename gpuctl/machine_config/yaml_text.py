@@ -17,7 +17,8 @@ MOST_NODES = 200_000
 
 _TAG = "tag:yaml.org,2002:"
 _TAGS = (None, "!", f"{_TAG}str", f"{_TAG}map", f"{_TAG}seq")
-_TRUTH_VALUE = re.compile(r"true|True|TRUE|false|False|FALSE")
+_TRUTH_VALUE = re.compile("true|false")
+"""`True` is one too, but as a label's value it stays as it is written."""
 _NUMBER = re.compile(r"[-+]?(0|[1-9][0-9]*)|0[0-7]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _LEGACY_OCTAL = re.compile(r"0[0-7]+")
 

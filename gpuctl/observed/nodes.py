@@ -8,7 +8,8 @@ from gpuctl.cluster import Node
 
 _VENDORS = ("nvidia.com/", "amd.com/", "gpu.intel.com/")
 """What the names of resources of GPU vendors begin with."""
-_NVIDIA_GPU = re.compile(r"nvidia\.com/(gpu|mig-|.*\.shared$)")
+_NVIDIA_GPU = re.compile(r"nvidia\.com/(gpu([.-].+)?|mig-.+|.+\.shared)")
+"""Not memory and cores of a GPU, which HAMi has as `nvidia.com/gpumem` and `nvidia.com/gpucores`."""
 _TALOS = "Talos ("
 _OWNED_LABELS = "talos.dev/owned-labels"
 """The annotation in which Talos writes down, as a list in JSON, which labels of its node it set and will set again."""
@@ -31,7 +32,7 @@ def gpu_resources(node: Node) -> dict[str, Amount]:
 
 def is_nvidia_gpu(resource: str) -> bool:
     """Whether it is an NVIDIA GPU or a part of one: by the names that device plugins of NVIDIA give to them."""
-    return bool(_NVIDIA_GPU.match(resource))
+    return _NVIDIA_GPU.fullmatch(resource) is not None
 
 
 def is_phantom(node: Node) -> bool:

@@ -5,11 +5,12 @@ from typing import Any
 
 from gpuctl.desired import device_plugin, power_limit
 from gpuctl.desired.desired import Desired
+from gpuctl.desired.names import RUNTIME_CLASS
 from gpuctl.desired.schematic import installer_image
 from gpuctl.plan.consequence import Consequence, named
 from gpuctl.plan.labelling import labels_by_others, other_profiles, what_goes
 from gpuctl.settings import GpuNode, Settings
-from gpuctl.settings.talos_tables import UPGRADE_FROM, format_minor, minor_of, newest_release
+from gpuctl.settings.talos_tables import UPGRADE_FROM, format_minor, minor_of, newest_release, order_of
 
 
 def consequences(before: Desired, after: Desired) -> list[Consequence]:
@@ -66,6 +67,15 @@ def _other_resource(before: Desired, after: Desired) -> Iterator[Consequence]:
         )
 
 
+def _runtime_class(before: Desired, after: Desired) -> Iterator[Consequence]:
+    if before.settings.create_runtime_class and not after.settings.create_runtime_class:
+        yield Consequence(
+            "removal",
+            f"RuntimeClass {RUNTIME_CLASS} is deleted by the update. Pods run on, and new ones are refused until its "
+            "new owner has created it again.",
+        )
+
+
 def _other_namespace(before: Desired, after: Desired) -> Iterator[Consequence]:
     old, new = before.settings.namespace, after.settings.namespace
     if old != new:
@@ -87,9 +97,7 @@ def _restarts(before: Desired, after: Desired) -> Iterator[Consequence]:
             f"The device plugin restarts on {named(plugin)}, one node after the other. Running pods keep their GPU; "
             "new GPU pods wait until it has registered again.",
         )
-    if not after.limits:
-        return
-    agents = _affected(power_limit.NAME, before, after)
+    agents = [name for name in _affected(power_limit.NAME, before, after) if after.nodes[name].limits]
     if agents:
         yield Consequence("note", f"The power-limit agent restarts on {named(agents)}; limits stay in force meanwhile.")
 
@@ -166,18 +174,19 @@ def _on(desired: Desired, node: str) -> Settings:
 def _move(older: str, newer: str, image: str) -> str:
     """What takes a node from one release of Talos to another, or to another image of the same one."""
     present, wanted = minor_of(older), minor_of(newer)
-    if wanted < present:
-        return (
-            f"go back to {newer}, which is older than {older}, and that reboots: `talosctl rollback --nodes NODE`, one "
-            "node at a time, goes back to what ran before, no further."
-        )
+    upgrade = f"`talosctl upgrade --nodes NODE --image {image}`, one node at a time"
+    if order_of(newer) < order_of(older):
+        way = f"{upgrade}."
+        if wanted < present:
+            way = "`talosctl rollback --nodes NODE`, one node at a time, goes back to what ran before, no further."
+        return f"go back to {newer}, which is older than {older}, and that reboots: {way}"
     oldest, steps = UPGRADE_FROM[wanted], list[str]()
     while oldest > present:
         steps.insert(0, newest_release(oldest))
         oldest = UPGRADE_FROM[oldest]
     takes = f"{newer} takes none before {format_minor(UPGRADE_FROM[wanted])}"
     way = f" First to {', then to '.join(steps)}: {takes}." if steps else ""
-    return f"be upgraded, which reboots: `talosctl upgrade --nodes NODE --image {image}`, one node at a time.{way}"
+    return f"be upgraded, which reboots: {upgrade}.{way}"
 
 
 def _affected(component: str, before: Desired, after: Desired) -> list[str]:
@@ -203,6 +212,7 @@ _RULES: tuple[Callable[[Desired, Desired], Iterator[Consequence]], ...] = (
     _less_capacity,
     _other_resource,
     _power_management,
+    _runtime_class,
     _other_namespace,
     _restarts,
     other_profiles,

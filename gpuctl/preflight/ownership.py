@@ -1,21 +1,27 @@
 """Whose the objects are that a stack would touch: its own, another stack's, or somebody else's.
 
-Asked are the objects outside a namespace, of which a cluster has only one, and the nodes; what is in the stack's
-namespace goes with that. Objects of this project that do not say of which stack they are were deployed by a version
-that did not write it down: whoever deploys next takes them over, with a warning.
+Asked are the objects outside a namespace, of which a cluster has only one, and the nodes. What is in the stack's
+namespace goes with that, unless others had something there before the namespace became the stack's. Objects of this
+project that do not say of which stack they are were deployed by a version that did not write it down: whoever deploys
+next takes them over, with a warning.
 """
 
 import shlex
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple, Protocol
 
 from gpuctl.cluster import Node
 from gpuctl.desired.desired import Desired
 from gpuctl.desired.names import OWNER, PART_OF, RUNTIME_CLASS, Manifest
 from gpuctl.forms.command import command
 
-Find = Callable[[str, str], Manifest | None]
-"""The object of a kind and a name, if there is one."""
+
+class Find(Protocol):
+    """Looks up an object of the cluster."""
+
+    def __call__(self, kind: str, name: str, namespace: str | None = None, /) -> Manifest | None:
+        """The object of a kind and a name, if there is one."""
+        ...
 
 
 class Foreign(NamedTuple):
@@ -26,14 +32,17 @@ class Foreign(NamedTuple):
     context: str
     stack: str
     """The stack's own name."""
+    namespace: str = ""
+    """Of the object; empty where its kind has none."""
 
     @property
     def fact(self) -> str:
         """What is in the way, as a sentence without a full stop."""
         content = " with all that it holds" if self.kind == "Namespace" else ""
+        place = f" of namespace {self.namespace}" if self.namespace else ""
         return (
-            f"{self.kind} {self.name} exists already and was not made by this project: it would be taken over, and "
-            f"deleted by `pulumi destroy`{content}"
+            f"{self.kind} {self.name}{place} exists already and was not made by this project: it would be taken over, "
+            f"and deleted by `pulumi destroy`{content}"
         )
 
     @property
@@ -43,8 +52,16 @@ class Foreign(NamedTuple):
         return command("kubectl", "--context", self.context, "label", self.kind.lower(), self.name, f"{label}={value}")
 
     @property
+    def show(self) -> str:
+        """The command that shows whose it is."""
+        shown = ("get", self.kind.lower(), self.name, "-n", self.namespace, "-o", "yaml")
+        return command("kubectl", "--context", self.context, *shown)
+
+    @property
     def remedy(self) -> str:
-        """The command that fixes it, and leaves it to its owner where it can."""
+        """The command that fixes it, and leaves it to its owner where it can; in a namespace the one that shows it."""
+        if self.namespace:
+            return self.show
         use = f"pulumi config set --stack {self.stack} gpu:createRuntimeClass false"
         return use if self.kind == "RuntimeClass" else self.hand_over
 
@@ -53,6 +70,8 @@ class Foreign(NamedTuple):
         """Everything that fixes it, without a full stop at the end."""
         if self.kind == "RuntimeClass":
             return f"Use it as it is: {self.remedy}. Or hand it over: {self.hand_over}"
+        if self.namespace:
+            return f"Choose another gpu:namespace, or remove it with what made it; see: {self.show}"
         other = ", or choose another gpu:namespace" if self.kind == "Namespace" else ""
         return f"Hand it over: {self.hand_over}{other}"
 
@@ -91,8 +110,11 @@ def foreign(desired: Desired, stack: str, find: Find) -> list[Foreign]:
     """
     context = desired.settings.context
     return [
-        Foreign(manifest["kind"], manifest["metadata"]["name"], context, stack)
-        for manifest in _existing(desired, find)
+        Foreign(manifest["kind"], manifest["metadata"]["name"], context, stack, namespace)
+        for namespace, manifest in (
+            *(("", each) for each in _existing(desired, find)),
+            *((desired.settings.namespace, each) for each in _in_the_namespace(desired, find)),
+        )
         if not _is_the_projects(manifest)
     ]
 
@@ -134,10 +156,26 @@ def unmarked(desired: Desired, find: Find) -> list[str]:
 
 def _existing(desired: Desired, find: Find) -> Iterable[Manifest]:
     for wanted in desired.manifests:
-        if "namespace" not in wanted["metadata"]:
+        if not _is_inside(wanted):
             existing = find(wanted["kind"], wanted["metadata"]["name"])
             if existing is not None:
                 yield existing
+
+
+def _in_the_namespace(desired: Desired, find: Find) -> Iterable[Manifest]:
+    """What the namespace has under the names of the stack's objects, once it is the project's."""
+    namespace = desired.settings.namespace
+    there = find("Namespace", namespace)
+    if there is None or not _is_the_projects(there):
+        return
+    for wanted in desired.manifests:
+        existing = find(wanted["kind"], wanted["metadata"]["name"], namespace) if _is_inside(wanted) else None
+        if existing is not None:
+            yield existing
+
+
+def _is_inside(wanted: Manifest) -> bool:
+    return "namespace" in wanted["metadata"]
 
 
 def _used(desired: Desired, find: Find) -> Iterable[Manifest]:

@@ -15,8 +15,12 @@ from gpuctl.desired.tolerations import tolerates, tolerations
 from gpuctl.forms.command import command
 from gpuctl.settings import Settings
 
-_KUBERNETES = "node.kubernetes.io/"
-"""What the keys of taints begin with that the pods of every DaemonSet tolerate."""
+_OF_EVERY_DAEMON_SET = frozenset(
+    f"node.kubernetes.io/{name}"
+    for name in ("not-ready", "unreachable", "disk-pressure", "memory-pressure", "pid-pressure", "unschedulable")
+)
+"""Taints that the pods of every DaemonSet tolerate, or that say what the node's conditions say already; not so
+`out-of-service`, which an administrator sets, and `network-unavailable`."""
 
 COUNTING_SECONDS = 30.0
 """Within which Kubernetes counts a node among those of a DaemonSet; a second, when it is not busy."""
@@ -41,6 +45,16 @@ def tolerating(settings: Settings, stack: str, keys: Sequence[str], key: str) ->
     return command("pulumi", "config", "set", "--stack", stack, "--path", f"gpu:tolerations[{place}].key", key)
 
 
+def is_of_kubernetes(taint: Taint) -> bool:
+    """Whether it says that something is wrong with the node, so that no pod should tolerate it."""
+    return taint.key.startswith("node.kubernetes.io/")
+
+
+def taking_away(settings: Settings, node: Node, taint: Taint) -> str:
+    """The command that takes a taint from a node."""
+    return command("kubectl", "--context", settings.context, "taint", "node", node.name, f"{_said(taint)}-")
+
+
 def why_not_serving(nodes: Iterable[Node], settings: Settings, stack: str) -> Iterator[str]:
     """Why nodes would not be served, each with what fixes it.
 
@@ -50,7 +64,8 @@ def why_not_serving(nodes: Iterable[Node], settings: Settings, stack: str) -> It
         stack: its name.
     """
     found = list(nodes)
-    keys = list(dict.fromkeys(taint.key for node in found for taint in keeping_off(node, settings)))
+    taints = [taint for node in found for taint in keeping_off(node, settings) if not is_of_kubernetes(taint)]
+    keys = list(dict.fromkeys(taint.key for taint in taints))
     for node in found:
         yield from _why_not_serving(node, settings, stack, keys)
 
@@ -82,7 +97,7 @@ def left_behind(desired: Desired, stack: str, cluster: Cluster) -> Iterator[str]
 def _updated(cluster: Cluster, name: str, namespace: str) -> float:
     """On how many nodes a DaemonSet has a pod of its last revision; one that is not there leaves no node behind."""
     live = cluster.get("DaemonSet", name, namespace)
-    return live["status"].get("updatedNumberScheduled", 0) if live else math.inf
+    return live.get("status", {}).get("updatedNumberScheduled", 0) if live else math.inf
 
 
 def _why_not_serving(node: Node, settings: Settings, stack: str, keys: Sequence[str]) -> Iterator[str]:
@@ -93,16 +108,23 @@ def _why_not_serving(node: Node, settings: Settings, stack: str, keys: Sequence[
             f"or take it out of gpu:nodes until then; see: {command(*kubectl, 'describe', 'node', node.name)}"
         )
     for taint in keeping_off(node, settings):
-        said = f"{taint.key}={taint.value}:{taint.effect}" if taint.value else f"{taint.key}:{taint.effect}"
-        yield (
-            f"node {node.name} has the taint {said}, which keeps the stack's pods off it: no slice would be offered "
-            f"and no power limit held. Fix it: {tolerating(settings, stack, keys, taint.key)}; or take the taint away: "
-            + command(*kubectl, "taint", "node", node.name, f"{said}-")
+        fact = (
+            f"node {node.name} has the taint {_said(taint)}, which keeps the stack's pods off it: no slice would be "
+            "offered and no power limit held. "
         )
+        if is_of_kubernetes(taint):
+            yield f"{fact}Once the node is in order, take the taint away: {taking_away(settings, node, taint)}"
+        else:
+            fix = tolerating(settings, stack, keys, taint.key)
+            yield f"{fact}Fix it: {fix}; or take the taint away: {taking_away(settings, node, taint)}"
+
+
+def _said(taint: Taint) -> str:
+    return f"{taint.key}={taint.value}:{taint.effect}" if taint.value else f"{taint.key}:{taint.effect}"
 
 
 def _keeps_off(taint: Taint, settings: Settings) -> bool:
-    tolerated = taint.key.startswith(_KUBERNETES) or any(
+    tolerated = taint.key in _OF_EVERY_DAEMON_SET or any(
         tolerates(each, taint.key, taint.value, taint.effect) for each in tolerations(settings)
     )
     return taint.effect != "PreferNoSchedule" and not tolerated

@@ -18,6 +18,7 @@ _OF_THE_STACK = (
 )
 _PLAIN = r"-?[A-Za-z]([\w.,:/=@+-]*[\w./=@+-])?"
 """What YAML needs no quotes for: the Image Factory hashes the text, and how it quotes is not repeated here."""
+_AGAINST_THE_DRIVER = r"(module_blacklist|modprobe\.blacklist)=(.*,)?nvidia(_\w+)?(,.*)?"
 _NEEDS_QUOTES = r"true|false|yes|no|on|off|y|n|null|\.(inf|nan)"
 _IMAGE = r"[a-z0-9.-]+(:\d+)?(/[a-z0-9._-]+)+(:\w[\w.-]*)?(@sha256:[0-9a-f]{64})?"
 _SCHEMATIC = r"[0-9a-f]{64}"
@@ -35,7 +36,10 @@ def _is_an_extension(name: str) -> str:
             "is in the image anyway, by gpu:driverChannel, gpu:kernelModules and gpu:fabricManager", RemoveKey()
         )
     if not re.fullmatch(_EXTENSION, name):
-        raise SettingRefused("is not the name of an extension such as siderolabs/iscsi-tools", RemoveKey())
+        official = f"siderolabs/{name}"
+        is_short = re.fullmatch(_EXTENSION, official) and not re.fullmatch(_OF_THE_STACK, official)
+        fix = SetValue(official) if is_short else RemoveKey()
+        raise SettingRefused("is not the name of an extension such as siderolabs/iscsi-tools", fix)
     return name
 
 
@@ -46,6 +50,8 @@ def _is_a_kernel_argument(argument: str) -> str:
             "could not be computed: make that schematic yourself and set gpu:schematic",
             RemoveKey(),
         )
+    if re.fullmatch(_AGAINST_THE_DRIVER, argument):
+        raise SettingRefused("keeps NVIDIA's modules from loading, so the node would have no driver", RemoveKey())
     return argument
 
 
@@ -61,7 +67,8 @@ def _is_an_overlay(overlay: dict[str, str]) -> dict[str, str]:
 def _is_a_schematic(identity: str) -> str:
     if not re.fullmatch(_SCHEMATIC, identity):
         raise SettingRefused(
-            "is not the ID of a schematic, 64 hexadecimal digits as the Image Factory answers", RemoveKey()
+            "is not the ID of a schematic, 64 hexadecimal digits as the Image Factory answers",
+            SetValue(identity.lower()) if re.fullmatch(_SCHEMATIC, identity.lower()) else RemoveKey(),
         )
     return identity
 

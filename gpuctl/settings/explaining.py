@@ -143,7 +143,7 @@ def _usual(details: ErrorDetails, path: Path) -> Sequence[Remedy]:
     if path[-1] in SECRETS:
         return [StoreSecret()]
     if details["type"] == "tuple_type" and path != ("nodes",):
-        return [RemoveKey()]
+        return [RemoveKey(), *_entries(path, details["input"])]
     if details["type"] == "tuple_type":  # Pulumi puts no entry into what is no list
         return [RemoveKey(), *example_node()]
     if path == ("nodes",):
@@ -152,7 +152,21 @@ def _usual(details: ErrorDetails, path: Path) -> Sequence[Remedy]:
         return [RemoveKey()]
     if path[-1] == "gpu" and isinstance(details["input"], int):
         return [SetValue(_numbered(details["input"]))]
-    return [example_of(path)]
+    same = _in_lower_case(details)
+    return [SetValue(same) if same else example_of(path)]
+
+
+def _entries(path: Path, value: object) -> list[SetValue]:
+    """The words of a text that stands where a list of texts is expected, each as one of these."""
+    if path[0] == "tolerations" or not isinstance(value, str) or len(value) > _LONGEST_MOVED or not value.isprintable():
+        return []
+    return [SetValue(word, (*path, index)) for index, word in enumerate(re.split(r"[\s,]+", value.strip(" ,"))) if word]
+
+
+def _in_lower_case(details: ErrorDetails) -> str:
+    """One of a few words that was written in other letters; empty where it is none of them."""
+    word = str(details["input"]).strip().lower()
+    return word if f"'{word}'" in str(details.get("ctx", {}).get("expected", "")) else ""
 
 
 def _no_limit(path: Path, value: object) -> Sequence[Remedy]:

@@ -20,6 +20,13 @@ def minor_of(version: str) -> Minor:
     return int(major), int(minor)
 
 
+def order_of(version: str) -> tuple[list[int], bool, str, list[int]]:
+    """By which releases sort, oldest first: `v1.14.0-beta.1` comes before `v1.14.0`."""
+    release, _, before_it = version.partition("-")
+    numbers, counts = ([int(number) for number in re.findall(r"\d+", part)] for part in (release, before_it))
+    return numbers, not before_it, before_it.partition(".")[0], counts
+
+
 def format_minor(of: Minor) -> str:
     """A minor version as people write it: `v1.13`."""
     return f"v{of[0]}.{of[1]}"

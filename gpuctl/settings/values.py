@@ -33,6 +33,8 @@ _PLUGIN_MINORS = ((0, 17), (0, 20))
 _LABEL_PART = r"[A-Za-z0-9]([-.\w]{0,61}[A-Za-z0-9])?"
 _HOST = rf"{_DNS_LABEL}(\.{_DNS_LABEL})*(:\d+)?"
 _VERSION = r"\d+\.\d+\.\d+"
+_TRUE, _FALSE = ("yes", "on", "y", "1", "true"), ("no", "off", "n", "0", "false")
+"""What is no truth value here, and is one elsewhere."""
 _USUAL_TALOS = "v1.13.9"
 _LONGEST = 1000
 """Characters in any text but a document."""
@@ -118,11 +120,19 @@ def _is_a_pinned_image(reference: str) -> str:
 
 def _is_a_supported_plugin(version: str) -> str:
     if not _fullmatch(rf"v{_VERSION}", version):
-        meant = f"v{version}" if _fullmatch(_VERSION, version) else "v0.18.2"
-        raise SettingRefused("is not a version of the device plugin such as v0.18.2", SetValue(meant))
+        raise SettingRefused("is not a version of the device plugin such as v0.18.2", SetValue(_plugin_meant(version)))
     if not _PLUGIN_MINORS[0] <= minor_of(version) <= _PLUGIN_MINORS[1]:
         raise SettingRefused("is outside the supported lines v0.17 to v0.20", SetValue("v0.18.2"))
     return version
+
+
+def _plugin_meant(version: str) -> str:
+    """The version that a text names, a `v` before it or not; of a line its first."""
+    named = f"v{version.removeprefix('v')}"
+    if _fullmatch(rf"v{_VERSION}", named):
+        return named
+    is_line = _fullmatch(r"v0\.\d{1,2}", named) and _PLUGIN_MINORS[0] <= minor_of(named) <= _PLUGIN_MINORS[1]
+    return f"{named}.0" if is_line else "v0.18.2"
 
 
 def _is_a_supported_talos(version: str) -> str:
@@ -147,13 +157,18 @@ def _release_meant(version: str) -> str:
     named = version if version.startswith("v") else f"v{version}"
     if _fullmatch(rf"v{_VERSION}(-(alpha|beta|rc)\.\d+)?", named):
         return named
-    return newest_release(minor_of(named)) if _fullmatch(r"v1\.\d{1,2}", named) else _USUAL_TALOS
+    return newest_release(minor_of(_with_its_zero(named))) if _fullmatch(r"v1\.\d{1,2}", named) else _USUAL_TALOS
+
+
+def _with_its_zero(line: str) -> str:
+    """To YAML 1.10 is a number and the same as 1.1, which is no line of Talos that can be meant."""
+    return "v1.10" if line == "v1.1" else line
 
 
 def _is_a_talos_line(contract: str) -> str:
     if not _fullmatch(r"v1\.\d{1,3}", contract):
         line = re.match(r"v?1\.\d{1,2}(?!\d)", contract, re.ASCII)
-        meant = format_minor(minor_of(line[0])) if line else "v1.13"
+        meant = _with_its_zero(format_minor(minor_of(line[0]))) if line else "v1.13"
         raise SettingRefused("is not a line of Talos such as v1.13", SetValue(meant))
     return contract
 
@@ -187,6 +202,11 @@ def _is_a_label(label: str) -> str:
     if not _fullmatch(rf"({_DNS_LABEL}(\.{_DNS_LABEL})*/)?{_LABEL_PART}=({_LABEL_PART})?", label):
         raise SettingRefused("is not a label such as release=kube-prometheus-stack", RemoveKey())
     return label
+
+
+def _written(value: Any) -> Any:
+    """What YAML takes for a number as the version that was written, as Pulumi hands it to the program."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 def _is_not_empty(text: str) -> str:
@@ -223,7 +243,9 @@ def _truth_value(value: Any) -> Any:
         return value
     if value in ("true", "false"):
         return value == "true"
-    raise SettingRefused("must be true or false")
+    said = str(value).strip().lower()
+    meant = "true" if said in _TRUE else "false" if said in _FALSE else ""
+    raise SettingRefused("must be true or false", *([SetValue(meant)] if meant else []))
 
 
 def _plain_text(value: Any) -> Any:
@@ -268,6 +290,7 @@ _Line = Annotated[str, AfterValidator(_is_one_line)]
 Structure = BeforeValidator(_structure)
 """Of a list or mapping, or of one in it."""
 _Unset, _Plain = BeforeValidator(_unset), BeforeValidator(_plain_text)
+_Written = BeforeValidator(_written)
 
 Slices = Annotated[int, Field(ge=1, le=64), _Number]
 Watts = Annotated[int, Field(ge=1, le=MOST_WATTS), _Number]
@@ -288,10 +311,12 @@ OptionalProfile = Annotated[Annotated[str, AfterValidator(_is_a_profile_name)] |
 NamespaceName = Annotated[str, AfterValidator(_is_a_namespace_of_its_own), _Plain]
 Text = Annotated[_Line, AfterValidator(_is_not_empty), _Plain]
 OptionalAddress = Annotated[Annotated[_Line, AfterValidator(_is_an_address)] | None, _Unset, _Plain]
-PluginVersion = Annotated[_Line, AfterValidator(_is_a_supported_plugin), _Plain]
-TalosVersion = Annotated[_Line, AfterValidator(_is_a_supported_talos), _Plain]
-OptionalTalosMinor = Annotated[Annotated[_Line, AfterValidator(_is_a_talos_line)] | None, _Unset, _Plain]
-OptionalKubernetes = Annotated[Annotated[_Line, AfterValidator(_is_a_kubernetes_version)] | None, _Unset, _Plain]
+PluginVersion = Annotated[_Line, AfterValidator(_is_a_supported_plugin), _Written, _Plain]
+TalosVersion = Annotated[_Line, AfterValidator(_is_a_supported_talos), _Written, _Plain]
+OptionalTalosMinor = Annotated[Annotated[_Line, AfterValidator(_is_a_talos_line)] | None, _Unset, _Written, _Plain]
+OptionalKubernetes = Annotated[
+    Annotated[_Line, AfterValidator(_is_a_kubernetes_version)] | None, _Unset, _Written, _Plain
+]
 FactoryHost = Annotated[_Line, AfterValidator(_is_a_host), _Plain]
 OptionalSecret = Annotated[
     SecretStr | None, BeforeValidator(_secret_text), BeforeValidator(_decrypted), BeforeValidator(_unset)

@@ -210,6 +210,19 @@ def test_a_namespace_of_others_is_not_taken_over(monkeypatch: pytest.MonkeyPatch
     assert deployment.resources == []
 
 
+def test_an_object_of_others_in_the_stacks_namespace_is_not_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = _cluster({"gpu-1"}, {("Namespace", "gpu-device-plugin"): OURS})
+    name = {"name": "nvidia-device-plugin", "namespace": "gpu-device-plugin"}
+    cluster.add({"kind": "DaemonSet", "metadata": name | {"labels": {"app.kubernetes.io/managed-by": "Helm"}}})
+    _connect(monkeypatch, cluster)
+    assert _run(HOMELAB).refusal == (
+        "DaemonSet nvidia-device-plugin of namespace gpu-device-plugin exists already and was not made by this "
+        "project: it would be taken over, and deleted by `pulumi destroy`. Choose another gpu:namespace, or remove it "
+        "with what made it; see: kubectl --context admin@homelab get daemonset nvidia-device-plugin "
+        "-n gpu-device-plugin -o yaml"
+    )
+
+
 @pytest.mark.parametrize("preview", [True, False], ids=["preview", "update"])
 def test_alerts_without_the_prometheus_operator_are_refused(monkeypatch: pytest.MonkeyPatch, preview: bool) -> None:
     """The API server would refuse them itself, when half of the stack is there and in words about a missing kind."""

@@ -295,6 +295,41 @@ def test_slices_that_are_too_small_for_a_cuda_program_are_pointed_out() -> None:
     )
 
 
+def test_a_slice_of_exactly_one_gibibyte_is_enough() -> None:
+    """24576 MiB in 24 slices."""
+    fake = healthy(settings_of(slices=24), {"gpu-1": 48, "gpu-2": 24})
+    assert result_of(capacity.slices_have_memory, fake, slices=24).outcome is Outcome.PASS
+
+
+def test_what_the_driver_keeps_of_the_memory_makes_no_other_board() -> None:
+    def both(memory: int) -> list[str]:
+        board = "NVIDIA GeForce RTX 3090"
+        return [look(gpu, index, board, mem_total_mib=memory) for index, gpu in enumerate((FIRST, SECOND))]
+
+    fake = cluster()
+    reports(fake, "gpu-1", both(23500))
+    assert result_of(capacity.slices_have_memory, fake).fact == "gpu-1 has 5875 MiB of GPU memory per slice on average"
+    reports(fake, "gpu-1", both(20480))
+    assert result_of(capacity.slices_have_memory, fake).fact == (
+        "gpu-1 has 5120 MiB of GPU memory per slice on average, as its GPUs report, and not the 6144 of the stack "
+        "file's model"
+    )
+
+
+def test_the_stacks_own_resource_is_not_retired_while_its_plugin_is_away() -> None:
+    fake = cluster()
+    status(fake, offers=0)
+    assert result_of(capacity.no_name_is_left_over, fake).outcome is Outcome.PASS
+
+
+def test_a_capacity_that_the_gpus_do_not_divide_is_like_nothing() -> None:
+    fake = cluster()
+    status(fake, has=7, offers=7)
+    assert result_of(capacity.capacity_is_complete, fake).fact == (
+        "gpu-1 has 7 nvidia.com/gpu instead of 8 (2 GPUs with 4 slices each)"
+    )
+
+
 def test_the_memory_that_a_gpu_reports_counts_and_not_that_of_its_name() -> None:
     """Boards of one name come with 8 and with 16 GB."""
     nodes = [{"name": "gpu-1", "gpu": "rtx-4060-ti", "count": 1, "slices": 10}]
@@ -362,6 +397,23 @@ def test_a_node_must_have_what_its_gpus_and_slices_make(node: str, config: dict[
     assert result_of(capacity.capacity_is_complete, fake, node, **config).outcome is Outcome.FAIL
 
 
+@pytest.mark.parametrize("resource", ["nvidia.com/gpu.shared", "nvidia.com/gpu-3090", "nvidia.com/mig-2g.20gb.shared"])
+def test_every_name_that_device_plugins_of_nvidia_give_to_a_gpu_is_one(resource: str) -> None:
+    fake = cluster()
+    status(fake, 6, 6, resource)
+    assert result_of(capacity.gpus_have_one_name, fake).outcome is Outcome.FAIL
+
+
+def test_what_others_served_is_not_put_down_to_the_stacks_own_names() -> None:
+    fake = cluster()
+    status(fake, 0, 0, "amd.com/gpu")
+    found = result_of(capacity.no_name_is_left_over, fake)
+    assert (found.fact, found.cause) == (
+        "gpu-1 still lists amd.com/gpu, which nobody serves",
+        "what served it is gone, and the kubelet keeps the name, at 0",
+    )
+
+
 def test_a_resource_of_a_gpu_in_parts_beside_the_stacks_is_a_second_name() -> None:
     """Left over from MIG: pods land there, and fail."""
     fake = cluster()
@@ -374,7 +426,18 @@ def test_a_resource_of_a_gpu_in_parts_beside_the_stacks_is_a_second_name() -> No
     assert result_of(capacity.no_resource_is_unknown, fake).outcome is Outcome.PASS
 
 
-@pytest.mark.parametrize("resource", ["amd.com/gpu", "gpu.intel.com/i915", "nvidia.com/hostdev"])
+@pytest.mark.parametrize(
+    "resource",
+    [
+        "amd.com/gpu",
+        "gpu.intel.com/i915",
+        "nvidia.com/hostdev",
+        "nvidia.com/gpumem",
+        "nvidia.com/gpucores",
+        "nvidia.com/gpumem-percentage",
+        "nvidia.com/GA102_GEFORCE_RTX_3090",
+    ],
+)
 def test_a_resource_of_a_gpu_vendor_that_the_stack_does_not_know_is_pointed_out(resource: str) -> None:
     fake = cluster()
     status(fake, 1, 1, resource)

@@ -218,6 +218,11 @@ class TestOthers:
         (found,) = results_of(no_other_node_has_gpus, context_of(cluster))
         assert found.fact == "none of the 2 nodes outside the stack file has a GPU"
 
+    @pytest.mark.parametrize("resource", ["amd.com/gpu", "nvidia.com/gpumem"])
+    def test_what_is_no_gpu_of_nvidia_is_not_the_stacks_business(self, cluster: FakeCluster, resource: str) -> None:
+        cluster.add_node("amd-1", {}, **{resource: 4})
+        assert results_of(no_other_node_has_gpus, context_of(cluster))[0].outcome is Outcome.PASS
+
 
 class TestNodesOfOthers:
     OTHER: ClassVar = {"otherGpuNodes": ["gpu-3"]}
@@ -253,6 +258,24 @@ def test_a_node_that_no_kubelet_has_ever_reported_is_a_phantom() -> None:
         "node gpu-9 has never been reported by a kubelet: it is an object without a machine",
     )
     assert found.remedy == "kubectl --context admin@lab delete node gpu-9"
+
+
+def test_a_phantom_is_no_node_with_gpus_of_others(cluster: FakeCluster) -> None:
+    cluster.node_objects["gpu-2b"] = {"metadata": {"name": "gpu-2b", "labels": {PRESENT_LABEL: "true"}}}
+    (found,) = results_of(no_other_node_has_gpus, context_of(cluster))
+    assert found.outcome is Outcome.PASS
+
+
+def test_a_taint_of_kubernetes_own_is_taken_away(cluster: FakeCluster) -> None:
+    taints = [
+        {"key": "node.kubernetes.io/out-of-service", "effect": "NoExecute"},
+        {"key": "gpu", "effect": "NoExecute"},
+    ]
+    cluster.node_objects["gpu-1"]["spec"]["taints"] = taints
+    assert _bad(nodes_take_pods, cluster).remedy == (
+        "pulumi config set --stack lab --path 'gpu:tolerations[0].key' gpu && pulumi up --stack lab && "
+        "kubectl --context admin@lab taint node gpu-1 node.kubernetes.io/out-of-service:NoExecute-"
+    )
 
 
 def test_a_label_that_is_missing_was_set_by_nobody_else() -> None:

@@ -124,6 +124,16 @@ def test_the_container_that_holds_the_slice_is_entered() -> None:
     assert fake.entered == ["main"]
 
 
+@pytest.mark.parametrize(("policy", "outcome"), [("Always", Outcome.PASS), ("", Outcome.SKIP)])
+def test_a_sidecar_may_hold_the_slice_and_what_only_started_with_it_holds_none(policy: str, outcome: Outcome) -> None:
+    fake = cluster()
+    spec = fake.pod_objects["trainer"]["spec"]
+    spec["initContainers"] = [spec["containers"][0] | {"name": "side", "restartPolicy": policy}]
+    spec["containers"] = [{"name": "main"}]
+    assert first(runtime.users_see_their_gpu, fake).outcome is outcome
+    assert fake.entered == (["side"] if outcome is Outcome.PASS else [])
+
+
 def test_a_cluster_without_gpu_pods_has_nothing_to_enter() -> None:
     fake = cluster()
     del fake.pod_objects["trainer"]

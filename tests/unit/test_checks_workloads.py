@@ -268,6 +268,12 @@ def test_a_pod_that_waits_in_a_full_cluster_is_as_it_should_be() -> None:
     assert (found.outcome, found.fact) == (Outcome.PASS, "1 pod waits for nvidia.com/gpu, and every slice is taken")
 
 
+def test_slices_of_a_node_that_is_not_ready_are_not_free() -> None:
+    fake = cluster()
+    fake.node_objects["gpu-1"]["status"]["conditions"] = [{"type": "Ready", "status": "Unknown"}]
+    assert only(workloads.no_pod_waits_for_nothing, fake).fact == "no pod waits for nvidia.com/gpu; 4 slices free"
+
+
 def test_free_slices_are_counted() -> None:
     fake = cluster()
     fake.add_pod("trainer", "gpu-1", "default", **{GPU: 3})

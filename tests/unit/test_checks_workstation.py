@@ -254,6 +254,27 @@ class TestOwnership:
         assert found.fact.startswith("runtimeclass/nvidia belongs to stack gpu/other: two stacks on one cluster")
         assert found.remedy == "pulumi stack ls --all"
 
+    def test_what_others_have_in_a_namespace_that_was_handed_over_is_in_the_way(self) -> None:
+        """Such as the DaemonSet of NVIDIA's Helm chart, which may have the same name."""
+        cluster = healthy(settings_of())
+        cluster.objects["DaemonSet", "gpu-device-plugin", "nvidia-device-plugin"]["metadata"]["labels"] = {
+            "app.kubernetes.io/managed-by": "Helm"
+        }
+        (found,) = results_of(workstation.nothing_is_in_the_way, context_of(cluster))
+        assert (found.outcome, found.fact, found.remedy) == (
+            Outcome.FAIL,
+            "DaemonSet nvidia-device-plugin of namespace gpu-device-plugin exists already and was not made by this "
+            "project: it would be taken over, and deleted by `pulumi destroy`",
+            "kubectl --context admin@lab get daemonset nvidia-device-plugin -n gpu-device-plugin -o yaml",
+        )
+
+    def test_what_is_in_a_namespace_of_others_goes_with_that(self) -> None:
+        cluster = healthy(settings_of())
+        for key in (("Namespace", None, "gpu-device-plugin"), ("DaemonSet", "gpu-device-plugin", "nvidia-power-limit")):
+            cluster.objects[key]["metadata"]["labels"] = {}
+        (found,) = results_of(workstation.nothing_is_in_the_way, context_of(cluster))
+        assert found.fact.startswith("Namespace gpu-device-plugin exists already")
+
     def test_an_object_of_the_stack_itself_is_not_in_the_way(self) -> None:
         cluster = healthy(settings_of())
         cluster.objects["RuntimeClass", None, "nvidia"]["metadata"]["annotations"] = {"gpu-sharing/stack": "gpu/lab"}

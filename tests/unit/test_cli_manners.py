@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from gpuctl.cli.signals import interruptible
+from gpuctl.cli.signals import end_at_once, interruptible
 from gpuctl.forms.exits import Exit, worst
 from tests.fixtures.fuzzing import fuzz
 from tests.fixtures.stack_files import ROOT
@@ -58,6 +58,16 @@ def test_an_interrupt_ends_it_at_any_moment_with_130_and_no_traceback(seconds: f
     _, stderr = process.communicate(timeout=60)
     assert process.returncode in (130, -signal.SIGINT, 3), "a shell calls both 130; 3: it was over"
     assert len(stderr.splitlines()) <= 1
+
+
+def test_who_ignores_ctrl_c_goes_on_ignoring_it() -> None:
+    """As a program started by nohup does."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        end_at_once()
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_handler_is_put_back() -> None:

@@ -140,6 +140,13 @@ def test_what_came_to_the_base_since_is_no_change_of_the_branch(repository: Path
         assert [stack["stack"] for stack in found["stacks"]] == ["lab"]
 
 
+def test_a_base_with_nothing_in_common_is_compared_as_it_is(repository: Path, gpuctl: Run) -> None:
+    _git(repository, "checkout", "--quiet", "--orphan", "fresh")
+    _commit(repository, lab=LAB + "  gpu:slices: 8\n")
+    found = json.loads(gpuctl("plan", "--base", "main", "--head", "fresh", "-o", "json").stdout)
+    assert found["summary"] == "8 → 16 schedulable nvidia.com/gpu on lab (+8)"
+
+
 def test_a_stack_file_that_is_a_link_is_read_at_a_revision_as_in_the_working_tree(repository: Path) -> None:
     (repository / "stacks").mkdir()
     (repository / "stacks" / "lab.yaml").write_text(LAB)

@@ -18,6 +18,7 @@ from gpuctl.cluster import (
     connect,
     connect_in_cluster,
 )
+from gpuctl.cluster.kubeconfig import service_account
 from tests.fixtures.api_server import ApiServer, serving
 
 NODES = {
@@ -445,3 +446,6 @@ def test_a_pod_reaches_its_own_cluster_as_its_service_account(monkeypatch: pytes
         (tmp_path / name).write_text("")
     with pytest.raises(UnreachableError, match="the service account cannot be used"):
         connect_in_cluster(str(tmp_path))
+    for host, url in (("10.96.0.1", "https://10.96.0.1:1"), ("fd00::1", "https://[fd00::1]:1")):
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", host)
+        assert service_account(str(tmp_path)).server.server == url

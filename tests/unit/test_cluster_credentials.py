@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -140,7 +141,14 @@ def test_a_client_certificate_is_shown_from_a_file_and_from_data(
     key = client.with_suffix(".key")
     assert _names(write({"client-certificate": str(client), "client-key": str(key)})) == ["gpu-1"]
     assert _names(write({"client-certificate-data": _data(client), "client-key-data": _data(key)})) == ["gpu-1"]
-    assert [request.certificate for request in api_server.requests] == ["admin", "admin"]
+    wrapped = {name: textwrap.fill(_data(path), 64) for name, path in (("certificate", client), ("key", key))}
+    assert _names(write({f"client-{name}-data": data for name, data in wrapped.items()})) == ["gpu-1"]
+    beside = {"client-certificate": "beside.crt", "client-key": "beside.key"}
+    path = write(beside)
+    for name, original in (("beside.crt", client), ("beside.key", key)):
+        path.with_name(name).write_bytes(original.read_bytes())
+    assert _names(path) == ["gpu-1"]
+    assert [request.certificate for request in api_server.requests] == ["admin"] * 4
 
 
 def test_a_server_is_known_by_its_authority_its_name_or_not_at_all(write: Write, certificates: dict[str, Path]) -> None:
@@ -338,7 +346,10 @@ def test_arguments_of_a_login_command_are_not_repeated(write: Write) -> None:
         ({"auth-provider": {"name": "oidc"}}, {}, "auth-provider was removed from Kubernetes 1.26. Use exec"),
         ({"token": 5}, {}, "user admin: Expected str, got int at token"),
         ({"token": "x", "username": "y"}, {}, "token and username exclude each other"),
+        ({"tokenFile": "x", "password": "y"}, {}, "token and username exclude each other"),
         ({"as-groups": ["a"]}, {}, "as-uid, as-groups and as-user-extra need as"),
+        ({"as-uid": "a"}, {}, "as-uid, as-groups and as-user-extra need as"),
+        ({"as-user-extra": {"a": ["b"]}}, {}, "as-uid, as-groups and as-user-extra need as"),
         ({"client-certificate-data": "?"}, {}, "client-certificate-data is no base64"),
         ({"client-certificate": "a.crt"}, {}, "client-certificate and client-key need each other"),
         ({"client-certificate": "a.crt", "client-key": "a"}, {}, "client-certificate cannot be used: No such file"),
@@ -400,6 +411,12 @@ def test_a_relative_path_is_that_of_the_file_it_stands_in(
         ("contexts: [{name: admin@lab, context: [context]}]", "context admin@lab: Expected object, got array. Fetch"),
         ("a: 2020-99-99", "month must be in 1..12"),
         ("\x00", "unacceptable character"),
+        (
+            "a0: &a0 [x, x]\n"
+            + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 25))
+            + "contexts: [{name: admin@lab, context: {cluster: *a24}}]",
+            "context admin@lab: its aliases make it larger than any can be",
+        ),
     ],
     ids=lambda text: text[:30],
 )

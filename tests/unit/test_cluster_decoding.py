@@ -241,14 +241,48 @@ def test_an_amount_has_every_form_that_kubernetes_gives_it(quantity: str, amount
     assert node.capacity(GPU) == amount
 
 
+@pytest.mark.parametrize(
+    ("containers", "init_containers", "amount"),
+    [
+        (["1", "1"], [], 2),
+        (["1"], [("2", "")], 2),
+        (["2"], [("1", "")], 2),
+        (["1"], [("1", "Always")], 2),
+        (["0"], [("1", "Always"), ("3", "")], 4),
+        (["1"], [("3", ""), ("1", "Always")], 3),
+    ],
+)
+def test_a_pod_holds_what_the_scheduler_counts(
+    containers: list[str], init_containers: list[tuple[str, str]], amount: int
+) -> None:
+    """Containers and sidecars at once, and init containers before them; KEP-753."""
+    spec = {
+        "containers": [{"resources": {"limits": {GPU: each}}} for each in containers],
+        "initContainers": [
+            {"resources": {"limits": {GPU: each}}, "restartPolicy": policy} for each, policy in init_containers
+        ],
+    }
+    [pod] = page_of(Pod, _page(POD | {"spec": spec})).items
+    assert pod.asks_for(GPU) == amount
+
+
 def test_a_list_of_nothing_is_written_as_null() -> None:
     assert page_of(Pod, b'{"items": null}').items == []
+    assert page_of_manifests("Lease", b'{"items": null}').items == []
 
 
 @pytest.mark.parametrize("answer", [b"[]", b'{"kind": "Status"}', b'{"items": 3}', b"null", b"<html>", b""])
 def test_an_answer_that_is_no_list_is_an_error(answer: bytes) -> None:
     with pytest.raises(ValueError, match=r".+"):
         page_of(Pod, answer)
+
+
+@pytest.mark.parametrize("path", [("metadata", "labels"), ("metadata", "annotations"), ("spec",), ("status",)])
+def test_a_null_in_a_plain_object_is_what_is_not_set_and_nothing_to_report(path: Path) -> None:
+    original: Object = {"metadata": {"name": "gpu", "labels": {}, "annotations": {}}, "spec": {}, "status": {}}
+    page = page_of_manifests("DaemonSet", _page(_mutated(original, path, None)))
+    assert page.items == [_mutated(original, path, MISSING)]
+    assert page.unreadable == []
 
 
 @pytest.mark.parametrize("to", [MISSING, *WRONG], ids=lambda to: repr(to)[:20])

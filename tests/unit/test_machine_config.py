@@ -36,6 +36,7 @@ def _codes(text: str, cluster: Settings | None = None, version: str = "v1.13.9")
         ('"0600"', "0600"),
         ("0o680", "0o680"),
         ("true", True),
+        ("True", "True"),
         ("yes", "yes"),
         ("off", "off"),
         ("2026-01-01", "2026-01-01"),
@@ -53,6 +54,13 @@ def test_texts_are_read_as_talos_reads_them(text: str, value: object) -> None:
 def test_what_talosctl_prints_around_a_configuration_is_taken_off() -> None:
     resource = {"metadata": {"type": "MachineConfigs.config.talos.dev"}, "spec": "machine:\n  type: worker\n"}
     assert parse(yaml.safe_dump(resource)).machine == {"type": "worker"}
+
+
+def test_the_configurations_of_several_nodes_are_refused_and_not_the_first_one_taken() -> None:
+    resource = {"metadata": {"type": "MachineConfigs.config.talos.dev"}, "spec": "machine:\n  type: worker\n"}
+    both = yaml.safe_dump_all([{"node": "10.0.0.1"} | resource, {"node": "10.0.0.2"} | resource])
+    with pytest.raises(MachineConfigError, match=r"configurations of several nodes, 10\.0\.0\.1, 10\.0\.0\.2"):
+        parse(both)
 
 
 @pytest.mark.parametrize(("text", "reason"), [("a: [", "is not YAML"), ("hello", "is no Talos machine configuration")])
@@ -95,6 +103,16 @@ def test_labels_belong_into_the_configuration_only_where_the_stack_sets_none() -
     assert _codes(_merged(ours, nodeLabels=present), ours) == ["label-owner"]
     assert _codes(_merged(of_talos, nodeLabels=present), of_talos) == ["label-differs", "label-differs"]
     assert _codes(_merged(of_talos), of_talos) == []
+
+
+def test_a_label_may_be_written_without_quotes() -> None:
+    cluster = settings(labelNodes=False)
+    config = _merged(cluster)
+    written = "nvidia.com/gpu.present: 'true'"
+    assert written in config
+    assert _codes(config.replace(written, "nvidia.com/gpu.present: true"), cluster) == []
+    assert _codes(config.replace(written, "nvidia.com/gpu.present: True"), cluster) == ["label-differs"]
+    assert _codes(config.replace(written, "nvidia.com/gpu.present:"), cluster) == ["label-value", "label-differs"]
 
 
 @pytest.mark.parametrize(

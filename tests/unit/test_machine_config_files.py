@@ -132,6 +132,56 @@ def test_both_kinds_of_patches_of_cluster_api_are_judged() -> None:
     }
 
 
+def test_what_a_file_says_of_the_image_alone_is_judged() -> None:
+    template = """\
+kind: Workers
+name: gpus
+systemExtensions: [siderolabs/nvidia-open-gpu-kernel-modules-lts, siderolabs/nvidia-container-toolkit-lts]
+---
+kind: Machine
+name: gpu-1
+kernelArgs: [module_blacklist=nvidia]
+"""
+    resource = """\
+metadata: {type: ExtensionsConfigurations.omni.sidero.dev, id: gpus}
+spec: {extensions: [siderolabs/nvidia-container-toolkit-lts]}
+"""
+    assert _found(template) == {"Workers gpus": [], "Machine gpu-1": ["kernel-argument"]}
+    assert _found(resource) == {"ExtensionsConfiguration gpus": ["extensions-incomplete"]}
+
+
+def test_of_a_node_of_talhelper_its_files_and_kernel_arguments_are_judged_too() -> None:
+    files = "machineFiles: [{path: /etc/nvidia.conf, op: create, content: x, permissions: 0o600}]"
+    arguments = "schematic: {customization: {extraKernelArgs: [NVreg_EnableGpuFirmware=0]}}"
+    text = f"clusterName: home\ntalosVersion: v1.13.9\nnodes:\n- hostname: gpu-1\n  {files}\n  {arguments}\n"
+    assert [code for code in _found(text)["nodes[0] (gpu-1)"] if "missing" not in code] == [
+        "kernel-argument",
+        "file-path",
+    ]
+
+
+@pytest.mark.parametrize(("override", "codes"), [("false", ["module-conflict"]), ("true", []), ("True", [])])
+def test_a_node_of_talhelper_may_leave_the_patches_of_its_role(override: str, codes: list[str]) -> None:
+    role = 'worker: {patches: ["machine: {kernel: {modules: [{name: nouveau}]}}"]}'
+    node = f"{{hostname: gpu-1, overridePatches: {override}, nodeLabels: {{nvidia.com/gpu.present: 'true'}}}}"
+    found = _found(f"clusterName: home\ntalosVersion: v1.13.9\n{role}\nnodes: [{node}]\n")
+    assert [code for code in found["nodes[0] (gpu-1)"] if "missing" not in code] == codes
+
+
+def test_patches_of_sidero_and_those_in_a_list_of_kubectl_are_judged() -> None:
+    server = """\
+apiVersion: metal.sidero.dev/v1alpha2
+kind: ServerClass
+metadata: {name: gpus}
+spec:
+  configPatches:
+  - {op: replace, path: /machine/kernel/modules, value: [{name: nouveau}]}
+"""
+    template = yaml.safe_load(CLUSTER_API)
+    assert _found(server) == {"ServerClass gpus, spec": ["module-conflict"]}
+    assert _found(yaml.safe_dump({"apiVersion": "v1", "kind": "List", "items": [template]})) == _found(CLUSTER_API)
+
+
 def test_a_patch_that_cannot_be_read_is_named() -> None:
     with pytest.raises(MachineConfigError, match=r"nodes\[0\] \(a\), patch 0: is not YAML"):
         parts_of("clusterName: x\nnodes: [{hostname: a, patches: ['a: [']}]")
@@ -232,6 +282,12 @@ def test_what_a_directive_deletes_is_not_there_and_the_rest_is_judged() -> None:
         ("deletion", "machine.files"),
         ("module-name", "kernel modules"),
     }
+
+
+def test_a_document_that_a_patch_deletes_is_not_judged() -> None:
+    patch = "apiVersion: v1alpha1\nkind: KernelModuleConfig\nname: nouveau\n"
+    assert [each.code for each in check(parse(patch), "v1.14.1")] == ["module-conflict"]
+    assert "module-conflict" not in [each.code for each in check(parse(f"{patch}$patch: delete\n"), "v1.14.1")]
 
 
 @pytest.mark.parametrize(

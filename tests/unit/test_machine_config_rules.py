@@ -48,6 +48,12 @@ def test_the_content_of_an_image_of_ones_own_could_not_be_determined(image: str)
     assert "could not be determined" in str(finding)
 
 
+@pytest.mark.parametrize("image", ["${INSTALLER}", "factory.talos.dev/installer/${ID}:v1.13.9", "{{ .image }}"])
+def test_what_a_template_makes_of_an_image_is_unknown(image: str) -> None:
+    (finding,) = check(parse(yaml.safe_dump({"machine": {"install": {"image": image}}})), "v1.13.9")
+    assert (finding.code, finding.is_unknown) == ("image-unknown", True)
+
+
 @pytest.mark.parametrize("image", ["ghcr.io/siderolabs/installer:v1.13.9", "ghcr.io/siderolabs/installer-base:v1.14.1"])
 def test_talos_own_image_has_no_driver(image: str) -> None:
     assert _codes(install={"image": image}) == ["image"]
@@ -127,6 +133,11 @@ def test_a_module_parameter_is_no_sysctl() -> None:
 )
 def test_a_kernel_argument_must_not_keep_the_driver_out(argument: str, codes: list[str]) -> None:
     assert _codes(install={"extraKernelArgs": [argument]}) == codes
+
+
+def test_names_of_modules_are_in_small_letters() -> None:
+    config = parse("machine: {kernel: {modules: [{name: NVIDIA}]}}")
+    assert [each.code for each in check(config, "v1.13.9")] == ["module-name"]
 
 
 def test_nouveau_takes_the_cards_first() -> None:

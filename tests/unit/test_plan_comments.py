@@ -10,6 +10,7 @@ import yaml
 from syrupy.assertion import SnapshotAssertion
 
 from gpuctl.cluster import Cluster, UnreachableError
+from gpuctl.plan.differences import differences
 from gpuctl.plan.markdown import MARKER, markdown
 from gpuctl.plan.side import side
 from gpuctl.plan.stack_plan import StackPlan, plan
@@ -219,6 +220,45 @@ def test_pods_that_no_longer_fit_are_named() -> None:
     )
 
 
+def test_the_five_first_by_name_are_named_in_whatever_order_they_come() -> None:
+    busy = _Busy({f"train-{index}": 1 for index in reversed(range(5))})
+    assert _removals(LAB | {"gpu:slices": 2}, busy)[-1].endswith(
+        "(default/train-0, default/train-1, default/train-2, default/train-3, default/train-4)."
+    )
+
+
+def test_limits_that_go_are_not_said_to_stay() -> None:
+    texts = [found.text for found in _plan(LAB, _node(0, powerManagement=False)(copy.deepcopy(LAB))).consequences]
+    assert "Power limits are no longer held on gpu-1: the GPUs there get their default limits back." in texts
+    assert "The power-limit agent restarts on gpu-2; limits stay in force meanwhile." in texts
+
+
+def test_a_runtime_class_that_is_given_up_is_gone_until_others_create_it() -> None:
+    busy = _Busy({})
+    assert _removals(LAB | {"gpu:createRuntimeClass": False}, busy) == [
+        "RuntimeClass nvidia is deleted by the update. Pods run on, and new ones are refused until its new owner has "
+        "created it again."
+    ]
+
+
+def test_what_goes_stands_before_what_changes() -> None:
+    found = differences({"a": "1", "b": "1", "c": "1"}, {"a": "2", "c": "1", "d": "1"})
+    assert [(each.name, each.action) for each in found] == [("b", "delete"), ("a", "update"), ("d", "create")]
+
+
+def test_a_circuit_that_carries_what_it_did_is_not_mentioned() -> None:
+    before = LAB | {"gpu:circuitWatts": 5000}
+    texts = [found.text for found in _plan(before, before | {"gpu:slices": 8}).consequences]
+    assert not any("circuit" in text for text in texts)
+
+
+def test_a_move_to_another_namespace_is_no_restart_besides() -> None:
+    moved = {"gpu:namespace": "gpus", "gpu:devicePluginVersion": "v0.17.0"}
+    texts = [found.text for found in _plan(LAB, LAB | moved).consequences]
+    assert any("Everything moves from namespace" in text for text in texts)
+    assert not any("restarts" in text for text in texts)
+
+
 def test_pods_that_are_over_or_still_fit_are_no_obstacle() -> None:
     busy = _Busy({f"train-{index}": 1 for index in range(5)})
     busy.cluster.pod_objects["train-4"]["status"]["phase"] = "Succeeded"
@@ -227,7 +267,8 @@ def test_pods_that_are_over_or_still_fit_are_no_obstacle() -> None:
 
 def test_a_cluster_is_left_alone_when_no_node_offers_less() -> None:
     busy = _Busy({})
-    _plan(LAB, LAB | {"gpu:slices": 8}, busy.connect)
+    for change in ({"gpu:slices": 8}, {"gpu:powerLimit": 250}):
+        _plan(LAB, LAB | change, busy.connect)
     assert busy.cluster.calls == []
 
 

@@ -71,6 +71,15 @@ def test_with_the_name_kept_nothing_happens_to_the_other_nodes_of_a_profile() ->
         assert "is called" not in said
 
 
+def test_a_name_that_was_chosen_or_is_still_taken_is_no_name_to_keep() -> None:
+    chosen = _said({"nodes": [GPU_1]}, {"nodes": [GPU_1 | {"profile": "training"}]})
+    taken = _said({"nodes": [GPU_1, GPU_2, GPU_4]}, {"nodes": [GPU_1, GPU_2 | {"slices": 8}, GPU_4]})
+    other = _said({"nodes": [GPU_1, GPU_2, GPU_4 | {"slices": 8}]}, {"nodes": [GPU_1, GPU_2, GPU_4]})
+    for said in (chosen, taken, other):
+        assert "The device plugin restarts" in said
+        assert "is called" not in said
+
+
 def test_other_slices_under_the_same_name_need_no_other_label() -> None:
     said = _said({"nodes": [GPU_1, GPU_2], **BY_OTHERS}, {"nodes": [GPU_1, GPU_2 | {"slices": 8}], **BY_OTHERS})
     assert "must have" not in said

@@ -27,6 +27,7 @@ def _upgrades(before: Desired, after: Desired) -> list[str]:
     [
         ("v1.13.8", "v1.13.9", ""),
         ("v1.12.8", "v1.13.9", ""),
+        ("v1.11.6", "v1.13.9", ""),
         ("v1.10.9", "v1.13.9", " First to v1.11.6: v1.13.9 takes none before v1.11."),
     ],
 )
@@ -45,9 +46,27 @@ def test_a_downgrade_is_called_one_and_no_upgrade_is_advised() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("older", "newer"), [("v1.13.9", "v1.13.8"), ("v1.14.1", "v1.14.0"), ("v1.14.0", "v1.14.0-beta.1")]
+)
+def test_an_older_release_of_the_same_line_is_a_downgrade_that_talos_takes(older: str, newer: str) -> None:
+    before, after = _desired(older, OLD), _desired(newer, OLD)
+    (said,) = [found.text for found in consequences(before, after) if found.text.startswith("gpu-1 must")]
+    assert said.startswith(f"gpu-1 must go back to {newer}, which is older than {older}, and that reboots: `talosctl ")
+    assert "talosctl upgrade --nodes NODE" in said
+    assert said.endswith(f":{newer}`, one node at a time.")
+
+
+@pytest.mark.parametrize(
+    ("older", "newer"), [("v1.13.9", "v1.13.10"), ("v1.14.0-beta.9", "v1.14.0-beta.10"), ("v1.14.0-rc.0", "v1.14.0")]
+)
+def test_releases_are_ordered_by_their_numbers_and_a_pre_release_comes_first(older: str, newer: str) -> None:
+    assert len(_upgrades(_desired(older, OLD), _desired(newer, OLD))) == 1
+
+
 def test_only_the_nodes_that_get_another_image_are_upgraded_each_to_its_own() -> None:
     before = _desired("v1.13.9", OLD, NEW)
     after = _desired("v1.13.9", OLD | {"talosVersion": "v1.13.8"}, NEW)
-    (said,) = _upgrades(before, after)
-    assert said.startswith("gpu-1 must be upgraded")
+    (said,) = [found.text for found in consequences(before, after) if " must " in found.text]
+    assert said.startswith("gpu-1 must go back to v1.13.8")
     assert ":v1.13.8`" in said

@@ -81,3 +81,35 @@ def test_the_value_of_a_misspelt_secret_is_not_shown() -> None:
         settings(talosClientConfigurations="context: homelab\nkey: s3cret\n")
     assert "did you mean talosClientConfiguration?" in str(error.value)
     assert "s3cret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "fix"),
+    [
+        ("createRuntimeClass", "no", "gpu:createRuntimeClass false"),
+        ("createRuntimeClass", "Off", "gpu:createRuntimeClass false"),
+        ("createRuntimeClass", 0, "gpu:createRuntimeClass false"),
+        ("monitoring", "yes", "gpu:monitoring true"),
+        ("driverChannel", "LTS", "gpu:driverChannel lts"),
+        ("kernelModules", "Proprietary", "gpu:kernelModules proprietary"),
+        ("talosVersion", 1.12, "gpu:talosVersion v1.12.11"),
+        ("talosVersion", 1.10, "gpu:talosVersion v1.10.9"),
+        ("talosContract", 1.10, "gpu:talosContract v1.10"),
+        ("devicePluginVersion", 0.17, "gpu:devicePluginVersion v0.17.0"),
+        ("devicePluginVersion", "v0.19", "gpu:devicePluginVersion v0.19.0"),
+        ("devicePluginVersion", "v0.3", "gpu:devicePluginVersion v0.18.2"),
+        ("schematic", "A" * 64, f"gpu:schematic {'a' * 64}"),
+        ("otherGpuNodes", "gpu-8, gpu-9", "'gpu:otherGpuNodes[1]' gpu-9"),
+        ("kernelArguments", "intel_iommu=on iommu=pt", "'gpu:kernelArguments[1]' iommu=pt"),
+        ("kernelArguments", ["iommu=pt", "module_blacklist=nouveau,nvidia_uvm"], "'gpu:kernelArguments[1]'"),
+    ],
+)
+def test_the_fix_is_what_was_plainly_meant_and_not_the_default(key: str, value: object, fix: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        settings(**{key: value})
+    (mistake,) = map(str, error.value.mistakes)
+    assert mistake.endswith(f" {fix}")
+
+
+def test_another_driver_may_be_kept_from_loading() -> None:
+    assert settings(kernelArguments=["module_blacklist=nouveau"]).kernel_arguments == ("module_blacklist=nouveau",)

@@ -74,6 +74,34 @@ def test_equal_without_a_value_is_for_a_taint_without_one() -> None:
     assert not _keeps_off({"key": "gpu", "operator": "Equal"}, {"key": "gpu", "effect": "NoSchedule"})
 
 
+@pytest.mark.parametrize(
+    ("name", "keeps_off"),
+    [
+        ("not-ready", False),
+        ("unreachable", False),
+        ("disk-pressure", False),
+        ("memory-pressure", False),
+        ("pid-pressure", False),
+        ("unschedulable", False),
+        ("network-unavailable", True),
+        ("out-of-service", True),
+    ],
+)
+def test_of_kubernetes_own_taints_those_count_that_no_daemon_set_tolerates(name: str, keeps_off: bool) -> None:
+    taint = {"key": f"node.kubernetes.io/{name}", "effect": "NoSchedule"}
+    assert bool(keeping_off(_node(taint), settings())) is keeps_off
+
+
+def test_a_taint_of_kubernetes_own_is_taken_away_and_not_tolerated() -> None:
+    taint = {"key": "node.kubernetes.io/out-of-service", "value": "nodeshutdown", "effect": "NoExecute"}
+    first, second = why_not_serving([_node(taint, TAINT)], settings(), "lab")
+    assert first.endswith(
+        "Once the node is in order, take the taint away: kubectl --context admin@lab taint node gpu-1 "
+        "node.kubernetes.io/out-of-service=nodeshutdown:NoExecute-"
+    )
+    assert "'gpu:tolerations[0].key' gpu;" in second
+
+
 def test_the_fix_of_each_taint_has_a_place_of_its_own() -> None:
     """Behind what the stack file has already; nodes with the same taint need one toleration."""
     stack = settings(tolerations=[{"key": "team"}])
