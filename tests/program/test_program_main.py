@@ -350,7 +350,11 @@ class TestANodeThatAnUpdateDidNotComeTo:
         plugin = {"name": "nvidia-device-plugin", "namespace": "gpu-device-plugin"}
         after.add({"kind": "DaemonSet", "metadata": plugin, "status": {"updatedNumberScheduled": 0}})
         monkeypatch.setattr(program, "connect", _one_after_the_other(before, after))
-        monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("it waits"))
+
+        def waits(_: float) -> None:
+            pytest.fail("it waits")
+
+        monkeypatch.setattr(time, "sleep", waits)
         refusal = (_run(HOMELAB).refusal or "").splitlines()
         assert refusal[1].startswith("node gpu-1 is not Ready")
         assert refusal[2].startswith("DaemonSet nvidia-device-plugin is up to date on 0 of 1 nodes")
