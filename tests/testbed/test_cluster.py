@@ -180,6 +180,8 @@ class TestWhatIsLeft:
         daemons = [pid for pid in cluster.control_plane.processes.values() if pid]
         for pid in daemons + cgroups.NodeCgroup(f"{prefix}n1").processes():
             os.kill(pid, signal.SIGKILL)
+        while any(cluster.control_plane.processes.values()):
+            time.sleep(0.01)  # a busy kernel ends them a moment later
         cluster.up([TWO_GPUS])
         assert ready_nodes(cluster) == ["gpu-1"]
         cluster.down()
