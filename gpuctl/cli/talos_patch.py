@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from gpuctl.cli.files import unwritable
 from gpuctl.cli.options import Stack, settings_of
 from gpuctl.cli.talos_options import Node, node_named, read_machine_config
 from gpuctl.desired.names import contested, node_labels
@@ -82,10 +83,9 @@ def _whole(path: Path) -> MachineConfig:
 def _write(file: Path, text: str) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
+        file.write_text(text, encoding="utf-8")
     except OSError as error:
-        problem = f"{file} cannot be written: {error.strerror or error}; name a folder of your own"
-        raise typer.BadParameter(problem, param_hint="--output") from error
+        raise typer.BadParameter(unwritable(file, error), param_hint="--output") from error
 
 
 def _way_there(settings: Settings, known: MachineConfig | None) -> Iterator[str]:
