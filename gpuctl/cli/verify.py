@@ -12,7 +12,7 @@ from gpuctl import __version__
 from gpuctl.cli.files import refuse_unwritable, written
 from gpuctl.cli.options import Stacks, by_kubeconfig, duration, output_option, silent_settings_of
 from gpuctl.forms.exits import Exit, worst
-from gpuctl.forms.output import Output, complain, json_text, show
+from gpuctl.forms.output import Output, complain, json_text, print_markdown, show
 
 if TYPE_CHECKING:
     from gpuctl.checks.model import Check
@@ -158,7 +158,7 @@ def _print_whole(reports: "Sequence[Report]", output: Output) -> None:
     if output is Output.markdown:
         from gpuctl.report.markdown import markdown
 
-        print(markdown(reports), end="")
+        print_markdown(markdown(reports))
     else:
         from gpuctl.report.document import document
 
