@@ -32,6 +32,8 @@ _STRUCTURED = {field.alias for field in Settings.model_fields.values() if _is_st
 _STACK_NAME = re.compile(r"[\w.-]{1,100}", re.ASCII)
 _KNOWN = {field.alias for field in Settings.model_fields.values()}
 _MOST_NOTES = 10
+_TEXTS = ("secretsprovider", "encryptedkey", "encryptionsalt")
+"""Keys at the top of a file, beside `config`, that are Pulumi's own."""
 
 
 def stack_names(folder: Path | None = None) -> list[str]:
@@ -141,6 +143,9 @@ def parse_stack(stack: str, text: str, name: str, resolve: Resolve | None = None
     if refused := not_finite(keys, name):
         raise SettingsError(stack, refused)
     own, wrong = _own(keys)
+    if wrong:
+        raise _unreadable(stack, name, f"is refused by Pulumi: {listed(wrong, separator='; ')}")
+    wrong = [f"{key} is not a text" for key in _TEXTS if isinstance(top.get(key), dict | list)]
     if wrong:
         raise _unreadable(stack, name, f"is refused by Pulumi: {listed(wrong, separator='; ')}")
     environments = environments_of(stack, top.get("environment"), resolve)
