@@ -205,15 +205,20 @@ class _Keys:
 
     def earlier(self, event: Any, key: object, place: _Place) -> str:
         """The line of the same key before this one; empty where there is none."""
-        if not isinstance(event, yaml.ScalarEvent | yaml.AliasEvent):
-            return ""
-        is_alias = isinstance(event, yaml.AliasEvent)
-        written = is_alias, str(event.anchor if is_alias else event.value)
+        match event:
+            case yaml.ScalarEvent(value=text):
+                written = False, str(text)
+            case yaml.AliasEvent(anchor=name):
+                written = True, str(name)
+            case _:
+                return ""
         if written in self._lines:
             return self._lines[written]
         self._lines[written] = _line(event)
-        is_plain = not is_alias and event.tag is None and event.implicit[0]
-        return self._once_more(resolved(event.value) if is_plain else key, event) if place is _Place.VALUE else ""
+        if place is not _Place.VALUE:
+            return ""
+        is_plain = isinstance(event, yaml.ScalarEvent) and event.tag is None and event.implicit[0]
+        return self._once_more(resolved(written[1]) if is_plain else key, event)
 
     def _once_more(self, key: object, event: Any) -> str:
         """The same in what Pulumi writes of the mapping: `8` and `010` are one key there, `8` and `'8'` two alike."""
