@@ -6,7 +6,7 @@ import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -35,17 +35,15 @@ SGR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def _texts(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    match value:
-        case dict():
-            for key in value:
-                yield from _texts(value[key], (*path, key))
-        case list():
-            for index, each in enumerate(value):
-                yield from _texts(each, (*path, index))
-        case str():
-            yield path
-        case _:
-            pass
+    """Where the texts in an object are."""
+    if isinstance(value, str):
+        yield path
+    elif isinstance(value, dict):
+        for key, each in cast("dict[str, Any]", value).items():
+            yield from _texts(each, (*path, key))
+    elif isinstance(value, list):
+        for index, each in enumerate(cast("list[Any]", value)):
+            yield from _texts(each, (*path, index))
 
 
 def _change(chance: random.Random, thing: dict[str, Any], text: str) -> None:
@@ -63,7 +61,7 @@ def _change(chance: random.Random, thing: dict[str, Any], text: str) -> None:
 
 def _hostile(chance: random.Random, text: str) -> FakeCluster:
     cluster = answering(read_stack("lab"), {"gpu-1": 8, "gpu-2": 6, "gpu-3": 8})
-    pools: Sequence[dict[Any, Any]] = (cluster.node_objects, cluster.pod_objects, cluster.objects)
+    pools: tuple[Any, ...] = (cluster.node_objects, cluster.pod_objects, cluster.objects)
     for _ in range(chance.choice([1, 3, 30])):
         pool = chance.choice(pools)
         _change(chance, pool[chance.choice(list(pool))], text)
