@@ -61,7 +61,7 @@ test-unit: venv  ## the tests of pure functions and of the Pulumi program under 
 test-package: venv  ## the wheel, built and installed elsewhere
 	.venv/bin/pytest tests/package
 
-FUZZ = $(addprefix tests/unit/test_,fuzz.py settings_fuzz.py settings_as_pulumi.py cli_manners.py)
+FUZZ = $(addprefix tests/unit/test_,fuzz.py hostile_cluster.py settings_fuzz.py settings_as_pulumi.py cli_manners.py)
 .PHONY: fuzz
 fuzz: venv  ## broken files, options and variables for half an hour: an answer or a message, and commands that repair
 	FUZZ_SECONDS=200 FUZZ_FILES=20000 .venv/bin/pytest -rP --timeout 3600 $(FUZZ)

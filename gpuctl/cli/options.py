@@ -12,6 +12,7 @@ import typer
 
 from gpuctl.forms.output import Output, complain
 from gpuctl.settings import ProjectError, Settings, UnresolvedError, read_stack, read_stack_file, stack_names
+from gpuctl.settings.refusal import listed
 
 if TYPE_CHECKING:
     from gpuctl.cluster import Cluster
@@ -20,16 +21,17 @@ STACK_FILE = "PULUMI_OPTION_CONFIG_FILE"
 """Pulumi's own variable: the stack file that `pulumi up` reads instead of the one in config/."""
 
 
-def known_stacks() -> str:
-    """The stacks that have a file, for the help of an option; it must not fail in a folder without any."""
-    try:
-        return ", ".join(stack_names()) or "there is none"
-    except ProjectError:
-        return "there is none in this folder"
-
-
 _STACK_NAME = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_./-]{0,300}")
 """As Pulumi has it, also with organization and project: nothing that a shell would take for more than a name."""
+_MOST_NAMES = 20
+
+
+def known_stacks() -> str:
+    """The stacks that have a file and can be named, for the help of an option; it must not fail without any."""
+    try:
+        return listed([name for name in stack_names() if _STACK_NAME.fullmatch(name)], _MOST_NAMES) or "there is none"
+    except ProjectError:
+        return "there is none in this folder"
 
 
 def _named(chosen: str | list[str] | None) -> str | list[str] | None:

@@ -102,18 +102,26 @@ def _notes(
         begins[each.node] = min(each.begin, begins.get(each.node, each.begin))
     for node in settings.nodes:
         begin = begins.get(node.name)
-        started = [datetime.fromisoformat(pod.metadata.creation_timestamp) for pod in pods.get(node.name, ())]
-        if not started:
+        if node.name not in pods:
             yield f"{node.name}: no pod of the power-limit agent runs there"
         elif begin is None:
             yield f"{node.name}: its agent has said nothing of any GPU in this time; see: gpuctl verify"
         elif begin - asked > slack:
+            made = _made(pods[node.name])
             cause = (
                 "then its pod began"
-                if min(started) > begin - slack
+                if made and made > begin - slack
                 else "earlier lines are gone: the container began anew, or the kubelet rotated its log"
             )
             yield f"{node.name}: covered only from {_clock(begin)} on; {cause}"
+
+
+def _made(pods: "Sequence[Pod]") -> datetime | None:
+    """When the first of some pods was made; None where a pod does not say it."""
+    try:
+        return min(datetime.fromisoformat(pod.metadata.creation_timestamp).astimezone(UTC) for pod in pods)
+    except (ValueError, OverflowError):
+        return None
 
 
 def _document(

@@ -9,6 +9,7 @@ import typer
 from gpuctl.cli.options import known_stacks, settings_of
 from gpuctl.cli.talos_options import Node, node_named, read_parts
 from gpuctl.forms.exits import Exit
+from gpuctl.forms.output import say
 from gpuctl.machine_config import Part, Wanted
 from gpuctl.machine_config import check as findings_in
 from gpuctl.machine_config.images import RELEASE, release_in
@@ -42,9 +43,9 @@ def check(
     for part in judged:
         findings = findings_in(part.config, _release(known, part), wanted)
         for finding in findings:
-            print(f"{part.where}: {finding}" if part.where else finding)
+            say(f"{part.where}: {finding}" if part.where else str(finding))
         wrong += sum(not finding.is_unknown for finding in findings)
-    print(f"{file}, {_described(parts, judged, known)}: {wrong or 'nothing'} found")
+    say(f"{file}, {_described(parts, judged, known)}: {wrong or 'nothing'} found")
     if wrong:
         raise typer.Exit(Exit.FOUND)
 

@@ -6,7 +6,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from gpuctl.machine_config import MachineConfig, MachineConfigError, Part, parse, parts_of
+from gpuctl.machine_config import MOST_BYTES, MachineConfig, MachineConfigError, Part, parse, parts_of
 from gpuctl.settings import GpuNode, Settings
 
 _Read = TypeVar("_Read")
@@ -48,7 +48,8 @@ def read_parts(path: Path) -> list[Part]:
 
 def _read(path: Path, reader: Callable[[str], _Read]) -> _Read:
     try:
-        return reader(path.read_text())
+        with path.open("rb") as file:  # which may be a device without end
+            return reader(file.read(MOST_BYTES + 1).decode())
     except (OSError, UnicodeDecodeError) as error:
         raise typer.BadParameter(f"{path} cannot be read: {error}") from error
     except MachineConfigError as error:

@@ -1,18 +1,20 @@
 """gpuctl talos patch: the patches of a stack's GPU nodes, and how to apply them."""
 
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from gpuctl.cli.files import unwritable
 from gpuctl.cli.options import Stack, settings_of
 from gpuctl.cli.talos_options import Node, node_named, read_machine_config
 from gpuctl.desired.names import contested, node_labels
 from gpuctl.desired.profiles import profile_of
 from gpuctl.desired.schematic import image_is_chosen, nvidia_extensions
 from gpuctl.desired.talos import CRI_FILE, Form, Present, form_of, image_of, talos_patch
+from gpuctl.forms.command import command
+from gpuctl.forms.output import say
 from gpuctl.machine_config import MachineConfig, present
 from gpuctl.machine_config.images import release_in
 from gpuctl.machine_config.presence import cri_files
@@ -55,7 +57,8 @@ def patch(
         seen = present(known, settings.talos_version_of(each)) if known else None
         file = output / f"{each.name}.yaml"
         _write(file, talos_patch(settings, each, seen))
-        print("\n".join(_told(settings.on(each), each, file, known, seen)), end="\n\n")
+        say("\n".join(_told(settings.on(each), each, file, known, seen)))
+        print()
     print(_LATER, end="")
     if known is None and any(form_of(settings, each) is Form.FIELDS for each in nodes):
         print(_ONCE, end="")
@@ -82,10 +85,9 @@ def _whole(path: Path) -> MachineConfig:
 def _write(file: Path, text: str) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
+        file.write_text(text, encoding="utf-8")
     except OSError as error:
-        problem = f"{file} cannot be written: {error.strerror or error}; name a folder of your own"
-        raise typer.BadParameter(problem, param_hint="--output") from error
+        raise typer.BadParameter(unwritable(file, error), param_hint="--output") from error
 
 
 def _way_there(settings: Settings, known: MachineConfig | None) -> Iterator[str]:
@@ -107,7 +109,7 @@ def _told(
     yield f"{node.name}: {file}, {form.value}, for Talos {settings.talos_version}"
     if own := _own(node):
         yield f"  of its own: {', '.join(own)}"
-    yield f"  {shlex.join([*talosctl, 'patch', 'machineconfig', '--patch', f'@{file}'])}"
+    yield f"  {command(*talosctl, 'patch', 'machineconfig', '--patch', f'@{file}')}"
     if form is not Form.FIELDS:
         line = format_minor(settings.talos_minor)
         yield f"  with talosctl {line} or newer: an older one does not know the documents of {line}"
@@ -119,7 +121,7 @@ def _told(
         yield "  no upgrade, if the node runs the image in its configuration: talosctl get extensions"
     else:
         yield from _way_there(settings, known)
-        yield f"  {shlex.join([*talosctl, 'upgrade', '--image', image])}"
+        yield f"  {command(*talosctl, 'upgrade', '--image', image)}"
     yield from _about_the_own_image(settings, seen, image)
     selector = seen.disk_selector if seen else settings.disk_selector_of(node)
     if form is Form.DOCUMENTS and selector is None:

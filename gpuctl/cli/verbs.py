@@ -1,11 +1,14 @@
 """Verbs that are loaded when they are called: each start pays for what it needs only."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
+
+from gpuctl.forms.text import harmless
 
 
 def group_of(verbs: Mapping[str, Sequence[str]]) -> type[TyperGroup]:
@@ -21,12 +24,30 @@ def group_of(verbs: Mapping[str, Sequence[str]]) -> type[TyperGroup]:
             super().__init__(**settings)
             self.commands = dict[str, Any].fromkeys(panels)  # a misspelt one is compared with these
 
+        def make_context(self, *arguments: Any, **settings: Any) -> Any:
+            with _harmless():
+                return super().make_context(*arguments, **settings)
+
+        def invoke(self, ctx: Any) -> Any:
+            with _harmless():
+                return super().invoke(ctx)
+
         def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 (the base class has it)
             if cmd_name in panels and self.commands[cmd_name] is None:
                 self.commands[cmd_name] = _loaded(cmd_name, panels[cmd_name])
             return self.commands.get(cmd_name)
 
     return Verbs
+
+
+@contextmanager
+def _harmless() -> Generator[None]:
+    """What a refusal quotes of the command line, of a file or of git shows, and steers nothing."""
+    try:
+        yield
+    except typer.TyperException as error:
+        error.message = harmless(error.message)
+        raise
 
 
 def _loaded(name: str, panel: str) -> Any:

@@ -1,7 +1,6 @@
 """gpuctl verify: whether a stack's cluster is what the stack says."""
 
 import json
-import os
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -10,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gpuctl import __version__
+from gpuctl.cli.files import refuse_unwritable, written
 from gpuctl.cli.options import Stacks, by_kubeconfig, duration, output_option, silent_settings_of
 from gpuctl.forms.exits import Exit, worst
-from gpuctl.forms.output import Output, complain, json_text, show
+from gpuctl.forms.output import Output, complain, json_text, print_markdown, show
 
 if TYPE_CHECKING:
     from gpuctl.checks.model import Check
@@ -104,7 +104,10 @@ def verify(
     if node:
         refuse_strangers(stack, node)
     request = _request(node, cuda_image, evidence, sharing=sharing)
-    _refuse_unwritable(junit, evidence)
+    seen = _evidence_files(evidence)
+    for option, file in (("--junit", junit), *(("--evidence", each) for each in seen)):
+        if file:
+            refuse_unwritable(option, file)
     patience = Wait(wait.total_seconds(), interval.total_seconds()) if wait else None
     reach = from_within if in_cluster else by_kubeconfig
     form = {Output.table: Table, Output.short: Short}.get(output)
@@ -115,27 +118,11 @@ def verify(
         screen.close()
     else:
         _print_whole(found, output)
-    written = _write_evidence(evidence, done) and _write_junit(junit, found)
+    left = [_write_evidence(seen, done), _write_junit(junit, found)]
     code = worst({report.exit_code(strict=strict) for report in found})
     if publish and False in [_publish(report, reach) for report in found]:
         code = worst({code, Exit.FOUND})
-    raise typer.Exit(code if written else code or Exit.MISTAKE)
-
-
-def _refuse_unwritable(junit: Path | None, evidence: Path | None) -> None:
-    """Before the run, which may take long.
-
-    Raises:
-        typer.BadParameter: a file that the run is to leave cannot be written.
-    """
-    for option, file in (("--junit", junit), *(("--evidence", each) for each in _evidence_files(evidence))):
-        if file is None:
-            continue
-        if file.is_dir():
-            raise typer.BadParameter(f"{file} is a folder, not a file", param_hint=option)
-        if not os.access(file if file.exists() else file.parent, os.W_OK):
-            problem = f"{file} cannot be written: create folder {file.parent}, or name another file"
-            raise typer.BadParameter(problem, param_hint=option)
+    raise typer.Exit(code if all(left) else code or Exit.MISTAKE)
 
 
 def _publish(report: "Report", reach: "Reach") -> bool:
@@ -171,7 +158,7 @@ def _print_whole(reports: "Sequence[Report]", output: Output) -> None:
     if output is Output.markdown:
         from gpuctl.report.markdown import markdown
 
-        print(markdown(reports), end="")
+        print_markdown(markdown(reports))
     else:
         from gpuctl.report.document import document
 
@@ -185,21 +172,22 @@ def _print_list(checks: "Sequence[Check]", output: Output) -> None:
 
 
 def _evidence_files(file: Path | None) -> list[Path]:
-    """Both forms, unless the name ends as one of them does."""
-    if file is None or file.suffix in _EVIDENCE:
+    """Both forms, unless the name ends as one of them does; a folder is refused as it is."""
+    if file is None or file.suffix in _EVIDENCE or file.is_dir():
         return [file] if file else []
     return [file.with_name(file.name + suffix) for suffix in _EVIDENCE]
 
 
-def _write_evidence(file: Path | None, runs: "Sequence[Run]") -> bool:
+def _write_evidence(files: Sequence[Path], runs: "Sequence[Run]") -> bool:
     """Whether nothing stood in the way."""
     from gpuctl.report.evidence import evidence, evidence_markdown
 
-    if file is None:
+    if not files:
         return True
+    names = " and ".join(map(str, files))
     for run in runs:
         if run.record is None:
-            complain(f"gpuctl: the proof of stack {run.report.stack} did not run, so {file} has none of it")
+            complain(f"gpuctl: the proof of stack {run.report.stack} did not run, so {names} has none of it")
     proven = [(run.report, run.record) for run in runs if run.record]
     if not proven:
         return True
@@ -207,20 +195,11 @@ def _write_evidence(file: Path | None, runs: "Sequence[Run]") -> bool:
         ".json": lambda: json.dumps(evidence(proven, __version__), indent=2) + "\n",
         ".md": lambda: evidence_markdown(proven, __version__),
     }
-    return all(_written("--evidence", path, forms[path.suffix]()) for path in _evidence_files(file))
+    return False not in [written("--evidence", file, forms[file.suffix]()) for file in files]
 
 
 def _write_junit(file: Path | None, reports: "Sequence[Report]") -> bool:
     """Whether nothing stood in the way."""
     from gpuctl.report.junit import junit
 
-    return file is None or _written("--junit", file, junit(reports))
-
-
-def _written(option: str, file: Path, text: str) -> bool:
-    try:
-        file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        complain(f"gpuctl: error: {option}: {file} cannot be written: {error.strerror}")
-        return False
-    return True
+    return file is None or written("--junit", file, junit(reports))

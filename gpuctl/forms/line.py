@@ -25,7 +25,7 @@ class Line:
     @property
     def colored(self) -> str:
         """The same with the control sequences of its styles."""
-        return "".join(_styled(text, styles) for text, styles in self.parts)
+        return inert("".join(_styled(text, styles) for text, styles in self.parts))
 
 
 def line(*parts: Part) -> Line:

@@ -9,7 +9,7 @@ from enum import StrEnum
 from shutil import get_terminal_size
 
 from gpuctl.forms.line import Line
-from gpuctl.forms.text import inert, visible
+from gpuctl.forms.text import harmless, inert
 
 
 class Output(StrEnum):
@@ -37,9 +37,14 @@ def show(
     if output is Output.json:
         print(json_text(document()))
     elif output is Output.markdown and markdown:
-        print(markdown(), end="")
+        print_markdown(markdown())
     else:
         print_lines((short if output is Output.short and short else table)())
+
+
+def print_markdown(text: str) -> None:
+    """Prints Markdown, whose blocks of code have the text of others as it is: no command to a CI system either."""
+    print("\n".join(map(inert, text.split("\n"))), end="")
 
 
 def print_lines(shown: Iterable[Line]) -> None:
@@ -77,9 +82,14 @@ def json_text(document: object, indent: int | None = 2) -> str:
     return json.dumps(document, indent=indent).replace("##[", r"\u0023#[").replace("##vso[", r"\u0023#vso[")
 
 
+def say(text: str) -> None:
+    """Says something on standard output, where it is nothing but text."""
+    print(harmless(text))
+
+
 def complain(text: str) -> None:
     """Says something on standard error, where it is nothing but text."""
-    print("\n".join(map(inert, visible(text).split("\n"))), file=sys.stderr, flush=True)
+    print(harmless(text), file=sys.stderr, flush=True)
 
 
 def _shows_colors() -> bool:

@@ -20,6 +20,11 @@ def visible(text: str) -> str:
     return "\n".join(map(one_line, text.splitlines()))
 
 
+def harmless(text: str) -> str:
+    """Text of several lines, each of which shows and is no command to a CI system."""
+    return "\n".join(map(inert, visible(text).split("\n")))
+
+
 def inert(line: str) -> str:
     """A line that is no command to the CI system in whose log it is printed."""
     line = _COMMAND.sub(lambda found: r"\x23" + found[0][1:], line)

@@ -5,8 +5,10 @@ from gpuctl.machine_config.document import MachineConfig, MachineConfigError, pa
 from gpuctl.machine_config.finding import Finding
 from gpuctl.machine_config.presence import present
 from gpuctl.machine_config.wrappers import Part, parts_of
+from gpuctl.machine_config.yaml_text import MOST_BYTES
 
 __all__ = [
+    "MOST_BYTES",
     "Finding",
     "MachineConfig",
     "MachineConfigError",

@@ -9,7 +9,7 @@ from gpuctl.plan.figures import NodeFigures, node_figures
 from gpuctl.plan.revisions import UnreadableError
 from gpuctl.settings import SettingsError
 from gpuctl.settings.mistakes import in_the_file
-from gpuctl.settings.stack_file import parse_stack
+from gpuctl.settings.stack_file import parse_stack, refuse_misnamed
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ def side(stack: str, text: str | UnreadableError | None) -> Side:
     if isinstance(text, UnreadableError):
         return Side(mistakes=str(SettingsError(stack, [in_the_file(f"config/Pulumi.{stack}.yaml", str(text))])))
     try:
+        refuse_misnamed(stack)
         return Side(desired_state(parse_stack(stack, text, f"config/Pulumi.{stack}.yaml")))
     except SettingsError as error:
         return Side(mistakes=str(error))

@@ -81,6 +81,8 @@ def parse(line: str) -> Sample | Event | None:
     fields = _fields(line)
     try:
         time = datetime.fromisoformat(fields.pop("time"))
+        if time.tzinfo is None:
+            return None
         level, name = fields.pop("level"), fields.pop("msg")
         if name not in _SAMPLE:
             return Event(time, level, name, fields.pop("gpu", None), fields)

@@ -32,6 +32,8 @@ _STRUCTURED = {field.alias for field in Settings.model_fields.values() if _is_st
 _STACK_NAME = re.compile(r"[\w.-]{1,100}", re.ASCII)
 _KNOWN = {field.alias for field in Settings.model_fields.values()}
 _MOST_NOTES = 10
+_TEXTS = ("secretsprovider", "encryptedkey", "encryptionsalt")
+"""Keys at the top of a file, beside `config`, that are Pulumi's own."""
 
 
 def stack_names(folder: Path | None = None) -> list[str]:
@@ -63,6 +65,8 @@ def read_stack(stack: str, folder: Path | None = None, resolve: Resolve | None =
     if _STACK_NAME.fullmatch(stack) and (folder / name).exists():
         return read_stack_file(stack, folder / name, f"config/{name}", resolve)
     known = stack_names(folder)
+    if stack in known:
+        refuse_misnamed(stack)
     meant = re.sub(r"^Pulumi\.|\.ya?ml$", "", stack.rpartition("/")[2])
     is_written_out = meant != stack and meant in known
     close = [meant] if is_written_out else difflib.get_close_matches(stack[:100], known, n=1)
@@ -72,6 +76,20 @@ def read_stack(stack: str, folder: Path | None = None, resolve: Resolve | None =
     init = shlex.join(["pulumi", "stack", "init", stack])
     command = f"gpuctl capacity --stack {shlex.quote(meant)}" if is_written_out else init
     raise _unreadable(stack, f"config/{name}", reason, command if stack.isprintable() else "gpuctl stacks")
+
+
+def refuse_misnamed(stack: str) -> None:
+    """Makes sure that a file in config/ is named as Pulumi's own command line would name it.
+
+    Raises:
+        SettingsError: it is not, so Pulumi has no stack of it, and the name may be anything.
+    """
+    if _STACK_NAME.fullmatch(stack):
+        return
+    name = f"config/Pulumi.{stack}.yaml"
+    reason = "is not called as a stack can be: up to 100 letters, digits, hyphens, underscores and dots"
+    rename = shlex.join(["mv", "--", name, "config/Pulumi.NAME.yaml"])
+    raise _unreadable(stack, name, reason, rename if stack.isprintable() else "ls -lb config")
 
 
 def read_stack_file(stack: str, path: Path, name: str | None = None, resolve: Resolve | None = None) -> Settings:
@@ -125,6 +143,9 @@ def parse_stack(stack: str, text: str, name: str, resolve: Resolve | None = None
     if refused := not_finite(keys, name):
         raise SettingsError(stack, refused)
     own, wrong = _own(keys)
+    if wrong:
+        raise _unreadable(stack, name, f"is refused by Pulumi: {listed(wrong, separator='; ')}")
+    wrong = [f"{key} is not a text" for key in _TEXTS if isinstance(top.get(key), dict | list)]
     if wrong:
         raise _unreadable(stack, name, f"is refused by Pulumi: {listed(wrong, separator='; ')}")
     environments = environments_of(stack, top.get("environment"), resolve)

@@ -5,59 +5,48 @@ keys are texts or become texts. PyYAML's own loaders differ in all three, so onl
 text is, reading it ends in a value or in a `YamlError`, in bounded time and memory.
 """
 
-import base64
-import binascii
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import date
-from math import isfinite
+from enum import Enum, auto
 from typing import Any, NamedTuple, cast
 
 import yaml
+
+from gpuctl.settings.yaml_scalars import as_go_prints, as_pulumi_writes, as_yaml_writes, kind_of, resolved, tagged
 
 MOST_BYTES = 1_048_576
 """Of a file. A stack of 5,000 nodes has a third of it."""
 _MOST_VALUES = 200_000
 _MOST_DEPTH = 30
-_WITHIN_VALUES = 2
-"""Mappings from this depth on are within the value of a key, where Pulumi makes texts of their keys."""
 _MOST_PROBLEMS = 10
 _MOST_TIMES = 100
 """An alias may make a document this many times as large as it is written; yaml.v3 draws the line there too."""
 
-_WORDS: dict[str, object] = {
-    **dict.fromkeys(("true", "True", "TRUE"), True),
-    **dict.fromkeys(("false", "False", "FALSE"), False),
-    **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
-    **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
-    **dict.fromkeys((".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"), float("inf")),
-    **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), float("-inf")),
-}
-_INTEGER = re.compile(r"[-+]?(0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO]?[0-7]+|0|[1-9][0-9]*)", re.ASCII)
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", re.ASCII)
-_DATE = re.compile(
-    r"(\d{4})-(\d\d?)-(\d\d?)([Tt]\d\d?:\d\d?:\d\d?(\.\d+)?(Z|[-+]\d\d:\d\d)| \d\d?:\d\d?:\d\d?(\.\d+)?)?", re.ASCII
-)
 _ENDS = re.compile(r"\?(?=\s)")
 """What ends a plain text within brackets for yaml.v3, and not for libyaml."""
 _STANDARD = "tag:yaml.org,2002:"
-_WHOLE_UP_TO = 1e21
-"""Pulumi writes a document again before it takes its types: up to here a float without fraction is an integer."""
 
 
 class YamlError(Exception):
     """The text is nothing that Pulumi would read; with the reason as the rest of a sentence about the file."""
 
 
-@dataclass(frozen=True)
-class Timestamp:
-    """A date or time, which YAML makes of a text such as `2026-11-28` that is not in quotes."""
+class _Place(Enum):
+    """Where a mapping is, which says what its keys may be and how often one may be there."""
 
-    text: str
+    TOP = auto()
+    CONFIG = auto()
+    """The mapping of `config:`."""
+    VALUE = auto()
+    """Within the value of a key there, of whose keys Pulumi makes texts. It writes them and reads them once more."""
+    ELSEWHERE = auto()
+    """Below another key at the top, such as `environment:`, which Pulumi reads once."""
 
-    def __str__(self) -> str:
-        return self.text
+    def below(self, key: object) -> "_Place":
+        """The place of a key's value."""
+        if self is _Place.TOP:
+            return _Place.CONFIG if key == "config" else _Place.ELSEWHERE
+        return _Place.VALUE if self is _Place.CONFIG else self
 
 
 class _Built(NamedTuple):
@@ -98,10 +87,10 @@ class _Reader:
     def document(self) -> object:
         for event in self._events:
             if isinstance(event, yaml.DocumentStartEvent):
-                return self._node(next(self._events), 0).value
+                return self._node(next(self._events), 0, _Place.TOP).value
         return None
 
-    def _node(self, event: Any, depth: int) -> _Built:
+    def _node(self, event: Any, depth: int, place: _Place) -> _Built:
         if depth > _MOST_DEPTH:
             raise YamlError(f"is nested deeper than {_MOST_DEPTH} levels ({_line(event)})")
         if isinstance(event, yaml.AliasEvent):
@@ -114,9 +103,9 @@ class _Reader:
         self._flow += flow
         match event:
             case yaml.SequenceStartEvent():
-                built = self._sequence(depth)
+                built = self._sequence(depth, place)
             case yaml.MappingStartEvent():
-                built = self._mapping(depth)
+                built = self._mapping(depth, place)
             case _:
                 built = _Built(self._scalar(event), 1)
         self._flow -= flow
@@ -142,43 +131,44 @@ class _Reader:
         self._grow(built.size, written=1)
         return built
 
-    def _sequence(self, depth: int) -> _Built:
+    def _sequence(self, depth: int, place: _Place) -> _Built:
         values: list[object] = []
         size = 1
         while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
-            built = self._node(event, depth + 1)
+            built = self._node(event, depth + 1, place)
             values.append(built.value)
             size += built.size
         return _Built(values, size)
 
-    def _mapping(self, depth: int) -> _Built:
+    def _mapping(self, depth: int, place: _Place) -> _Built:
         own: dict[str, object] = {}
         merged: dict[str, object] = {}
-        lines: dict[str, str] = {}
+        keys = _Keys()
         size = 1
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
             is_merge = isinstance(event, yaml.ScalarEvent) and event.value == "<<" and event.implicit[0]
-            key, value = self._node(event, depth + 1), self._node(next(self._events), depth + 1)
+            key = self._node(event, depth + 1, place)
+            value = self._node(next(self._events), depth + 1, place.below(key.value))
             size += key.size + value.size
-            name = "<<" if is_merge else self._key(event, key.value, depth)
-            if name is None:
-                continue
-            if name in lines:
-                self.problems.append(f"{_line(event)}: mapping key {name!r} already defined at {lines[name]}")
-            lines[name] = _line(event)
+            name = "<<" if is_merge else self._key(event, key.value, place)
+            if first := keys.earlier(event, key.value, place):
+                self.problems.append(f"{_line(event)}: mapping key {name!r} already defined at {first}")
             if is_merge:
                 self._merge(event, merged, value.value)
-            else:
+            elif name is not None:
                 own[name] = value.value
         return _Built(own | {key: value for key, value in merged.items() if key not in own}, size)
 
-    def _key(self, event: Any, key: object, depth: int) -> str | None:
+    def _key(self, event: Any, key: object, place: _Place) -> str | None:
+        """A key as a text; None of one that is refused, or that Pulumi leaves out."""
         if isinstance(key, str):
             return key
-        text = _as_go_prints(key) if depth >= _WITHIN_VALUES else None
+        if key is None and place is _Place.CONFIG:
+            return None
+        text = as_go_prints(key) if place in (_Place.VALUE, _Place.ELSEWHERE) else None
         if text is None:
             written = f" {event.value}" if isinstance(event, yaml.ScalarEvent) and event.value else ""
-            self.problems.append(f"{_line(event)}: the key{written} is {_kind(key)} and must be a text, in quotes")
+            self.problems.append(f"{_line(event)}: the key{written} is {kind_of(key)} and must be a text, in quotes")
         return text
 
     def _merge(self, event: Any, merged: dict[str, object], value: object) -> None:
@@ -195,105 +185,49 @@ class _Reader:
         if self._flow and is_plain and _ENDS.search(self._text, event.start_mark.index, event.end_mark.index + 1):
             self.problems.append(f"{_line(event)}: {text!r} has a question mark before a blank and must be in quotes")
         if tag is None:
-            return _as_pulumi_writes(_resolved(text)) if event.implicit[0] else text
+            return as_pulumi_writes(resolved(text)) if event.implicit[0] else text
         if not tag.startswith(_STANDARD):
             return text
         kind = tag.removeprefix(_STANDARD)
         try:
-            return _tagged(kind, text)
+            return tagged(kind, text)
         except ValueError:
             self.problems.append(f"{_line(event)}: {text!r} is no !!{kind}")
             return None
 
 
-def _tagged(kind: str, text: str) -> object:
-    value = text if kind in ("str", "binary") else _resolved(text)
-    match kind, value:
-        case "binary", _:
-            try:
-                return base64.b64decode(text, validate=True).decode()
-            except (binascii.Error, UnicodeDecodeError) as error:
-                raise ValueError(text) from error
-        case ("bool", bool()) | ("null", None) | ("timestamp", Timestamp()):
-            return value
-        case "float", int() | float() if not isinstance(value, bool):
-            return _as_pulumi_writes(float(value))
-        case "int", int() if not isinstance(value, bool):
-            return value
-        case (("bool" | "null" | "timestamp" | "float" | "int"), _):
-            raise ValueError(text)
-        case _:
-            return text
+class _Keys:
+    """The keys of one mapping: two are one key to yaml.v3 when they are written alike, whatever they mean."""
 
+    def __init__(self) -> None:
+        self._lines: dict[tuple[bool, str], str] = {}
+        self._rewritten: dict[str, tuple[object, str]] = {}
 
-def _resolved(text: str) -> object:
-    """What a plain scalar means to yaml.v3."""
-    if text in _WORDS:
-        return _WORDS[text]
-    if not text[0].isascii() or text[0] not in "+-.0123456789":
-        return text
-    if _is_a_time(text):
-        return Timestamp(text)
-    plain = text if text[0] == "." else text.replace("_", "")
-    if text[0] != "." and _INTEGER.fullmatch(plain) and len(plain) < 70:
-        value = _integer(plain)
-        if -(2**63) <= value < 2**64:
-            return value
-    is_number = _FLOAT.fullmatch(plain) and isfinite(float(plain))  # else, such as 1e400, too large for one
-    return float(plain) if is_number else text
+    def earlier(self, event: Any, key: object, place: _Place) -> str:
+        """The line of the same key before this one; empty where there is none."""
+        match event:
+            case yaml.ScalarEvent(value=text):
+                written = False, str(text)
+            case yaml.AliasEvent(anchor=name):
+                written = True, str(name)
+            case _:
+                return ""
+        if written in self._lines:
+            return self._lines[written]
+        self._lines[written] = _line(event)
+        if place is not _Place.VALUE:
+            return ""
+        is_plain = isinstance(event, yaml.ScalarEvent) and event.tag is None and event.implicit[0]
+        return self._once_more(resolved(written[1]) if is_plain else key, event)
 
-
-def _integer(text: str) -> int:
-    """With the leading zero of an octal number, as Go and YAML 1.1 have it."""
-    digits = text.lstrip("+-")
-    octal = re.fullmatch(r"0[0-7]+", digits)
-    value = int(digits, 8 if octal else 0)
-    return -value if text.startswith("-") else value
-
-
-def _is_a_time(text: str) -> bool:
-    match = _DATE.fullmatch(text)
-    if match is None:
-        return False
-    try:
-        date(int(match[1]), int(match[2]), int(match[3]))
-    except ValueError:
-        return False
-    return True
-
-
-def _as_pulumi_writes(value: object) -> object:
-    is_whole = isinstance(value, float) and abs(value) < _WHOLE_UP_TO and value.is_integer()
-    return int(value) if is_whole and isinstance(value, float) else value
-
-
-def _as_go_prints(key: object) -> str | None:
-    """A key as the text that Go makes of it, but for dates; None of what no key can be."""
-    match key:
-        case list() | dict():
-            return None
-        case None:
-            return "<nil>"
-        case bool():
-            return str(key).lower()
-        case _:
-            return str(key)
-
-
-def _kind(value: object) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "a truth value"
-        case int() | float():
-            return "a number"
-        case Timestamp():
-            return "a date"
-        case list():
-            return "a list"
-        case _:
-            return "a mapping"
+    def _once_more(self, key: object, event: Any) -> str:
+        """The same in what Pulumi writes of the mapping: `8` and `010` are one key there, `8` and `'8'` two alike."""
+        written = as_yaml_writes(key)
+        if written not in self._rewritten:
+            self._rewritten[written] = key, _line(event)
+            return ""
+        before, first = self._rewritten[written]
+        return "" if type(before) is type(key) and before == key else first
 
 
 def _line(event: Any) -> str:

@@ -70,6 +70,32 @@ def test_who_ignores_ctrl_c_goes_on_ignoring_it() -> None:
         signal.signal(signal.SIGINT, before)
 
 
+_SIGNAL_WHILE_LOADING = """
+import os, sys
+class Loading:
+    def find_spec(self, name, path=None, target=None):
+        if name == sys.argv[1]:
+            os.kill(os.getpid(), int(sys.argv[2]))
+sys.meta_path.insert(0, Loading())
+from gpuctl.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
+@pytest.mark.parametrize(
+    "module",
+    ["gpuctl.cli", "gpuctl.cli.signals", "gpuctl.forms.exits", "gpuctl.cli.app", "typer", "gpuctl.forms.output"],
+)
+def test_a_signal_ends_it_without_a_traceback_from_the_first_module_that_it_loads(
+    module: str, number: int, code: int
+) -> None:
+    """A shell calls the end by SIGTERM 143."""
+    words = [sys.executable, "-c", _SIGNAL_WHILE_LOADING, module, str(int(number))]
+    done = subprocess.run(words, cwd=ROOT, env=_ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (code, "")
+
+
 def test_a_handler_is_put_back() -> None:
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     with interruptible(also_terminated=True), pytest.raises(KeyboardInterrupt):

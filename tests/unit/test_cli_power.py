@@ -1,6 +1,7 @@
 """gpuctl power history as a user calls it."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -89,6 +90,17 @@ def test_a_node_without_an_agent_is_told_and_nothing_at_all_is_a_failure(cluster
 def test_an_agent_that_says_nothing_is_told(cluster: FakeCluster) -> None:
     cluster.logs[AGENT] = ["Error from server"]
     assert "gpu-1: its agent has said nothing of any GPU in this time" in _history().stdout
+
+
+@pytest.mark.parametrize("created", ["", "yesterday", "2026-01-01T00:00:00", "0001-01-01T00:00:00+23:00"])
+def test_a_pod_without_a_time_that_can_be_read_stops_nothing(cluster: FakeCluster, created: str) -> None:
+    cluster.pod_objects[AGENT]["metadata"]["creationTimestamp"] = created
+    assert "covered only from" in _history("--since", "2h").stdout
+
+
+def test_a_time_without_its_zone_is_no_line_of_the_agent(cluster: FakeCluster) -> None:
+    cluster.logs[AGENT].append(re.sub(r"(?<=time=)\S+", "2026-01-01T00:00:00", cluster.logs[AGENT][1]))
+    assert _history().exit_code == 0
 
 
 def test_a_machine_gets_one_document(cluster: FakeCluster) -> None:

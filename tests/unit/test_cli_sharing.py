@@ -76,12 +76,33 @@ def test_evidence_without_a_proof_is_a_mistake(tmp_path: Path) -> None:
     assert (result.exit_code, "--sharing" in result.stderr) == (2, True)
 
 
+@pytest.mark.parametrize(
+    ("file", "problem"),
+    [
+        ("nowhere/seen", "cannot be written"),
+        ("/proc/seen.md", "/proc/seen.md cannot be written"),
+        ("/proc/seen", "/proc/seen.json cannot be written"),
+        (".", "is a folder, not a file"),
+        ("/", "/ is a folder, not a file"),
+    ],
+)
 def test_evidence_that_cannot_be_written_is_refused_before_anything_is_made(
-    cluster: SharingCluster, tmp_path: Path
+    cluster: SharingCluster, tmp_path: Path, file: str, problem: str
 ) -> None:
-    result = _verify("--sharing", "--evidence", tmp_path / "nowhere" / "seen")
-    assert (result.exit_code, "cannot be written" in result.stderr) == (2, True)
+    result = _verify("--sharing", "--evidence", tmp_path / file)
+    assert (result.exit_code, problem in result.stderr) == (2, True), result.stderr
     assert cluster.calls == []
+
+
+def test_evidence_that_finds_no_room_hides_neither_the_verdict_nor_the_report(
+    cluster: SharingCluster,  # noqa: ARG001 (it is patched in)
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "seen.md").symlink_to("/dev/full")
+    result = _verify("--sharing", "--evidence", tmp_path / "seen.md", "--junit", tmp_path / "junit.xml")
+    assert (result.exit_code, "seen.md cannot be written: No space left" in result.stderr) == (2, True)
+    assert 'cluster "lab" is ready' in result.stdout
+    assert (tmp_path / "junit.xml").exists()
 
 
 def test_the_rights_on_the_page_are_those_that_are_asked_for() -> None:

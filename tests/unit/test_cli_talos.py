@@ -215,10 +215,23 @@ def test_patch_refuses_what_is_not_a_nodes_whole_configuration(here: Path, conte
     assert not (here / "patches").exists()
 
 
-def test_patch_says_when_it_cannot_write(here: Path) -> None:
+@pytest.mark.parametrize("folder", ["file", "/proc/x", "/sys/x", "full", "link"])
+def test_patch_says_when_it_cannot_write(here: Path, folder: str) -> None:
     (here / "file").write_text("")
-    result = _gpuctl("patch", "--stack", "lab", "-o", "file")
-    assert (result.exit_code, "cannot be written" in result.stderr) == (2, True)
+    (here / "link").symlink_to("/nonexistent/folder")
+    (here / "full").mkdir()
+    for node in ("gpu-1", "gpu-2", "gpu-3"):
+        (here / "full" / f"{node}.yaml").symlink_to("/dev/full")
+    result = _gpuctl("patch", "--stack", "lab", "-o", folder)
+    assert (result.exit_code, result.stdout, "cannot be written" in result.stderr) == (2, "", True)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("option", ["check", "patch"])
+def test_a_file_without_end_is_too_long(here: Path, option: str) -> None:  # noqa: ARG001 (it is the working folder)
+    words = {"check": ["/dev/zero"], "patch": ["--stack", "lab", "--node", "gpu-1", "--config", "/dev/zero"]}[option]
+    result = _gpuctl(option, *words)
+    assert (result.exit_code, "is longer than 4000000 characters" in result.stderr) == (2, True)
 
 
 def test_check_refuses_what_is_no_machine_configuration(here: Path) -> None:

@@ -17,6 +17,7 @@ from gpuctl.checks import runner
 from gpuctl.checks.registry import CHECKS, PREREQUISITES
 from gpuctl.cli import running
 from gpuctl.cli.app import app
+from gpuctl.cli.files import refuse_unwritable
 from gpuctl.cluster import AccessDeniedError, UnreachableError
 from gpuctl.settings import read_stack
 from gpuctl.sharing.proof import Proof, Request
@@ -199,11 +200,43 @@ def test_junit_is_written_besides(cluster: FakeCluster, tmp_path: Path) -> None:
     assert [str(case.get("name")).split()[0] for case in cases] == list(_outcomes(result.stdout))
 
 
-@pytest.mark.parametrize("file", ["/nonexistent/junit.xml", "/tmp"])
-def test_a_report_that_cannot_be_written_is_refused_before_the_run(cluster: FakeCluster, file: str) -> None:
-    result = _verify("--stack", "lab", "--junit", file)
-    assert (result.exit_code, result.stdout, "--junit" in result.stderr) == (2, "", True)
+@pytest.mark.parametrize(
+    ("file", "problem"),
+    [
+        ("/nonexistent/junit.xml", "cannot be written: No such file or directory. Fix it: mkdir -p /nonexistent"),
+        ("/proc/junit.xml", "cannot be written: No such file or directory. Fix it: name a file in a folder of your"),
+        ("/sys/junit.xml", "Fix it: name a file in a folder of your own"),
+        ("/etc/hostname/junit.xml", "cannot be written: Not a directory. Fix it: name a file in a folder of your own"),
+        ("/tmp", "/tmp is a folder, not a file"),
+        ("/", "/ is a folder, not a file"),
+        (f"/tmp/{'x' * 300}", "cannot be written: File name too long"),
+        ("nowhere", "cannot be written: No such file or directory. Fix it: mkdir -p /nonexistent"),
+        ("round", "cannot be written: Too many levels of symbolic links"),
+    ],
+)
+def test_a_report_that_cannot_be_written_is_refused_before_the_run(
+    cluster: FakeCluster, tmp_path: Path, file: str, problem: str
+) -> None:
+    """Also of root, whom no right is missing: not in /proc, and not on what is mounted read-only."""
+    (tmp_path / "nowhere").symlink_to("/nonexistent/junit.xml")
+    (tmp_path / "round").symlink_to("round")
+    result = _verify("--stack", "lab", "--junit", tmp_path / file)
+    said = " ".join(result.stderr.replace("│", " ").split())
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "--junit" in said
+    assert problem in said
     assert cluster.calls == []
+
+
+def test_a_report_that_is_there_stays_until_there_is_another(cluster: FakeCluster, tmp_path: Path) -> None:
+    """A run that ends before its end leaves what lay there, and nothing where nothing was."""
+    old, new, led = (tmp_path / name for name in ("old.xml", "new.xml", "led.xml"))
+    old.write_text("before")
+    led.symlink_to(tmp_path / "elsewhere.xml")
+    for file in (old, new, led):
+        refuse_unwritable("--junit", file)
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["led.xml", "old.xml"]
+    assert (old.read_text(), led.is_symlink(), cluster.calls) == ("before", True, [])
 
 
 def test_a_report_that_finds_no_room_at_the_end_does_not_hide_the_verdict(cluster: FakeCluster) -> None:

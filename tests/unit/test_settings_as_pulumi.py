@@ -124,7 +124,34 @@ def _values_of_others(seed: int) -> str:
     return re.sub(r"^config:$", lambda found: f"{found[0]}\n  other:x: {value}", text, count=1, flags=re.MULTILINE)
 
 
+PLACES = (
+    *("\nenvironment: {}\n", "\nother: {}\n", "\nother: [{}]\n", "\nencryptionsalt: {}\n", "\nsecretsprovider: {}\n"),
+    *("config:\n  other:x: {}", "config:\n  other:x: [{}]", "config:\n  other:x: {{a: {}}}", "config:\n  {}: 4"),
+)
+TWINS = (
+    *("4", "0x4", "4.0", "'4'", "!!str 4", "!!int '4'", "+4", "4.5", "4.50", ".nan", ".NaN"),
+    *("~", "null", "'null'", "true", "True", "'true'"),
+)
+"""Keys of which some are one key, some two that are written alike, and some neither."""
+
+
+def _keys(seed: int) -> str:
+    """A valid file with a mapping of odd keys somewhere, of which two may be one."""
+    chance = random.Random(seed)
+    text, place = chance.choice(VALID).read_text(), chance.choice(PLACES)
+    keys = chance.sample((*TWINS, *KEYS[:8], "&k 4", "*k "), chance.randint(1, 3))
+    keys.sort(key=lambda key: key.startswith("*"))
+    if any(key.startswith("*") for key in keys) and not any(key.startswith("&") for key in keys):
+        keys = keys[:-1] or ["4"]
+    mapping = "{" + ", ".join(f"{key}: {number}" for number, key in enumerate(keys)) + "}"
+    if place.startswith("config"):
+        added = place.format(keys[0] if ": 4" in place else mapping)
+        return re.sub(r"^config:$", lambda _: added, text, count=1, flags=re.MULTILINE)
+    return text + place.format(mapping)
+
+
 TEXTS = {
+    "keys": [_keys(seed) for seed in range(FILES)],
     "files as they are": [path.read_text() for path in (*VALID, *INVALID, *SHIPPED)],
     "values": [_other_values(seed) for seed in range(FILES)],
     "values of others": [_values_of_others(seed) for seed in range(FILES)],

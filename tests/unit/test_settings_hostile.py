@@ -93,7 +93,10 @@ def test_what_is_encrypted_and_no_secret_is_stored_again_in_plain_text() -> None
         (LEAST + "  gpu:slices: 4\n  gpu:config:slices: 8\n", "gpu:slices is there twice"),
         (LEAST + "  foo:a:b: 4\n", "'foo:a:b' is not a key, which is NAMESPACE:NAME"),
         (LEAST + "  5: x\n", "line 5: the key 5 is a number and must be a text, in quotes"),
-        (LEAST + "  ~: x\n", "line 5: the key ~ is null and must be a text, in quotes"),
+        (LEAST + "~: x\n", "line 5: the key ~ is null and must be a text, in quotes"),
+        (LEAST + "  other:x: {4: 1, '4': 2}\n", "line 5: mapping key '4' already defined at line 5"),
+        (LEAST + "  other:x: {'8': 1, 010: 2}\n", "line 5: mapping key '8' already defined at line 5"),
+        (LEAST + "encryptionsalt: [a]\n", "encryptionsalt is not a text"),
         (LEAST + "  2026-11-28: x\n", "the key 2026-11-28 is a date"),
         (LEAST + "  gpu:slices: !!int abc\n", "line 5: 'abc' is no !!int"),
         (LEAST + "  gpu:slice: &a [*a]\n", "has an anchor that contains itself: *a (line 5)"),
@@ -103,6 +106,19 @@ def test_what_pulumi_refuses_to_read_is_refused_in_its_place(text: str, reason: 
     (mistake,) = _mistakes(text)
     assert (mistake.value, mistake.command) == ("stack file", "${EDITOR:-vi} config/Pulumi.fixture.yaml")
     assert reason in mistake.reason
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{LEAST}  ~: x\n",
+        f"{LEAST}  other:x: {{4: 1, 0x4: 2, true: 3, True: 4, &k a: 5, *k : 6}}\n",
+        f"{LEAST}other: {{4: 1, ~: 2, 4.0: 3}}\n",
+        f"environment: {{values: {{4: 1}}}}\n{LEAST}",
+    ],
+)
+def test_a_key_that_pulumi_takes_or_leaves_out_stops_nobody(text: str) -> None:
+    assert [node.name for node in _read(text).nodes] == ["gpu-1"]
 
 
 @pytest.mark.parametrize(
