@@ -5,5 +5,5 @@ set -eu
 here=$(dirname "$0")
 plan=$(mktemp)
 trap 'rm -f "$plan"' EXIT
-"$here/pulumi.sh" preview "$1" --save-plan "$plan"
-"$here/pulumi.sh" up "$1" --yes --skip-preview --plan "$plan"
+"$here/as_text.sh" "$here/pulumi.sh" preview "$1" --save-plan "$plan"
+"$here/as_text.sh" "$here/pulumi.sh" up "$1" --yes --skip-preview --plan "$plan"

@@ -334,3 +334,22 @@ class TestStacks:
         for name, text in {"lab": "config: {}\n", "broken": "config: {5: [\n"}.items():
             (tmp_path / "config" / f"Pulumi.{name}.yaml").write_text(text)
         assert self._matrix(tmp_path, "lab broken", tmp_path)[0] == 'stacks=["broken", "lab"]\n'
+
+
+class TestOutputThatOthersHaveASayIn:
+    """A status message of the cluster that Pulumi prints could steer the workflow."""
+
+    def _run(self, command: str) -> "subprocess.CompletedProcess[str]":
+        script = SCRIPTS / "as_text.sh"
+        return subprocess.run([script, "sh", "-c", command], capture_output=True, text=True, check=False)
+
+    def test_no_command_in_it_is_one(self) -> None:
+        """GitHub reads none between the two lines, and nobody can know the second one before."""
+        first, second = (self._run("echo ::add-mask::x; echo ::stop-commands::x").stdout.splitlines() for _ in "12")
+        end = first[0].removeprefix("::stop-commands::")
+        assert first[1:] == ["::add-mask::x", "::stop-commands::x", f"::{end}::"]
+        assert (len(end), end != second[0].removeprefix("::stop-commands::")) == (32, True)
+
+    def test_the_exit_code_stays(self) -> None:
+        done = self._run("echo no >&2; exit 3")
+        assert (done.returncode, done.stderr, len(done.stdout.splitlines())) == (3, "no\n", 2)
