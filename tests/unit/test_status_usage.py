@@ -132,7 +132,11 @@ def test_without_the_key_nothing_is_read_and_nothing_added(
     reached: FakeCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unwatched = settings_of(powerManagement=False)
-    monkeypatch.setattr(running, "silent_settings_of", lambda _: unwatched)
+
+    def settings(_: str) -> Settings:
+        return unwatched
+
+    monkeypatch.setattr(running, "silent_settings_of", settings)
     assert "" not in _status().stdout.splitlines()
     assert not {"usage", "usageNotes"} & json.loads(_status("-o", "json").stdout).keys()
     assert "log" not in reached.calls
