@@ -1,4 +1,4 @@
-"""What would hand a container its node: each is refused, but for what the product's own two DaemonSets need."""
+"""What would hand a container its node: each is refused, but for what the product's own DaemonSets need."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -9,6 +9,8 @@ DEVICE_PLUGIN = "nvidia-device-plugin"
 """The DaemonSet that registers the slices, and its container; with `-PROFILE` for nodes that are shared otherwise."""
 POWER_LIMIT = "nvidia-power-limit"
 """The DaemonSet that sets power limits, and its container."""
+USAGE = "nvidia-gpu-usage"
+"""The DaemonSet that says which pod uses which GPU, and its container."""
 
 
 class Grant(NamedTuple):
@@ -17,16 +19,18 @@ class Grant(NamedTuple):
     host_paths: frozenset[str]
     capabilities: frozenset[str] = frozenset()
     root: bool = True
+    host_pid: bool = False
 
 
 _NOTHING = Grant(frozenset(), root=False)
 GRANTS = {
     DEVICE_PLUGIN: Grant(frozenset({"/var/lib/kubelet/device-plugins"})),
     POWER_LIMIT: Grant(frozenset({"/var/lib/kubelet/plugins/gpu-power-limit"}), frozenset({"SYS_ADMIN"})),
+    USAGE: Grant(frozenset(), root=False, host_pid=True),
 }
-"""DaemonSet, and container of the same name -> what it needs: the kubelet's socket belongs to root, and the driver lets
-nobody set a power limit who is not root with SYS_ADMIN. The image is no part of this: a mirror has another name, and
-`image-pinned` judges it."""
+"""DaemonSet, and container of the same name -> what it needs: the kubelet's socket belongs to root, the driver lets
+nobody set a power limit who is not root with SYS_ADMIN, and names processes only to who has the node's process ids. The
+image is no part of this: a mirror has another name, and `image-pinned` judges it."""
 
 
 def grant_of(container: Container) -> Grant:
@@ -72,12 +76,13 @@ def capabilities_are_those_shipped(resource: Properties) -> Iterator[str]:
 def namespaces_of_the_host_are_not_entered(resource: Properties) -> Iterator[str]:
     """In the node's namespaces a container sees, signals and speaks for every process of the node.
 
-    A pod that says nothing of `hostUsers` has the node's users too, as the product's have; nothing that is shipped asks
-    for them.
+    The usage watcher alone has the process ids, and is not root there. A pod that says nothing of `hostUsers` has the
+    node's users too, as the product's have; nothing that is shipped asks for them.
     """
     for pod in pods(resource):
+        granted = {"hostPID"} if all(grant_of(each).host_pid for each in containers_of(pod, resource)) else set[str]()
         for field in ("hostPID", "hostIPC", "hostNetwork", "hostUsers"):
-            if pod.get(field):
+            if pod.get(field) and field not in granted:
                 yield (
                     f"{kind_of(resource)} {name_of(resource)}: {field} is true, so its containers share that namespace "
                     f"with every process of the node. Fix it: remove {field}"

@@ -144,7 +144,11 @@ RESOURCE_RULES: list[Rule[Properties]] = [
         "Containers drop all capabilities; only the power limit adds one.",
         capabilities_are_those_shipped,
     ),
-    Rule("host-namespaces", "No pod enters a namespace of its node.", namespaces_of_the_host_are_not_entered),
+    Rule(
+        "host-namespaces",
+        "No pod enters a namespace of its node; only the usage watcher has its process ids.",
+        namespaces_of_the_host_are_not_entered,
+    ),
     Rule("process-namespace", "No pod shares its processes among its containers.", containers_of_a_pod_are_apart),
     Rule("sysctls", "No pod sets a parameter of the kernel.", kernel_parameters_stay),
     Rule("host-ports", "No container takes a port of its node.", ports_of_the_host_are_not_taken),

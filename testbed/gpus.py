@@ -7,6 +7,7 @@ have changed.
 
 import re
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -201,11 +202,23 @@ class SimulatedGpu:
         """Sets the utilisation; the draw follows it."""
         self._write("utilization", percent)
 
+    def set_processes(self, processes: Iterable[tuple[int, int, int]]) -> None:
+        """Programs use the GPU.
+
+        Args:
+            processes: process id on this machine, MiB of memory and percent of the multiprocessors' time of each; one
+                that has ended is not listed any more.
+        """
+        found = list(processes)
+        self._write("memory_used", sum(memory for _, memory, _ in found) or None)
+        self._write("utilization", min(100, sum(share for *_, share in found)))
+        self._write("processes", "\n".join(" ".join(map(str, each)) for each in found) or None)
+
     def _read(self, name: str, default: int) -> int:
         path = self.directory / name
         return int(path.read_text()) if path.exists() else default
 
-    def _write(self, name: str, value: int | None) -> None:
+    def _write(self, name: str, value: int | str | None) -> None:
         path = self.directory / name
         if value is None:
             path.unlink(missing_ok=True)

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from gpuctl.checks.context import Context, side_by_side
-from gpuctl.checks.own_pods import pod_on
+from gpuctl.checks.own_pods import running_on
 from gpuctl.cluster import AccessDeniedError, ClusterError, Executed, Pod
 from gpuctl.desired.power_limit import NAME as AGENT
 from gpuctl.power.log import Event, Sample, faults, parse_all
 
+_TITLE = "power-limit agent"
 _SECONDS = 30
 """nvidia-smi takes about one where the driver has to be loaded first."""
 
@@ -58,7 +59,7 @@ def limits_moved(context: Context) -> dict[str, Counter[str]]:
 
     A node whose agent's log may not be read, or that has none, is left out.
     """
-    pods = [pod for name in context.desired.nodes if isinstance(pod := _agent_on(context, name), Pod)]
+    pods = [pod for name in context.desired.nodes if isinstance(pod := running_on(context, AGENT, _TITLE, name), Pod)]
     found = side_by_side(partial(_moved, context), pods)
     return {pod.node: moved for pod, moved in zip(pods, found, strict=True) if moved is not None}
 
@@ -71,19 +72,8 @@ def _moved(context: Context, pod: Pod) -> Counter[str] | None:
     return Counter(entry.gpu for entry in said if isinstance(entry, Event) and entry.name == "drift" and entry.gpu)
 
 
-def _agent_on(context: Context, node: str) -> Pod | str:
-    """The running agent of a node, or why there is none."""
-    seen = context.nodes.get(node)
-    if seen is None or not seen.ready:
-        return f"{node} is {'not Ready' if seen else 'not in the cluster'}"
-    pod = pod_on(context, AGENT, node)
-    if pod is None or not any(status.state.running for status in pod.status.container_statuses):
-        return f"no power-limit agent runs on {node}"
-    return pod
-
-
 def _report(context: Context, node: str) -> AgentReport:
-    pod = _agent_on(context, node)
+    pod = running_on(context, AGENT, _TITLE, node)
     if isinstance(pod, str):
         return AgentReport(silence=pod)
     try:

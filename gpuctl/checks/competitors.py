@@ -11,6 +11,7 @@ from gpuctl.checks.workloads import PODS, is_own
 from gpuctl.cluster import Pod
 from gpuctl.desired.device_plugin import NAME as PLUGIN
 from gpuctl.desired.power_limit import NAME as POWER_LIMIT
+from gpuctl.desired.usage import NAME as USAGE
 from gpuctl.observed.pods import warnings
 
 _PLUGINS = {
@@ -50,7 +51,8 @@ _DYNAMO = "dynamo.nvidia.com/gpu-power-limit"
 )
 def own_pods_are_allowed(context: Context) -> Iterator[Result]:
     """A DaemonSet whose pods are forbidden applies without an error; only its events show it."""
-    components = [PLUGIN, POWER_LIMIT] if context.settings.power_management else [PLUGIN]
+    settings = context.settings
+    components = [PLUGIN, *[POWER_LIMIT] * settings.power_management, *[USAGE] * settings.usage]
     nodes = [name for name in context.desired.nodes if name in context.nodes]
     lacking = {component for component in components for node in nodes if pod_on(context, component, node) is None}
     refusals = _refusals(context) if lacking else {}

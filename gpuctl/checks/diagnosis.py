@@ -78,22 +78,24 @@ class Knowledge:
 
 KNOWLEDGE = (
     # A node that is gone or down explains all that is missing there, and DaemonSets that are not complete.
-    Knowledge(("NOD001", "NOD002"), ("NOD003", "TAL", "RUN", "CAP", "PWR", "POD"), on_one_node=True),
+    Knowledge(("NOD001", "NOD002"), ("NOD003", "TAL", "RUN", "CAP", "PWR", "USE", "POD"), on_one_node=True),
     Knowledge(("NOD001", "NOD002", "NOD003"), ("STK005",)),
-    Knowledge(("NOD003",), ("CAP001", "CAP002", "PWR001"), on_one_node=True),
+    Knowledge(("NOD003",), ("CAP001", "CAP002", "PWR001", "USE001"), on_one_node=True),
     # Without extensions or modules there is no driver, and without a driver no plugin and no agent.
     Knowledge(("TAL001",), ("TAL002", "TAL003", "TAL004"), on_one_node=True),
     Knowledge(("TAL002", "TAL003", "TAL004"), ("TAL005",), on_one_node=True),
-    Knowledge(("TAL002", "TAL003", "TAL005"), ("RUN", "CAP001", "CAP002", "PWR001", "PWR002"), on_one_node=True),
+    Knowledge(
+        ("TAL002", "TAL003", "TAL005"), ("RUN", "CAP001", "CAP002", "PWR001", "PWR002", "USE001"), on_one_node=True
+    ),
     Knowledge(("TAL002", "TAL003", "TAL005"), ("STK005",)),
-    Knowledge(("RUN001",), ("CAP001", "CAP002", "PWR001", "PWR002"), on_one_node=True),
+    Knowledge(("RUN001",), ("CAP001", "CAP002", "PWR001", "PWR002", "USE001"), on_one_node=True),
     Knowledge(("RUN001",), ("STK005",)),
     # Objects that are not as they should be explain pods that are not there.
     Knowledge(("STK001",), ("STK003", "POD020", "DRF001")),
     Knowledge(("STK002",), ("POD020",)),
-    Knowledge(("STK001", "STK002"), ("STK005", "CAP001", "CAP002", "PWR001")),
+    Knowledge(("STK001", "STK002"), ("STK005", "CAP001", "CAP002", "PWR001", "USE001")),
     Knowledge(("STK002", "STK003"), ("DRF001",)),
-    Knowledge(("STK003", "STK005", "POD020"), ("CAP001", "CAP002", "PWR001"), of_one_component=True),
+    Knowledge(("STK003", "STK005", "POD020"), ("CAP001", "CAP002", "PWR001", "USE001"), of_one_component=True),
     Knowledge(("STK003", "POD020"), ("STK005",), of_one_component=True),
     Knowledge(("STK003",), ("STK006", "STK007"), of_one_component=True),
     Knowledge(("STK006",), ("STK007",), on_one_node=True),
@@ -103,7 +105,7 @@ KNOWLEDGE = (
     Knowledge(("POD012",), ("PWR003", "PWR006")),
     Knowledge(("PWR006",), ("PWR003",), on_one_node=True),
     # An unhealthy GPU, and an agent that is not ready because of its GPUs.
-    Knowledge(("PWR002",), ("PWR001", "CAP001", "CAP002", "RUN002"), on_one_node=True),
+    Knowledge(("PWR002",), ("PWR001", "CAP001", "CAP002", "RUN002", "USE001"), on_one_node=True),
     Knowledge(("PWR003",), ("PWR001",), on_one_node=True),
     Knowledge(("PWR002", "PWR003"), ("STK005",), effect_about=POWER_LIMIT),
     Knowledge(("CAP003",), ("CAP002", "POD001"), on_one_node=True),

@@ -39,6 +39,17 @@ def pod_on(context: Context, component: str, node: str) -> Pod | None:
     return max(staying, key=lambda pod: pod.metadata.creation_timestamp, default=None)
 
 
+def running_on(context: Context, component: str, title: str, node: str) -> Pod | str:
+    """The running pod of a DaemonSet on a node, or why there is none, by the title that people know it by."""
+    seen = context.nodes.get(node)
+    if seen is None or not seen.ready:
+        return f"{node} is {'not Ready' if seen else 'not in the cluster'}"
+    pod = pod_on(context, component, node)
+    if pod is None or not any(status.state.running for status in pod.status.container_statuses):
+        return f"no {title} runs on {node}"
+    return pod
+
+
 def daemon_set_of(context: Context, component: str, node: str) -> str:
     """The DaemonSet of a component on a node: the one that made its pod, else the one that the stack asks for."""
     pod = pod_on(context, component, node)

@@ -16,6 +16,7 @@ from gpuctl.checks import (
     sharing,
     stack_file,
     talos,
+    usage,
     workloads,
     workstation,
 )
@@ -32,6 +33,7 @@ CHECKS: tuple[Check, ...] = (
     *runtime.CHECKS,
     *capacity.CHECKS,
     *power_limit.CHECKS,
+    *usage.CHECKS,
     *competitors.CHECKS,
     *workloads.CHECKS,
     *drift.CHECKS,

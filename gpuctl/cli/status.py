@@ -14,8 +14,13 @@ from gpuctl.forms.line import Line, line
 from gpuctl.forms.output import Output, complain, json_text, live, print_lines
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gpuctl.checks.context import Context
+    from gpuctl.checks.usage_reports import UsageReport
     from gpuctl.status.rows import Status
+
+    Look = tuple[Status, Mapping[str, UsageReport] | None]
 
 
 def status(
@@ -29,8 +34,9 @@ def status(
 ) -> None:
     """Print what each GPU does now: who uses its slices, its power limit and draw, how busy, hot and full it is.
 
-    The power-limit agents are asked, or their logs read where running commands in pods is not allowed. Nothing is
-    changed.
+    The power-limit agents are asked, or their logs read where running commands in pods is not allowed. With gpu:usage,
+    a second table says what each pod has of each GPU, its fair share of the memory, and since when it has computed
+    nothing. Nothing is changed.
     """
     from gpuctl.cli.running import context_of
     from gpuctl.cluster import ClusterError
@@ -57,23 +63,32 @@ def status(
         raise typer.Exit(Exit.INTERRUPTED) from None
 
 
-def _look(context: "Context") -> "Status":
+def _look(context: "Context") -> "Look":
+    """The GPUs, and who uses them where the stack has that watched."""
     from gpuctl.checks.agent_reports import agent_reports
+    from gpuctl.checks.usage_reports import usage_reports
     from gpuctl.status.rows import status
 
     reports = agent_reports(context) if context.settings.power_management else {}
-    return status(context.desired, context.users, reports)
+    gpus = status(context.desired, context.users, reports)
+    return gpus, usage_reports(context) if context.settings.usage else None
 
 
-def _lines(context: "Context", found: "Status") -> Iterator[Line]:
-    from gpuctl.status.forms import lines
+def _lines(context: "Context", found: "Look") -> Iterator[Line]:
+    from gpuctl.status import forms, usage
 
+    gpus, used = found
     clock = time.strftime("%H:%M:%S")
     yield line(f"stack {context.stack}, context {context.settings.context}, {clock}")
-    yield from lines(found)
+    yield from forms.lines(gpus)
+    if used is not None:
+        yield line("")
+        yield from usage.lines(used)
 
 
-def _document_line(context: "Context", found: "Status") -> Iterator[Line]:
-    from gpuctl.status.forms import document
+def _document_line(context: "Context", found: "Look") -> Iterator[Line]:
+    from gpuctl.status import forms, usage
 
-    yield line(json_text({"stack": context.stack, "context": context.settings.context} | document(found), indent=None))
+    gpus, used = found
+    document = {"stack": context.stack, "context": context.settings.context} | forms.document(gpus)
+    yield line(json_text(document | (usage.document(used) if used is not None else {}), indent=None))

@@ -4,12 +4,33 @@ import hashlib
 import json
 from typing import Any
 
-from gpuctl.desired.names import CHECKSUM_ANNOTATION, RUNTIME_CLASS, Manifest, labels, selector
+from gpuctl.desired.names import (
+    CHECKSUM_ANNOTATION,
+    PRESENT_LABEL,
+    PROFILE_LABEL,
+    RUNTIME_CLASS,
+    Manifest,
+    labels,
+    selector,
+)
 from gpuctl.desired.profiles import DEFAULT, named
 from gpuctl.desired.tolerations import tolerations
 from gpuctl.settings import Settings
 
 _HASH_DIGITS = 10
+BESIDE_THE_OLD_POD: dict[str, Any] = {
+    "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "100%", "maxUnavailable": 0}}
+}
+"""A change that leaves no gap. Without minReadySeconds: Kubernetes' controller waits for them by the oldest pod of a
+node, so nothing tells it when those of the new pod are over, and the update stands still (seen with 1.36)."""
+_LABELLED: dict[str, Any] = {"matchExpressions": [{"key": PROFILE_LABEL, "operator": "Exists"}]}
+ON_EVERY_NODE: dict[str, Any] = {
+    "nodeSelector": {PRESENT_LABEL: "true"},
+    "affinity": {
+        "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [_LABELLED]}}
+    },
+}
+"""Where a DaemonSet of all profiles runs: on the GPU nodes that have any of the stack's."""
 
 
 def daemon_set(

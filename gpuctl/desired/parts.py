@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import groupby
 from operator import attrgetter
 
-from gpuctl.desired import monitoring, power_limit
+from gpuctl.desired import monitoring, power_limit, usage
 from gpuctl.desired.backends import BACKENDS
 from gpuctl.desired.names import RUNTIME_CLASS, Manifest, labels, node_labels
 from gpuctl.desired.part import Part, by_name
@@ -105,6 +105,13 @@ def _backends(settings: Settings, profiles: Sequence[Profile]) -> Iterator[Part]
             yield replace(part, after=(*_GROUND, "power-limit", *part.after))
 
 
+def _usage(settings: Settings, _: Sequence[Profile]) -> Iterator[Part]:
+    """Beside the device plugin: pods get their GPUs whether somebody watches or not."""
+    if settings.usage:
+        objects = {usage.SCRIPT: usage.config_map(settings)} | by_name(usage.daemon_set(settings))
+        yield Part("usage", "gpu:index:Usage", objects, after=_GROUND)
+
+
 def _monitoring(settings: Settings, _: Sequence[Profile]) -> Iterator[Part]:
     """It waits for nothing that can go wrong: the alerts are there first."""
     if settings.monitoring:
@@ -113,4 +120,4 @@ def _monitoring(settings: Settings, _: Sequence[Profile]) -> Iterator[Part]:
 
 
 _GROUND = ("namespace", "runtime-class", "node-labels")
-_TABLE: tuple[Declared, ...] = (_talos, _ground, _node_labels, _power_limit, _backends, _monitoring)
+_TABLE: tuple[Declared, ...] = (_talos, _ground, _node_labels, _power_limit, _backends, _usage, _monitoring)

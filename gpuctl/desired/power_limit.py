@@ -7,7 +7,7 @@ from typing import Any
 
 from gpuctl.desired import daemon_set as daemon_sets
 from gpuctl.desired.limits import limits
-from gpuctl.desired.names import PRESENT_LABEL, PROFILE_LABEL, Manifest
+from gpuctl.desired.names import Manifest
 from gpuctl.desired.profiles import DEFAULT
 from gpuctl.settings import Settings
 from gpuctl.settings.values import NO_LIMIT
@@ -22,15 +22,6 @@ AGENT = Path(__file__).with_name("power_limit_agent")
 _STATE = "/run/gpu-power-limit"
 _NODE_STATE = "/var/lib/kubelet/plugins/gpu-power-limit"
 """On Talos too the kubelet, which must make it, sees this folder; it outlives pods and reboots."""
-_BESIDE_THE_OLD_POD = {
-    "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "100%", "maxUnavailable": 0}}
-}
-"""Without minReadySeconds: Kubernetes' controller waits for them by the oldest pod of a node, so nothing tells it when
-those of the new pod are over, and the update stands still (seen with 1.36)."""
-_LABELLED: dict[str, Any] = {"matchExpressions": [{"key": PROFILE_LABEL, "operator": "Exists"}]}
-_LABELLED_BY_THE_STACK = {
-    "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [_LABELLED]}}
-}
 
 
 def config_map(settings: Settings) -> Manifest:
@@ -92,8 +83,8 @@ def daemon_set(settings: Settings) -> Manifest:
         checksum,
         container,
         volumes,
-        placement={"nodeSelector": {PRESENT_LABEL: "true"}, "affinity": _LABELLED_BY_THE_STACK},
-        rollout=_BESIDE_THE_OLD_POD,
+        placement=daemon_sets.ON_EVERY_NODE,
+        rollout=daemon_sets.BESIDE_THE_OLD_POD,
     )
 
 

@@ -58,6 +58,10 @@ class Settings(Model):
     """GPU nodes of the cluster that others serve, by name: the stack leaves them alone, and no check reports them."""
     tolerations: tuple[Toleration, ...] = ()
     """Taints that the stack's pods tolerate besides `nvidia.com/gpu`: list of {key, operator?, value?, effect?}."""
+    usage: values.Switch = False
+    """Whether the usage DaemonSet is deployed, which says which pod uses how much of which GPU; see docs/usage.md."""
+    usage_interval: values.IntervalSeconds = 30
+    """Seconds between two samples of the GPUs' processes."""
     monitoring: values.Switch = False
     """Whether the stack has alerts for the Prometheus operator and a dashboard for Grafana; see docs/monitoring.md."""
     rule_label: values.OptionalLabel = None

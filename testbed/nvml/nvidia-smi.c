@@ -1,6 +1,6 @@
 /*
  * Simulated nvidia-smi, linked statically with the simulated library, so that it runs in any image.
- * Covers -L, --query-gpu with --format=csv, -pl, -pm, -i and the exit codes of the nvidia-smi(1) manual page:
+ * Covers -L, --query-gpu and --query-compute-apps with --format=csv, pmon, -pl, -pm, -i and the exit codes of the nvidia-smi(1) manual page:
  *   0 ok   2 bad argument   3 not supported   4 no permission   6 not found
  *   9 driver not loaded   15 GPU fell off the bus   255 other
  * Texts of "not a valid field" and "No devices were found" are those of driver 580; others are not compared.
@@ -13,6 +13,7 @@
 
 #define MAX_GPUS 16
 #define MAX_FIELDS 64
+#define MAX_PROCESSES 1024
 #define TERMINATING "Terminating early due to previous errors.\n"
 
 struct board { device_t device; unsigned index; int lost; char uuid[96], bus_id[32]; };
@@ -119,6 +120,12 @@ READ_MEMORY(read_memory_total, total)
 READ_MEMORY(read_memory_used, used)
 READ_MEMORY(read_memory_free, free)
 
+static result_t read_mig_mode(const struct board *b, char *out, size_t size) {
+  unsigned current = 0, pending = 0;
+  result_t r = nvmlDeviceGetMigMode(b->device, &current, &pending);
+  return r ? r : text(out, size, current ? "Enabled" : "Disabled");
+}
+
 static const struct field { const char *name, *unit; reader_t *read; } fields[] = {
   {"index", "", read_index},
   {"uuid", "", read_uuid},
@@ -142,6 +149,7 @@ static const struct field { const char *name, *unit; reader_t *read; } fields[] 
   {"clocks_throttle_reasons.active", "", read_event_reasons},
   {"utilization.gpu", "%", read_utilization},
   {"temperature.gpu", "", read_temperature},
+  {"mig.mode.current", "", read_mig_mode},
   {"memory.total", "MiB", read_memory_total},
   {"memory.used", "MiB", read_memory_used},
   {"memory.free", "MiB", read_memory_free},
@@ -179,6 +187,46 @@ static int query(struct board **boards, int count, const char *names, const char
       fputs(j + 1 < chosen_count ? ", " : "\n", stdout);
     }
   return code;
+}
+
+/* The only fields that it knows are gpu_uuid, pid, used_memory, in this order. */
+static int query_processes(struct board **boards, int count, const char *names, const char *format) {
+  process_t found[MAX_PROCESSES];
+  if (!format || strncmp(format, "csv", 3)) return puts("\"--query-compute-apps=\" requires \"--format=csv\"."), 2;
+  if (strcmp(names, "gpu_uuid,pid,used_memory")) return printf("Field \"%s\" is not a valid field to query.\n\n", names), 2;
+  if (!strstr(format, "noheader")) puts("gpu_uuid, pid, used_gpu_memory [MiB]");
+  for (int i = 0; i < count; i++) {
+    unsigned n = MAX_PROCESSES;
+    result_t r = nvmlDeviceGetComputeRunningProcesses_v3(boards[i]->device, &n, found);
+    if (r) return printf("Failed to list processes: %s\n", nvmlErrorString(r)), exit_code(r);
+    for (unsigned j = 0; j < n; j++)
+      printf("%s, %u, %llu%s\n", boards[i]->uuid, found[j].pid, found[j].memory >> 20, strstr(format, "nounits") ? "" : " MiB");
+  }
+  return 0;
+}
+
+/* In the form of driver 580: `-` is the share of a process that computes nothing, and all that an idle GPU has. */
+static int monitor_processes(struct board **boards, int count) {
+  process_t found[MAX_PROCESSES];
+  process_share_t shares[MAX_PROCESSES];
+  puts("# gpu         pid   type     sm    mem    enc    dec    jpg    ofa     fb   ccpm    command \n"
+       "# Idx           #    C/G      %      %      %      %      %      %     MB     MB    name ");
+  for (int i = 0; i < count && i < 4; i++) { /* the real one watches no more than four either */
+    unsigned n = MAX_PROCESSES, m = MAX_PROCESSES;
+    result_t r = nvmlDeviceGetComputeRunningProcesses_v3(boards[i]->device, &n, found);
+    if (!r) r = nvmlDeviceGetProcessUtilization(boards[i]->device, shares, &m, 0);
+    if (r) return printf("Failed to list processes: %s\n", nvmlErrorString(r)), exit_code(r);
+    if (!n) printf("%5u          -     -      -      -      -      -      -      -      -      -    -              \n", boards[i]->index);
+    for (unsigned j = 0; j < n; j++) {
+      char sm[16] = "-", memory[16] = "-";
+      for (unsigned k = 0; k < m; k++)
+        if (shares[k].pid == found[j].pid)
+          snprintf(sm, sizeof sm, "%u", shares[k].sm), snprintf(memory, sizeof memory, "%u", shares[k].memory);
+      printf("%5u %10u     C %6s %6s      -      -      -      - %6llu      0    simulated      \n",
+             boards[i]->index, found[j].pid, sm, memory, found[j].memory >> 20);
+    }
+  }
+  return 0;
 }
 
 static int set_limit(const struct board *b, double wanted) {
@@ -263,7 +311,7 @@ static int report_lost(struct board **boards, int count) {
 }
 
 /* ---- command line ---- */
-struct options { char *query, *format, *ids, *limit, *persistence; int list, help; };
+struct options { char *query, *processes, *format, *ids, *limit, *persistence, *count, *select; int list, help, pmon; };
 
 static int bad_arguments(const char *argument) {
   printf("Invalid combination of input arguments. Please run 'nvidia-smi -h' for help.\n(argument: %s)\n", argument);
@@ -276,9 +324,13 @@ static int parse(int argc, char **argv, struct options *o) {
     {"-pl", "--power-limit", &o->limit},
     {"-pm", "--persistence-mode", &o->persistence},
     {"", "--query-gpu", &o->query},
+    {"", "--query-compute-apps", &o->processes},
+    {"-c", "--count", &o->count},
+    {"-s", "--select", &o->select},
     {"", "--format", &o->format},
   };
-  for (int i = 1; i < argc; i++) {
+  o->pmon = argc > 1 && !strcmp(argv[1], "pmon");
+  for (int i = 1 + o->pmon; i < argc; i++) {
     int matched = 0;
     for (size_t v = 0; v < sizeof valued / sizeof *valued && !matched; v++) {
       size_t length = strlen(valued[v].name);
@@ -312,6 +364,11 @@ static int run(const struct options *o, struct board **boards, int count) {
     if (!code) puts("All done.");
     return code;
   }
+  if (o->pmon) {
+    if (!o->count || strcmp(o->count, "1") || !o->select || strcmp(o->select, "um")) return bad_arguments("pmon without -c 1 -s um");
+    return monitor_processes(boards, count);
+  }
+  if (o->processes) return query_processes(boards, count, o->processes, o->format);
   if (o->query) return query(boards, count, o->query, o->format);
   return o->list ? 0 : bad_arguments("nothing to do");
 }
@@ -324,6 +381,7 @@ int main(int argc, char **argv) {
   if (code) return code;
   if (o.help)
     return puts("NVIDIA System Management Interface (simulated): -L | --query-gpu=FIELDS --format=csv[,noheader][,nounits]"
+                " | --query-compute-apps=gpu_uuid,pid,used_memory --format=csv[,noheader][,nounits] | pmon -c 1 -s um"
                 " | -pl WATTS | -pm 0|1, each with [-i ID[,ID]]"), 0;
   result_t r = nvmlInit_v2();
   if (r == NVML_DRIVER_NOT_LOADED)

@@ -13,6 +13,7 @@
  *   power_draw       mW       persistence           0|1
  *   temperature      C        utilization           percent
  *   memory_used      MiB      fail_set              NVML error code of every set call
+ *   processes        one line for each: PID MEMORY_MIB SM_PERCENT
  *   lost             exists: the GPU fell off the bus
  *   xid              append-only, one Xid per line; lines written after
  *                    nvmlDeviceRegisterEvents are delivered as events
@@ -318,6 +319,43 @@ API result_t nvmlDeviceGetTemperature(device_t d, unsigned sensor, unsigned *cel
 }
 
 NUMBER(nvmlDeviceGetMinorNumber, d->minor)
+
+/* ---- processes: only those that have an id in the asker's own namespace ---- */
+static FILE *processes(device_t d) {
+  char path[PATH_MAX];
+  state_path(path, sizeof path, d, "processes");
+  return fopen(path, "re");
+}
+
+static int next_process(FILE *file, unsigned *pid, unsigned *mib, unsigned *sm) {
+  char path[32];
+  while (file && fscanf(file, "%u %u %u", pid, mib, sm) == 3) {
+    snprintf(path, sizeof path, "/proc/%u", *pid);
+    if (!access(path, F_OK)) return 1;
+  }
+  if (file) fclose(file);
+  return 0;
+}
+
+API result_t nvmlDeviceGetComputeRunningProcesses_v3(device_t d, unsigned *n, process_t *found) {
+  REQUIRE(d, n && found);
+  unsigned room = *n, pid, mib, sm;
+  FILE *file = processes(d);
+  for (*n = 0; next_process(file, &pid, &mib, &sm); ++*n)
+    if (*n < room) found[*n] = (process_t){pid, (unsigned long long)mib << 20, UINT_MAX, UINT_MAX};
+  return *n > room ? NVML_INSUFFICIENT_SIZE : NVML_SUCCESS;
+}
+
+/* One that computes nothing has no share, and is not among them. */
+API result_t nvmlDeviceGetProcessUtilization(device_t d, process_share_t *found, unsigned *n, unsigned long long since) {
+  (void)since;
+  REQUIRE(d, n && found);
+  unsigned room = *n, pid, mib, sm;
+  FILE *file = processes(d);
+  for (*n = 0; next_process(file, &pid, &mib, &sm);)
+    if (sm && ++*n <= room) found[*n - 1] = (process_share_t){pid, 1, sm, sm / 2, 0, 0};
+  return *n > room ? NVML_INSUFFICIENT_SIZE : NVML_SUCCESS;
+}
 
 /* ---- power, in milliwatts ---- */
 static unsigned requested(device_t d) { return state_get(d, "power_limit", d->power_default_mw); }

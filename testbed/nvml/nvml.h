@@ -29,6 +29,8 @@ typedef struct {
 } pci_t;
 typedef struct { unsigned long long total, free, used; } memory_t;
 typedef struct { unsigned gpu, memory; } utilization_t;
+typedef struct { unsigned pid; unsigned long long memory; unsigned gpu_instance, compute_instance; } process_t;
+typedef struct { unsigned pid; unsigned long long time; unsigned sm, memory, encoder, decoder; } process_share_t;
 typedef struct { device_t device; unsigned long long type, data; unsigned gpu_instance, compute_instance; } event_t;
 
 result_t nvmlInit_v2(void);
@@ -49,6 +51,8 @@ result_t nvmlDeviceGetCudaComputeCapability(device_t, int *, int *);
 result_t nvmlDeviceGetMemoryInfo(device_t, memory_t *);
 result_t nvmlDeviceGetUtilizationRates(device_t, utilization_t *);
 result_t nvmlDeviceGetTemperature(device_t, unsigned, unsigned *);
+result_t nvmlDeviceGetComputeRunningProcesses_v3(device_t, unsigned *, process_t *);
+result_t nvmlDeviceGetProcessUtilization(device_t, process_share_t *, unsigned *, unsigned long long);
 result_t nvmlDeviceGetMigMode(device_t, unsigned *, unsigned *);
 result_t nvmlDeviceGetNvLinkState(device_t, unsigned, unsigned *);
 result_t nvmlDeviceGetTopologyCommonAncestor(device_t, device_t, unsigned *);

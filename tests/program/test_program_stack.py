@@ -84,6 +84,9 @@ IDENTITIES = {
     ("gpu:index:DevicePlugin", "device-plugin", "gpu"),
     ("kubernetes:apps/v1:DaemonSet", "nvidia-device-plugin", "device-plugin"),
     ("kubernetes:apps/v1:DaemonSet", "nvidia-device-plugin-gpu-2", "device-plugin"),
+    ("gpu:index:Usage", "usage", "gpu"),
+    ("kubernetes:core/v1:ConfigMap", "nvidia-gpu-usage-watcher", "usage"),
+    ("kubernetes:apps/v1:DaemonSet", "nvidia-gpu-usage", "usage"),
     ("gpu:index:Monitoring", "monitoring", "gpu"),
     ("kubernetes:monitoring.coreos.com/v1:PrometheusRule", "gpu-sharing", "monitoring"),
     ("kubernetes:core/v1:ConfigMap", "gpu-sharing-dashboard", "monitoring"),
@@ -93,7 +96,7 @@ IDENTITIES = {
 
 def test_every_resource_is_the_one_that_deployed_stacks_have() -> None:
     """They are its identity: with another type, name or parent Pulumi would replace it."""
-    declared = _declare(settings(nodes=NODES, monitoring=True)).resources
+    declared = _declare(settings(nodes=NODES, usage=True, monitoring=True)).resources
     found = {(each.type, each.name, each.parent) for each in declared if not each.type.startswith("pulumi:")}
     assert found == IDENTITIES
 
@@ -132,6 +135,7 @@ def test_without_monitoring_nothing_of_it_is_declared() -> None:
 @pytest.mark.parametrize(
     ("later", "earlier"),
     [
+        ("nvidia-gpu-usage", {"nvidia-gpu-usage-watcher", "gpu-device-plugin", "nvidia", "gpu-1"}),
         ("nvidia-power-limit", {"nvidia-power-limit-agent", "gpu-device-plugin", "nvidia", "gpu-1"}),
         ("nvidia-device-plugin-config", {"gpu-device-plugin", "nvidia-power-limit"}),
         ("nvidia-device-plugin", {"nvidia-power-limit", "nvidia-device-plugin-config", "nvidia", "gpu-1"}),
@@ -139,4 +143,4 @@ def test_without_monitoring_nothing_of_it_is_declared() -> None:
 )
 def test_an_object_waits_for_what_it_needs(later: str, earlier: set[str]) -> None:
     """No pod gets a GPU whose limit is not set: the plugin comes after the power limit."""
-    assert earlier <= _declare(settings()).named(later).after
+    assert earlier <= _declare(settings(usage=True)).named(later).after

@@ -72,6 +72,37 @@ def test_units_and_header_are_there_unless_declined(smi: Smi) -> None:
     assert lines == ["power.limit [W], uuid", f"450.00 W, {SPEC.uuids()[1]}"]
 
 
+PROCESSES = ("--query-compute-apps=gpu_uuid,pid,used_memory", "--format=csv,noheader,nounits")
+PMON = ("pmon", "-c", "1", "-s", "um")
+
+
+def _watched(smi: Smi, *arguments: str) -> list[list[str]]:
+    """GPU, process, share of the multiprocessors and of the memory, MiB, of what pmon lists."""
+    result = smi(*PMON, *arguments)
+    assert result.returncode == 0, result.stdout
+    rows = (line.split() for line in result.stdout.splitlines() if not line.startswith("#"))
+    return [[row[0], row[1], row[3], row[4], row[9]] for row in rows]
+
+
+def test_the_processes_of_each_gpu_are_listed_with_memory_and_share(smi: Smi, gpus: list[SimulatedGpu]) -> None:
+    own, parent = os.getpid(), os.getppid()
+    gpus[0].set_processes([(own, 4096, 97), (parent, 512, 0)])
+    assert smi(*PROCESSES).stdout.splitlines() == [f"{gpus[0].uuid}, {own}, 4096", f"{gpus[0].uuid}, {parent}, 512"]
+    used = [["0", str(own), "97", "48", "4096"], ["0", str(parent), "-", "-", "512"]]
+    assert _watched(smi) == [*used, ["1", "-", "-", "-", "-"]]
+    assert _watched(smi, "-i", gpus[0].uuid) == used
+    assert query(smi, "memory.used,utilization.gpu,mig.mode.current")[0] == ["4608", "97", "[N/A]"]
+
+
+def test_a_process_that_has_ended_or_is_unknown_here_is_not_listed(smi: Smi, gpus: list[SimulatedGpu]) -> None:
+    """Without the node's process ids a container sees none."""
+    gpus[0].set_processes([(2**22 + 1, 4096, 97)])
+    assert smi(*PROCESSES).stdout == ""
+    assert _watched(smi, "-i", "0") == [["0", "-", "-", "-", "-"]]
+    gpus[0].set_processes([])
+    assert query(smi, "memory.used,utilization.gpu")[0] == ["1", "0"]
+
+
 def test_a_gpu_is_chosen_by_index_uuid_or_bus(smi: Smi) -> None:
     for name in ("1", SPEC.uuids()[1], "00000000:02:00.0"):
         assert query(smi, "index", "-i", name) == [["1"]]

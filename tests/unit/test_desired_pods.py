@@ -49,6 +49,31 @@ def test_the_plugin_has_no_privilege_at_all() -> None:
     }
 
 
+def test_the_usage_watcher_has_the_nodes_process_ids_and_nothing_else() -> None:
+    """The user id is that of no image: /proc shows its owner the memory of a process."""
+    pod = _pod("nvidia-gpu-usage", usage=True)
+    assert (pod["hostPID"], pod["automountServiceAccountToken"], pod["runtimeClassName"]) == (True, False, "nvidia")
+    assert not {"hostNetwork", "hostIPC"} & pod.keys()
+    assert [volume.keys() - {"name"} for volume in pod["volumes"]] == [{"configMap"}, {"emptyDir"}]
+    container = _container("nvidia-gpu-usage", usage=True, usageInterval=15)
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+        "runAsNonRoot": True,
+        "runAsUser": 59418,
+    }
+    assert container["env"] == [
+        {"name": "USAGE_INTERVAL", "value": "15"},
+        {"name": "NVIDIA_VISIBLE_DEVICES", "value": "all"},
+        {"name": "NVIDIA_DRIVER_CAPABILITIES", "value": "utility"},
+    ]
+
+
+def test_nobody_watches_unless_the_stack_file_says_so() -> None:
+    assert "nvidia-gpu-usage" not in str(manifests(settings()))
+
+
 def test_the_power_limit_has_the_one_capability_that_setting_it_takes() -> None:
     """Spelt without CAP_: with it, the API server refuses allowPrivilegeEscalation: false."""
     assert _pod("nvidia-power-limit")["securityContext"] == {
@@ -63,14 +88,20 @@ def test_the_power_limit_has_the_one_capability_that_setting_it_takes() -> None:
 
 
 @every_pod
-def test_no_pod_shares_anything_with_its_host_but_a_folder_of_the_kubelets(pod: Any, manifest: Manifest) -> None:
+def test_no_pod_shares_more_with_its_host_than_a_folder_or_process_ids(pod: Any, manifest: Manifest) -> None:
     host_paths = [volume["hostPath"] for volume in pod["volumes"] if "hostPath" in volume]
-    is_plugin = manifest["metadata"]["name"].startswith("nvidia-device-plugin")
+    name = manifest["metadata"]["labels"]["app.kubernetes.io/name"]
     shared = "/var/lib/kubelet/plugins/gpu-power-limit"
-    assert host_paths == [
-        {"path": SOCKETS, "type": "Directory"} if is_plugin else {"path": shared, "type": "DirectoryOrCreate"}
-    ]
-    assert not {"hostPID", "hostNetwork", "hostIPC", "hostUsers", "serviceAccountName"} & set(pod)
+    assert (
+        host_paths
+        == {
+            "nvidia-device-plugin": [{"path": SOCKETS, "type": "Directory"}],
+            "nvidia-power-limit": [{"path": shared, "type": "DirectoryOrCreate"}],
+            "nvidia-gpu-usage": [],
+        }[name]
+    )
+    entered = {"hostPID", "hostNetwork", "hostIPC", "hostUsers", "serviceAccountName"} & set(pod)
+    assert entered == ({"hostPID"} if name == "nvidia-gpu-usage" else set())
     assert "privileged" not in str(pod)
 
 

@@ -10,7 +10,7 @@ import pytest
 import rules
 from rules import RESOURCE_RULES, STACK_RULES
 
-from gpuctl.desired import device_plugin, power_limit
+from gpuctl.desired import device_plugin, power_limit, usage
 from gpuctl.desired.capacity import memory_per_slice
 from gpuctl.desired.names import PART_OF
 from gpuctl.desired.operator_stack import operator_stack
@@ -110,6 +110,7 @@ def test_the_rules_name_things_as_the_product_does() -> None:
     image, _, version = settings().image.rpartition(":")
     assert (rules.PUBLISHED_IMAGE, version[:1]) == (image, "v")
     assert (power_limit.NAME, device_plugin.NAME) == (node_access.POWER_LIMIT, node_access.DEVICE_PLUGIN)
+    assert usage.NAME == node_access.USAGE
     assert power_limit.daemon_set(settings())["metadata"]["labels"][PART_OF[0]] == PART_OF[1]
 
 
@@ -192,6 +193,24 @@ class TestNodeAccess:
     def test_no_pod_enters_a_namespace_of_its_node(self, field: str) -> None:
         assert _message(_pod({}, **{field: True})).startswith(f"Pod p: {field} is true")
         assert _violations([_pod({}, **{field: False})]) == {}
+
+    def test_the_usage_watcher_alone_has_the_process_ids_of_its_node(self) -> None:
+        """It has nothing else: not another container beside it, another namespace, root or a capability."""
+        daemon_set = copy.deepcopy(usage.daemon_set(settings(usage=True)))
+        spec = daemon_set["spec"]["template"]["spec"]
+        (container,) = spec["containers"]
+        refused = node_access.namespaces_of_the_host_are_not_entered
+        assert list(refused(daemon_set)) == []
+        assert len(list(refused(daemon_set | {"metadata": {"name": "nvidia-gpu-usage-2"}}))) == 1
+        assert len(list(refused(daemon_set | {"kind": "Deployment"}))) == 1
+        spec["hostNetwork"] = True
+        assert "hostNetwork is true" in "".join(refused(daemon_set))
+        del spec["hostNetwork"]
+        spec["initContainers"] = [{**container, "name": "first"}]
+        assert len(list(refused(daemon_set))) == 1
+        spec["initContainers"] = []
+        container["securityContext"] |= {"runAsUser": 0, "capabilities": {"drop": ["ALL"], "add": ["SYS_PTRACE"]}}
+        assert {"root", "capabilities"} <= _violations([daemon_set]).keys()
 
     def test_no_container_reaches_into_another_one_of_its_pod(self) -> None:
         """The power limit's own would hand SYS_ADMIN and its folder to whatever stands beside it."""

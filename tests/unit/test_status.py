@@ -45,7 +45,7 @@ def _user(fake: FakeCluster, name: str, node: str, *devices: str, slices: int = 
 
 
 def _status(fake: FakeCluster, settings: Settings | None = None) -> Status:
-    return verb._look(context_of(fake, settings))  # pyright: ignore[reportPrivateUsage]
+    return verb._look(context_of(fake, settings))[0]  # pyright: ignore[reportPrivateUsage]
 
 
 def test_the_table(snapshot: SnapshotAssertion) -> None:

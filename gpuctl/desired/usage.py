@@ -1,0 +1,78 @@
+"""The usage DaemonSet, which says which process of which pod uses which GPU, and the script it runs."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from gpuctl.desired import daemon_set as daemon_sets
+from gpuctl.desired.names import Manifest
+from gpuctl.desired.profiles import DEFAULT
+from gpuctl.settings import Settings
+
+NAME = "nvidia-gpu-usage"
+SCRIPT = f"{NAME}-watcher"
+"""Of the ConfigMap, without its hash."""
+
+_WATCHER = Path(__file__).with_name("usage_watcher") / "watch.sh"
+_STATE = "/run/gpu-usage"
+_USER = 59418
+"""Not root, and nobody's in the images that are in use: /proc shows whoever has the same user id the memory and the
+environment of a process, and 65532 is that of every distroless image."""
+
+
+def config_map(settings: Settings) -> Manifest:
+    """The ConfigMap with the watcher's script."""
+    data = {_WATCHER.name: _WATCHER.read_text()}
+    return daemon_sets.unchanging(SCRIPT, settings.namespace, NAME, DEFAULT, data)
+
+
+def daemon_set(settings: Settings) -> Manifest:
+    """The watcher on every GPU node, in the shell of the device plugin's image.
+
+    The driver lists processes by the ids of the asker's own namespace, so the pod has the node's (`hostPID`), and that
+    is all: no capability, not root, no folder of the node, no token. Seen with driver 580. It asks for no GPU,
+    because it must see all of them and use up no slice.
+    """
+    script = config_map(settings)
+    container: dict[str, Any] = {
+        "name": NAME,
+        "command": _watcher("run"),
+        "env": [
+            {"name": "USAGE_INTERVAL", "value": str(settings.usage_interval)},
+            {"name": "NVIDIA_VISIBLE_DEVICES", "value": "all"},
+            {"name": "NVIDIA_DRIVER_CAPABILITIES", "value": "utility"},
+        ],
+        "securityContext": daemon_sets.security_context() | {"runAsNonRoot": True, "runAsUser": _USER},
+        "resources": {
+            "requests": {"cpu": "10m", "memory": "32Mi"},
+            "limits": {"cpu": "500m", "memory": "128Mi"},
+        },
+        "startupProbe": _probe("alive") | {"periodSeconds": 1, "failureThreshold": 60},
+        "readinessProbe": _probe("ready") | {"periodSeconds": 5, "failureThreshold": 1},
+        "livenessProbe": _probe("alive") | {"periodSeconds": 30},
+        "volumeMounts": [
+            {"name": "watcher", "mountPath": "/watcher", "readOnly": True},
+            {"name": "state", "mountPath": _STATE},
+        ],
+    }
+    volumes: list[dict[str, Any]] = [
+        {"name": "watcher", "configMap": {"name": script["metadata"]["name"]}},
+        {"name": "state", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
+    ]
+    return daemon_sets.daemon_set(
+        settings,
+        NAME,
+        hashlib.sha256("".join(script["data"].values()).encode()).hexdigest(),
+        container,
+        volumes,
+        placement=daemon_sets.ON_EVERY_NODE | {"hostPID": True},
+        rollout=daemon_sets.BESIDE_THE_OLD_POD,
+    )
+
+
+def _watcher(verb: str) -> list[str]:
+    return ["/busybox/sh", "/watcher/watch.sh", verb]
+
+
+def _probe(verb: str) -> dict[str, Any]:
+    return {"exec": {"command": _watcher(verb)}, "timeoutSeconds": 5}

@@ -1,0 +1,297 @@
+"""The usage watcher, run by a real shell: which process is on which GPU, and of which pod it is."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.fixtures.power_agent import SHELL
+
+SCRIPT = Path(__file__).parents[2] / "gpuctl" / "desired" / "usage_watcher" / "watch.sh"
+FIRST, SECOND = "GPU-8eb0778b-d464-b2c2-c1ff-53da4ffb64cd", "GPU-4efb1f24-08ed-c06e-6ce4-427025308b8f"
+UID = "2198be16-5c1a-4a4e-9d0e-0a1b2c3d4e5f"
+SYSTEMD_UID = UID.replace("-", "_")
+CONTAINER = "0123456789abcdef" * 4
+BOOTED, ASKED, AFTER = 1000, 4000, 4001
+"""Seconds since the node booted: when most processes began, when the watcher asks, and later."""
+
+NVIDIA_SMI = """#!/bin/sh
+cd "$FAKE" || exit 255
+case $* in
+  *--query-gpu=*) answer=gpus ;;
+  *--query-compute-apps=*) answer=processes ;;
+  'pmon -c 1 -s um -i GPU-'*) answer=pmon-$7 ;;
+  *) exit 2 ;;
+esac
+[ ! -e hang ] || exec sleep 60
+cat "$answer"
+[ ! -e "$answer.exit" ] || exit "$(cat "$answer.exit")"
+"""
+
+PMON = """\
+# gpu         pid   type     sm    mem    enc    dec    jpg    ofa     fb   ccpm    command
+# Idx           #    C/G      %      %      %      %      %      %     MB     MB    name
+"""
+"""The first lines of pmon of driver 580; drivers before 535 have fewer columns."""
+
+
+class Node:
+    """What nvidia-smi answers, and the processes of a node with one GPU, of which 50 % is in use."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in ("programs", "proc", "state"):
+            (folder / name).mkdir()
+        program = folder / "programs" / "nvidia-smi"
+        program.write_text(NVIDIA_SMI)
+        program.chmod(0o755)
+        self.uptime(ASKED)
+        self.answer("gpus", f"0, {FIRST}, 9216, 143771, 50, Disabled\n")
+        self.answer("processes", "")
+        self.answer(f"pmon-{FIRST}", PMON + "    0          -     -      -      -      -      -      -\n")
+
+    def answer(self, question: str, text: str, code: int = 0) -> None:
+        (self.folder / question).write_text(text)
+        (self.folder / f"{question}.exit").write_text(str(code))
+
+    def uptime(self, seconds: int) -> None:
+        (self.folder / "proc" / "uptime").write_text(f"{seconds}.00 9999.00\n")
+
+    def process(self, pid: int, cgroup: str, name: str = "python3", began: int = BOOTED) -> None:
+        place = self.folder / "proc" / str(pid)
+        place.mkdir()
+        (place / "cgroup").write_text(cgroup)
+        (place / "comm").write_bytes(name.encode() + b"\n")
+        rest = " ".join(str(number) for number in range(4, 22))
+        (place / "stat").write_text(f"{pid} ({name}) S {rest} {began}00 23 24\n")
+
+    def uses(self, pid: int, memory: object, sm: object = "-", bandwidth: object = "-") -> None:
+        """As nvidia-smi lists a process: it is on the first GPU."""
+        with (self.folder / "processes").open("a") as file:
+            file.write(f"{FIRST}, {pid}, {memory}\n")
+        with (self.folder / f"pmon-{FIRST}").open("a") as file:
+            file.write(f"    0 {pid}  C  {sm}  {bandwidth}  -  -  -  -  {memory}  0    python3        \n")
+
+    def run(self, verb: str = "report", **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*SHELL, str(SCRIPT), verb],
+            env=self.environment | variables,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "PATH": f"{self.folder / 'programs'}:{os.environ['PATH']}",
+            "FAKE": str(self.folder),
+            "USAGE_PROC": str(self.folder / "proc"),
+            "USAGE_STATE": str(self.folder / "state"),
+        }
+
+    def says(self) -> list[str]:
+        """What one sample writes, without its time."""
+        done = self.run()
+        assert done.stderr == ""
+        return [line.partition(" ")[2] for line in done.stdout.splitlines()]
+
+    def holder(self) -> str:
+        """Of its only process, all that follows the process id."""
+        line, _ = self.says()
+        return line.partition(" pod=")[2]
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Node:
+    return Node(tmp_path)
+
+
+def test_a_sample_has_a_line_for_each_process_and_then_one_for_its_gpu(node: Node) -> None:
+    node.process(533, f"0::/../../pod{UID}/{CONTAINER}\n")
+    node.uses(533, 4518, 97, 100)
+    assert node.says() == [
+        f"level=info msg=process gpu={FIRST} pid=533 pod={UID} container={CONTAINER} memory_mib=4518 sm_pct=97 "
+        "mem_pct=100 name=python3",
+        f"level=info msg=gpu gpu={FIRST} index=0 memory_mib=9216 memory_total_mib=143771 util_pct=50 processes=1",
+    ]
+
+
+def test_a_gpu_that_nobody_uses_is_said_to_be_so(node: Node) -> None:
+    line = f"level=info msg=gpu gpu={FIRST} index=0 memory_mib=9216 memory_total_mib=143771 util_pct=50 processes=0"
+    assert node.says() == [line]
+
+
+def test_every_process_is_on_its_own_gpu_and_one_may_be_on_two(node: Node) -> None:
+    node.answer("gpus", f"0, {FIRST}, 1, 2, 3, Disabled\n1, {SECOND}, 1, 2, 3, Disabled\n")
+    node.answer("processes", f"{FIRST}, 533, 100\n{SECOND}, 533, 200\n")
+    node.answer(f"pmon-{FIRST}", f"{PMON}    0 533  C  10  11  -  -  -  -  100  0    python3\n")
+    node.answer(f"pmon-{SECOND}", f"{PMON}    1 533  C  20  21  -  -  -  -  200  0    python3\n")
+    node.process(533, "0::/\n")
+    found = [line for line in node.says() if "msg=process" in line]
+    assert [line.partition(" memory_mib=")[2] for line in found] == [
+        "100 sm_pct=10 mem_pct=11 name=python3",
+        "200 sm_pct=20 mem_pct=21 name=python3",
+    ]
+    assert [line.split()[2] for line in found] == [f"gpu={FIRST}", f"gpu={SECOND}"]
+
+
+@pytest.mark.parametrize(
+    "cgroup",
+    [
+        f"0::/../../pod{UID}/{CONTAINER}\n",
+        f"0::/kubepods/burstable/pod{UID}/{CONTAINER}\n",
+        f"0::/kubepods/pod{UID}/{CONTAINER}/init.scope\n",
+        "0::/../../../kubepods-besteffort.slice/kubepods-besteffort-"
+        f"pod{SYSTEMD_UID}.slice/cri-containerd-{CONTAINER}.scope\n",
+        f"0::/kubepods.slice/kubepods-pod{SYSTEMD_UID}.slice/crio-{CONTAINER}.scope/container\n",
+        f"12:cpuset:/\n11:memory:/kubepods/besteffort/pod{UID}/{CONTAINER}\n1:name=systemd:/init.scope\n0::/\n",
+        f"3:cpu,cpuacct:/kubepods.slice/kubepods-pod{SYSTEMD_UID}.slice/docker-{CONTAINER}.scope\n0::/\n",
+        f"0::/system.slice/containerd.service/kubepods-burstable-pod{SYSTEMD_UID}.slice:cri-containerd:{CONTAINER}\n",
+        f"0::/podman-pods/pod-1/kubelet/kubepods/pod{UID}/{CONTAINER}\n",
+    ],
+    ids=["v2, in its own view", "v2", "v2, nested", "v2 systemd", "CRI-O", "v1", "v1 systemd", "by runc", "podman"],
+)
+def test_the_cgroup_says_of_which_pod_and_container_a_process_is(node: Node, cgroup: str) -> None:
+    node.process(533, cgroup)
+    node.uses(533, 100)
+    assert node.holder().startswith(f"{UID} container={CONTAINER} ")
+
+
+def test_a_static_pods_uid_is_a_hash(node: Node) -> None:
+    node.process(533, f"0::/kubepods/pod0123456789abcdef0123456789abcdef/{CONTAINER}\n")
+    node.uses(533, 100)
+    assert node.holder().startswith(f"0123456789abcdef0123456789abcdef container={CONTAINER} ")
+
+
+@pytest.mark.parametrize("cgroup", ["0::/\n", "0::/system.slice/sshd.service\n", "0::/podruntime/kubelet\n"])
+def test_a_process_of_no_pod_is_the_nodes_own(node: Node, cgroup: str) -> None:
+    node.process(533, cgroup)
+    node.uses(533, 100)
+    assert node.holder().startswith("none container=none ")
+
+
+def test_a_process_that_ended_meanwhile_is_unknown(node: Node) -> None:
+    node.uses(533, 100, 5, 6)
+    assert node.holder() == "unknown container=unknown memory_mib=100 sm_pct=5 mem_pct=6 name=unknown"
+
+
+def test_a_process_that_began_after_the_question_is_another_one_with_the_same_id(node: Node) -> None:
+    node.process(533, f"0::/kubepods/pod{UID}/{CONTAINER}\n", began=AFTER)
+    node.uses(533, 100, 5, 6)
+    assert node.holder() == "unknown container=unknown memory_mib=100 sm_pct=5 mem_pct=6 name=unknown"
+
+
+@pytest.mark.parametrize(
+    ("name", "safe"),
+    [
+        ("a b", "a_b"),
+        ('say="x"', "say__x_"),
+        ("two\nlines) R 1", "two"),
+        ("x) S 9 9", "x__S_9_9"),
+        ("$(id)", "__id_"),
+        ("ü", "__"),
+        ("", "unknown"),
+        ("llama-server:0", "llama-server:0"),
+    ],
+)
+def test_a_name_is_made_safe_for_the_line_and_hides_nothing(node: Node, name: str, safe: str) -> None:
+    node.process(533, f"0::/kubepods/pod{UID}/{CONTAINER}\n", name)
+    node.uses(533, 100)
+    assert node.holder() == f"{UID} container={CONTAINER} memory_mib=100 sm_pct=0 mem_pct=0 name={safe}"
+
+
+def test_a_process_that_computes_nothing_is_idle_and_not_unknown(node: Node) -> None:
+    node.process(533, "0::/\n")
+    node.uses(533, 100, "-", "-")
+    assert " sm_pct=0 mem_pct=0 " in node.holder()
+
+
+def test_in_mig_mode_no_share_is_known(node: Node) -> None:
+    node.answer("gpus", f"0, {FIRST}, 9216, 143771, [N/A], Enabled\n")
+    node.process(533, "0::/\n")
+    node.uses(533, 100, "-", "-")
+    line, gpu = node.says()
+    assert " sm_pct=unknown mem_pct=unknown " in line
+    assert " util_pct=unknown " in gpu
+
+
+@pytest.mark.parametrize("answer", ["[N/A]", "[Not Supported]", "[Insufficient Permissions]"])
+def test_memory_that_is_not_told_is_unknown(node: Node, answer: str) -> None:
+    node.process(533, "0::/\n")
+    node.answer("processes", f"{FIRST}, 533, {answer}\n")
+    node.answer(f"pmon-{FIRST}", f"{PMON}    0 533  C  10  11  -  -  -  -  -  0    python3\n")
+    assert " memory_mib=unknown sm_pct=10 mem_pct=11 " in node.holder()
+
+
+def test_a_process_that_only_one_of_the_two_commands_lists_is_there_with_what_is_known(node: Node) -> None:
+    node.process(533, "0::/\n")
+    node.process(534, "0::/\n")
+    node.answer("processes", f"{FIRST}, 533, 100\n")
+    node.answer(f"pmon-{FIRST}", f"{PMON}    0 534  M  10  11  -  -  -  -  200  0    python3\n")
+    first, second, _ = node.says()
+    assert "pid=533 pod=none container=none memory_mib=100 sm_pct=unknown mem_pct=unknown" in first
+    assert "pid=534 pod=none container=none memory_mib=200 sm_pct=10 mem_pct=11" in second
+
+
+def test_the_columns_of_an_older_driver_are_found_by_their_names(node: Node) -> None:
+    node.process(533, "0::/\n")
+    columns = "# gpu   pid  type    sm   mem   enc   dec    fb   command"
+    node.answer(f"pmon-{FIRST}", f"{columns}\n    0 533 C 7 8 - - 900 x\n")
+    assert " memory_mib=900 sm_pct=7 mem_pct=8 " in node.holder()
+
+
+def test_without_pmon_memory_is_still_known_and_the_pod_ready(node: Node) -> None:
+    """A GPU that does not support it must not keep `pulumi up` waiting."""
+    node.process(533, "0::/\n")
+    node.uses(533, 100, 5, 6)
+    node.answer(f"pmon-{FIRST}", 'Process "utilization" is not supported\nhere\n', code=3)
+    warning, line, _ = node.says()
+    assert warning == (
+        "level=warn msg=query_failed of=pmon exit=3 message=\"Process 'utilization' is not supported here\""
+    )
+    assert " memory_mib=100 sm_pct=unknown mem_pct=unknown " in line
+    assert node.run().returncode == 0
+
+
+@pytest.mark.parametrize("question", ["gpus", "processes"])
+def test_a_question_that_fails_is_an_error_and_no_gpu_is_said_to_be_unused(node: Node, question: str) -> None:
+    node.answer(question, "GPU is lost.\n", code=15)
+    assert node.says() == [f'level=error msg=query_failed of={question} exit=15 message="GPU is lost."']
+    assert node.run().returncode == 1
+
+
+def test_an_nvidia_smi_that_hangs_is_ended(node: Node) -> None:
+    (node.folder / "hang").touch()
+    begun = time.monotonic()
+    done = node.run(USAGE_PATIENCE="1")
+    assert time.monotonic() - begun < 20
+    assert "msg=query_failed of=gpus exit=137" in done.stdout
+
+
+def test_the_loop_is_alive_and_ready_from_its_first_sample_on_and_ends_when_it_is_asked_to(node: Node) -> None:
+    environment = node.environment | {"USAGE_INTERVAL": "0.1"}
+    loop = subprocess.Popen([*SHELL, str(SCRIPT), "run"], env=environment, stdout=subprocess.PIPE, text=True)
+    assert loop.stdout is not None
+    for _ in range(3):
+        assert "msg=gpu" in loop.stdout.readline()
+    assert (node.run("alive").returncode, node.run("ready").returncode) == (0, 0)
+    node.answer("gpus", "no driver\n", code=9)
+    while "query_failed" not in loop.stdout.readline():
+        pass
+    loop.stdout.readline()
+    done = node.run("ready")
+    assert (done.returncode, done.stdout) == (1, 'query_failed of=gpus exit=9 message="no driver"\n')
+    loop.send_signal(signal.SIGTERM)
+    assert loop.wait(timeout=20) == 0
+    node.uptime(ASKED + 71)
+    assert "the last question was asked 71 s ago, allowed are 70 s" in node.run("alive", USAGE_INTERVAL="0.1").stdout
+
+
+def test_before_the_first_sample_it_is_not_alive_and_an_unknown_verb_is_a_mistake(node: Node) -> None:
+    assert node.run("alive").returncode != 0
+    assert node.run("watch").returncode == 64
