@@ -19,6 +19,7 @@ Shares the NVIDIA GPUs of a Talos cluster, at a power limit, and proves it.
 
 `pulumi up` makes a cluster what its stack file says; gpuctl says what that will be, and whether it is.
 
+gpuctl init lab                       the stack file of a cluster, from what its nodes show
 gpuctl capacity --stack lab           the figures that the cluster must show
 gpuctl talos patch --stack lab        the Talos patches that its nodes need
 gpuctl verify --stack lab --wait 5m   whether the cluster is what it must be
@@ -28,8 +29,14 @@ A stack is config/Pulumi.NAME.yaml, or the file that PULUMI_OPTION_CONFIG_FILE n
 """
 _BEFORE, _AFTER = "What a cluster must be (from the stack file alone)", "What a cluster is (asks the cluster)"
 
+_FIRST = "What a cluster has (its first stack file)"
+
 _VERBS = group_of(
-    {_BEFORE: ("capacity", "stacks", "plan", "render", "talos"), _AFTER: ("verify", "status", "power", "doctor")}
+    {
+        _FIRST: ("init",),
+        _BEFORE: ("capacity", "stacks", "plan", "render", "talos"),
+        _AFTER: ("verify", "status", "power", "doctor"),
+    }
 )
 
 app = typer.Typer(
