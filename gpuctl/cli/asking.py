@@ -61,7 +61,7 @@ class Person:
             return
         number = "1 answer is" if len(self._missing) == 1 else f"{len(self._missing)} answers are"
         why = "of what cannot be proposed" if self._takes_proposals else "and this is no terminal to ask at"
-        lines = [f"  {each.option} {each.example}: {each.text}" for each in self._missing]
+        lines = [one_line(f"  {each.option} {each.example}: {each.text}") for each in self._missing]
         options = [word for each in self._missing for word in (each.option, each.example)]
         fix = command(*words, *options, *(["--yes"] if self._takes_proposals else []))
         complain("\n".join([f"gpuctl: error: {number} missing, {why}: nothing is written", *lines, f"Fix it: {fix}"]))

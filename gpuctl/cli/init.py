@@ -127,6 +127,7 @@ def _view(context: str, stack: str, said: "Mapping[str, Gpus]", *, offline: bool
     from gpuctl.cluster import ClusterError, connect
     from gpuctl.init.look import View, look
     from gpuctl.settings.project import PROJECT
+    from gpuctl.settings.refusal import listed
 
     if offline:
         return View()
@@ -139,8 +140,8 @@ def _view(context: str, stack: str, said: "Mapping[str, Gpus]", *, offline: bool
         _unreachable(error)
     unread = [f"Could not be read: {each}" for each in cluster.unreadable]
     if strangers := [name for name in said if name not in {node.name for node in nodes}]:
-        there = ", ".join(node.name for node in nodes) or "none"
-        problem = f"{', '.join(strangers)} is no node of context {context}, which has {there}"
+        there = listed([node.name for node in nodes]) or "none"
+        problem = f"{listed(strangers)} is no node of context {context}, which has {there}"
         raise typer.BadParameter(problem, param_hint="--node")
     return look(nodes, pods, f"{PROJECT}/{stack}", version, said=said, remarks=[*remarks, *unread])
 

@@ -12,7 +12,7 @@ from gpuctl.init.power import limits, power_entries, proposed, take_limits
 from gpuctl.init.text import Entry, Item, stack_file
 from gpuctl.settings import Settings
 from gpuctl.settings.checking import check
-from gpuctl.settings.refusal import SetValue
+from gpuctl.settings.refusal import SetValue, listed
 from gpuctl.settings.talos_rules import DOCUMENTS_FROM
 from gpuctl.settings.talos_tables import KUBERNETES_MINORS, TALOS_MINORS, minor_of
 
@@ -103,7 +103,7 @@ def draft(stack: str, view: View, answers: Answers) -> Draft:
         *power_entries(limits(models_of(view, answers.gpus), answers.watts)),
         *_circuit(answers.circuit_watts),
         *_tolerations(nodes),
-        Entry("nodes", _nodes(nodes, talos, releases, drivers), ["The GPU nodes", *_left_out(view)]),
+        Entry("nodes", _nodes(nodes, talos, releases, drivers), ["The GPU nodes", *_left_out(view, nodes)]),
         *_others(view),
     )
     head = (f"Written by `gpuctl init {stack}` from {asked}. Every key: docs/configuration.md", *view.remarks)
@@ -179,7 +179,10 @@ def _node(node: Seen, talos: str, releases: Mapping[str, str], drivers: Mapping[
     return own
 
 
-def _left_out(view: View) -> Iterator[str]:
+def _left_out(view: View, nodes: Sequence[Seen]) -> Iterator[str]:
+    accounted = {node.name for node in (*nodes, *view.left)}
+    if others := [name for name in view.names or () if name not in accounted]:
+        yield f"Without a sign of an NVIDIA GPU, or left out by --node: {listed(others)}"
     yield from (f"Left out: {each.name}, which {each.why}" for each in view.left if not each.is_others)
 
 

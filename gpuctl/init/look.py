@@ -113,12 +113,12 @@ def _sign(node: Node) -> str:
     """By what a node shows that it has GPUs of NVIDIA; empty where it does not."""
     labels = [label for label in (*DISCOVERED, PRESENT_LABEL) if node.labels.get(label) == "true"]
     image = [name for name in sorted(extensions(node)) if "nvidia" in name]
-    offered = [f"{each.capacity} {name}" for name, each in gpu_resources(node).items() if each.capacity]
+    resources = {name: each.capacity for name, each in gpu_resources(node).items() if is_nvidia_gpu(name)}
     signs = [
         labelled(node).said,
         *(f"label {label}=true" for label in labels[:1]),
         *(f"its image has {name}" for name in image[:1]),
-        *(f"it has {each}" for each in offered if is_nvidia_gpu(each.partition(" ")[2])),
+        *(f"it has {count} {name}" for name, count in resources.items() if count),
     ]
     return next(filter(None, signs), "")
 

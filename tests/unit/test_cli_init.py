@@ -187,8 +187,9 @@ def test_pods_that_may_not_be_read_and_fields_that_cannot_be_are_said_in_the_fil
     project: Path, kubeconfig: dict[str, str], api_server: ApiServer
 ) -> None:
     api_server.answer(PODS, {"kind": "Status", "message": "pods is forbidden"}, 403)
-    broken = node("gpu-2") | {"spec": {"unschedulable": "perhaps"}}
-    api_server.answer(NODES, {"items": [*HOMELAB, broken, {"metadata": {}}]})
+    broken: dict[str, Any] = node("gpu-2") | {"spec": {"unschedulable": "perhaps"}}
+    nameless: dict[str, Any] = {"metadata": {}}
+    api_server.answer(NODES, {"items": [*HOMELAB, broken, nameless]})
     assert _init(project, "--yes", env=kubeconfig).returncode == 0
     text = _file(project).read_text()
     assert "# Pods could not be read, so it is not known whether another device plugin serves these nodes\n" in text
