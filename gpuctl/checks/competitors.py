@@ -12,24 +12,9 @@ from gpuctl.cluster import Pod
 from gpuctl.desired.device_plugin import NAME as PLUGIN
 from gpuctl.desired.power_limit import NAME as POWER_LIMIT
 from gpuctl.desired.usage import NAME as USAGE
+from gpuctl.observed.gpu_software import PLUGINS, SETUPS, gpu_software
 from gpuctl.observed.pods import warnings
 
-_PLUGINS = {
-    r"/k8s-device-plugin\b": "another NVIDIA device plugin",
-    r"\bnvidia-gpu-device-plugin\b": "Google's device plugin",
-    r"\bhami\b|vgpu-device-plugin": "the device plugin of HAMi",
-    r"dra-driver-gpu|dra-driver-nvidia-gpu": "NVIDIA's DRA driver",
-}
-"""Image -> what it is. Each registers GPUs with the kubelet, or cannot stand beside what does."""
-_SETUPS = {
-    r"/gpu-operator\b": "NVIDIA's GPU Operator",
-    r"/gpu-feature-discovery\b": "GPU Feature Discovery",
-    r"/container-toolkit\b": "the GPU Operator's container toolkit",
-    r"/k8s-mig-manager\b": "NVIDIA's MIG manager",
-    r"nvidia/driver\b": "the GPU Operator's driver",
-}
-_OTHER_DUTIES = {"gpu-feature-discovery", "mps-control-daemon-ctr", "config-manager"}
-"""Containers of NVIDIA's Helm chart that run the device plugin's image and are none."""
 _WRITERS = re.compile(r"power-?limit|gpu-power-(agent|manager)|nvidia[-_]oc\b")
 _DYNAMO = "dynamo.nvidia.com/gpu-power-limit"
 """The annotation by which the power agent of NVIDIA Dynamo is given a limit."""
@@ -84,7 +69,7 @@ def own_pods_are_allowed(context: Context) -> Iterator[Result]:
 )
 def no_other_device_plugin(context: Context) -> Iterator[Result]:
     """By image, so that another name does not hide it; on other nodes it is none of the stack's business."""
-    found = _found(context, _PLUGINS, set(context.desired.nodes))
+    found = _found(context, PLUGINS, set(context.desired.nodes))
     for (what, namespace), pods in found.items():
         yield _competitor(context, f"{what} runs on {_nodes(pods)}", namespace, pods)
     if not found:
@@ -107,7 +92,7 @@ def no_other_device_plugin(context: Context) -> Iterator[Result]:
 )
 def no_other_setup(context: Context) -> Iterator[Result]:
     """Anywhere in the cluster: an operator acts on nodes where it does not run, unless it has nodes of its own."""
-    found = _found(context, _SETUPS, set(context.desired.nodes) if context.settings.other_gpu_nodes else None)
+    found = _found(context, SETUPS, set(context.desired.nodes) if context.settings.other_gpu_nodes else None)
     for (what, namespace), pods in found.items():
         yield _competitor(context, f"{what} is in the cluster", namespace, pods)
     if not found and context.settings.other_gpu_nodes:
@@ -153,18 +138,9 @@ def _found(context: Context, known: Mapping[str, str], nodes: set[str] | None) -
     found: dict[tuple[str, str], list[Pod]] = defaultdict(list)
     for pod in context.pods:
         concerns = pod.active and (nodes is None or pod.node in nodes) and not is_own(context, pod)
-        if concerns and (what := _kind(pod, known)):
+        if concerns and (what := gpu_software(pod, known)):
             found[what, pod.namespace].append(pod)
     return found
-
-
-def _kind(pod: Pod, known: Mapping[str, str]) -> str:
-    for container in pod.spec.containers:
-        image = f"/{container.name}" if container.name in _OTHER_DUTIES else f"/{container.image}"
-        for pattern, what in known.items():
-            if re.search(pattern, image):
-                return what
-    return ""
 
 
 def _writes_limits(pod: Pod) -> bool:

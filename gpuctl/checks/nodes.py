@@ -7,14 +7,11 @@ from gpuctl.checks.model import Category, Check, Result, checks_of, failed, list
 from gpuctl.cluster import Node
 from gpuctl.desired.desired import DesiredNode
 from gpuctl.desired.names import PRESENT_LABEL, PROFILE_LABEL, node_labels
-from gpuctl.observed.nodes import gpu_resources, is_nvidia_gpu, is_phantom, why_not_ready
+from gpuctl.observed.nodes import DISCOVERED, gpu_resources, is_nvidia_gpu, is_phantom, why_not_ready
 from gpuctl.preflight.serving import is_of_kubernetes, keeping_off, taking_away, tolerating
 from gpuctl.preflight.talos_nodes import HeldByTalos, held_by_talos
 
 NODES = Category("nodes", "the GPU nodes")
-
-_DISCOVERED = tuple(f"feature.node.kubernetes.io/pci-{device}.present" for device in ("10de", "0300_10de", "0302_10de"))
-"""Labels of Node Feature Discovery for a PCI device of NVIDIA: of any class, a graphics card, a 3D controller."""
 
 
 def present_nodes(context: Context) -> Iterator[tuple[DesiredNode, Node]]:
@@ -183,7 +180,7 @@ def _undeclared(context: Context, node: Node) -> Result | None:
     offered = [
         f"{each.capacity} {name}" for name, each in gpu_resources(node).items() if each.capacity and is_nvidia_gpu(name)
     ]
-    labels = [key for key in (PRESENT_LABEL, *_DISCOVERED) if node.labels.get(key) == "true"]
+    labels = [key for key in (PRESENT_LABEL, *DISCOVERED) if node.labels.get(key) == "true"]
     fact = f"node {node.name} is not in the stack file and "
     if offered:
         index, stack = len(context.settings.nodes), context.stack

@@ -15,13 +15,11 @@ from gpuctl.cluster import Node
 from gpuctl.desired.desired import DesiredNode
 from gpuctl.desired.schematic import extension_versions, installer_image, schematic_id
 from gpuctl.desired.talos import MODULES
-from gpuctl.observed.nodes import talos_release
+from gpuctl.observed.nodes import SCHEMATIC, extensions, talos_release
 from gpuctl.preflight.talos_nodes import going_back, held_by_talos, without_ground
 
 TALOS = Category("talos-node", "Talos on the GPU nodes")
 
-_EXTENSIONS = "extensions.talos.dev/"
-_SCHEMATIC = "schematic"
 _OWNER = "siderolabs/"
 """What the Image Factory writes before the name of an extension, and a node does not."""
 _UPGRADE = (
@@ -78,7 +76,7 @@ def extensions_are_there(context: Context) -> Iterator[Result]:
         if fact := without_ground(node):
             yield failed(fact, going_back(desired), node.name)
             continue
-        found = _labelled(node) or _asked(context, desired)
+        found = extensions(node) or _asked(context, desired)
         if isinstance(found, Result):
             yield found
         elif missing := [name for name in wanted if name not in found]:
@@ -104,7 +102,7 @@ def extension_versions_fit(context: Context) -> Iterator[Result]:
     """A kernel module loads only in the kernel it was built for; driver and toolkit must be of one version."""
     for desired, node in present_nodes(context):
         wanted = {name: version for name, version in _expected(context, desired).items() if version}
-        found = _labelled(node)
+        found = extensions(node)
         known = [name for name in wanted if name in found]
         if talos_release(node) is None:
             yield _not_talos(node)
@@ -135,7 +133,7 @@ def schematic_is_the_stacks(context: Context) -> Iterator[Result]:
     """One schematic, with the NVIDIA extensions and what the stack file adds, serves every Talos release."""
     for desired, node in present_nodes(context):
         wanted = schematic_id(context.settings.on(desired.declared))
-        runs = _labelled(node).get(_SCHEMATIC)
+        runs = extensions(node).get(SCHEMATIC)
         if talos_release(node) is None:
             yield _not_talos(node)
         elif wanted is None:
@@ -218,19 +216,13 @@ def _not_talos(node: Node) -> Result:
     return skipped(f"node {node.name}: {system}, not Talos", node.name)
 
 
-def _labelled(node: Node) -> dict[str, str]:
-    """Extension -> version, and `schematic` -> its ID, by the node's labels and annotations."""
-    found = node.metadata.annotations | node.labels
-    return {key.removeprefix(_EXTENSIONS): found[key] for key in found if key.startswith(_EXTENSIONS)}
-
-
 def _asked(context: Context, node: DesiredNode) -> dict[str, str] | Result:
     """The same from Talos itself; or why it cannot be asked."""
     get = ("talosctl", "-n", node.declared.address or node.name, "get", "extensions", "-o", "json")
     ran = context.programs.run(*get, seconds=20)
     if ran is None or ran.exit_code:
         reason = ran.reason if ran else "talosctl is not installed here"
-        unknown = f"node {node.name} has no label {_EXTENSIONS}..., and Talos cannot be asked: {reason}"
+        unknown = f"node {node.name} has no label extensions.talos.dev/..., and Talos cannot be asked: {reason}"
         return skipped(unknown, node.name, " ".join(get))
     layers = (resource["spec"]["metadata"] for resource in _documents(ran.stdout))
     return {layer["name"]: layer["version"] for layer in layers}

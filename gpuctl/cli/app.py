@@ -5,6 +5,7 @@ import sys
 from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Annotated, TextIO, cast
 
 import typer
@@ -19,6 +20,7 @@ Shares the NVIDIA GPUs of a Talos cluster, at a power limit, and proves it.
 
 `pulumi up` makes a cluster what its stack file says; gpuctl says what that will be, and whether it is.
 
+gpuctl init lab                       the stack file of a cluster, from what its nodes show
 gpuctl capacity --stack lab           the figures that the cluster must show
 gpuctl talos patch --stack lab        the Talos patches that its nodes need
 gpuctl verify --stack lab --wait 5m   whether the cluster is what it must be
@@ -26,10 +28,17 @@ gpuctl doctor --stack lab             why it is not, and what fixes it
 
 A stack is config/Pulumi.NAME.yaml, or the file that PULUMI_OPTION_CONFIG_FILE names, as for pulumi itself.
 """
+_WIDTH = 80
 _BEFORE, _AFTER = "What a cluster must be (from the stack file alone)", "What a cluster is (asks the cluster)"
 
+_FIRST = "What a cluster has (its first stack file)"
+
 _VERBS = group_of(
-    {_BEFORE: ("capacity", "stacks", "plan", "render", "talos"), _AFTER: ("verify", "status", "power", "doctor")}
+    {
+        _FIRST: ("init",),
+        _BEFORE: ("capacity", "stacks", "plan", "render", "talos"),
+        _AFTER: ("verify", "status", "power", "doctor"),
+    }
 )
 
 app = typer.Typer(
@@ -43,14 +52,22 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from gpuctl.settings.talos_tables import RELEASES, TALOS_MINORS, format_minor
+
+        first, last = format_minor(TALOS_MINORS[0]), format_minor(TALOS_MINORS[-1])
         print(f"gpuctl {__version__}")
+        print(f"Python {sys.version.split()[0]}")
+        print(f"Talos {first} to {last}; drivers known up to {list(RELEASES)[-1]}")
         raise typer.Exit
 
 
 @app.callback()
 def _common(  # pyright: ignore[reportUnusedFunction] (typer calls it)
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version, and the Talos it knows."
+        ),
     ] = False,
 ) -> None: ...
 
@@ -58,6 +75,8 @@ def _common(  # pyright: ignore[reportUnusedFunction] (typer calls it)
 def main() -> None:
     """Runs the command line; what a user can fix is said without a traceback."""
     sys.stdout, sys.stderr = _usable(sys.stdout), _usable(sys.stderr)
+    if not sys.stdout.isatty():  # help is cut below this width, and a pipe has none of its own
+        os.environ["COLUMNS"] = str(max(get_terminal_size().columns, _WIDTH))
     try:
         try:
             app()

@@ -16,10 +16,11 @@ def capacity(
 ) -> None:
     """Print the slices, watts and memory per slice that a stack's cluster must show, by node."""
     settings = settings_of(stack)
-    show(output, table=lambda: _lines(stack, settings), document=lambda: _document(stack, settings))
+    show(output, table=lambda: lines(stack, settings), document=lambda: document(stack, settings))
 
 
-def _document(stack: str, settings: Settings) -> dict[str, object]:
+def document(stack: str, settings: Settings) -> dict[str, object]:
+    """The figures for programs."""
     offered, budget = desired.capacity(settings), desired.power_budget(settings)
     return {
         "stack": stack,
@@ -35,7 +36,8 @@ def _document(stack: str, settings: Settings) -> dict[str, object]:
     }
 
 
-def _lines(stack: str, settings: Settings) -> Iterator[Line]:
+def lines(stack: str, settings: Settings) -> Iterator[Line]:
+    """The figures for people."""
     resource, total = desired.capacity(settings).resource, desired.capacity(settings).total
     figures = ("SLICES", resource, "LIMIT W", "NODE W", "GiB/SLICE")
     yield from table(("NODE", "GPUS", *figures), _nodes(settings), right=figures)

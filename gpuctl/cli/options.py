@@ -4,6 +4,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -44,15 +45,38 @@ def _named(chosen: str | list[str] | None) -> str | list[str] | None:
     return chosen
 
 
+def _complete_stack(incomplete: str) -> list[str]:
+    """The stacks whose names begin so, for a shell."""
+    with suppress(ProjectError):
+        return [name for name in stack_names() if name.startswith(incomplete)]
+    return []
+
+
+def complete_context(incomplete: str) -> list[str]:
+    """The contexts of the kubeconfig whose names begin so, for a shell."""
+    from gpuctl.cluster import ClusterError
+    from gpuctl.cluster.kubeconfig import contexts
+
+    with suppress(ClusterError):
+        return [name for name in contexts() if name.startswith(incomplete)]
+    return []
+
+
 _KNOWN = known_stacks()
 Stack = Annotated[
     str,
-    typer.Option(metavar="NAME", callback=_named, help=f"The stack, which is config/Pulumi.NAME.yaml: {_KNOWN}."),
+    typer.Option(
+        metavar="NAME",
+        callback=_named,
+        autocompletion=_complete_stack,
+        help=f"The stack, which is config/Pulumi.NAME.yaml: {_KNOWN}.",
+    ),
 ]
 _STACKS = typer.Option(
     "--stack",
     metavar="NAME",
     callback=_named,
+    autocompletion=_complete_stack,
     help=f"A stack, as often as there are clusters to look at: {_KNOWN}.",
 )
 Stacks = Annotated[list[str] | None, _STACKS]

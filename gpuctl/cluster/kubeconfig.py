@@ -8,7 +8,7 @@ import base64
 import binascii
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
@@ -31,6 +31,7 @@ _FETCH = "Fetch a new one: talosctl kubeconfig"
 _CHOOSE = "Choose one of them in gpu:context, or fetch what is missing: talosctl kubeconfig"
 
 _Part = TypeVar("_Part")
+_Found = TypeVar("_Found")
 
 
 class Variable(msgspec.Struct, frozen=True):
@@ -114,15 +115,22 @@ def access(context: str, kubeconfig: str | None) -> Access:
     Raises:
         UnreachableError: there is no kubeconfig, no such context, or something in it that cannot be used.
     """
-    listed = kubeconfig or os.environ.get("KUBECONFIG") or _DEFAULT
-    paths = [Path(path).expanduser() for path in listed.split(os.pathsep) if path]
-    try:
-        files = [(path.absolute().parent, _document(path)) for path in paths if path.exists()]
-        return _access(f"kubeconfig {listed}", context, files)
-    except _FileError as error:
-        raise UnreachableError(one_line(error)) from error
-    except (OSError, RuntimeError, ValueError) as error:
-        raise UnreachableError(one_line(f"kubeconfig {listed} cannot be used: {error}")) from error
+    return _of_files(kubeconfig, lambda origin, files: _access(origin, context, files))
+
+
+def contexts(kubeconfig: str | None = None) -> list[str]:
+    """The names of the contexts there are; nothing without a kubeconfig.
+
+    Args:
+        kubeconfig: path; None takes what KUBECONFIG lists, else ~/.kube/config.
+
+    Raises:
+        UnreachableError: a kubeconfig cannot be used.
+    """
+    return _of_files(
+        kubeconfig,
+        lambda _, files: list(dict.fromkeys(name for _, document in files for name in _entries(document, "contexts"))),
+    )
 
 
 def service_account(folder: str = _SERVICE_ACCOUNT) -> Access:
@@ -155,6 +163,24 @@ class _FileError(ValueError):
     """One of several files is to blame."""
 
 
+_Files = Sequence[tuple[Path, dict[str, Any]]]
+"""The folder of each kubeconfig, and what is in it."""
+
+
+def _of_files(kubeconfig: str | None, read: Callable[[str, _Files], _Found]) -> _Found:
+    """What is read of all kubeconfigs, by their common name."""
+    listed = kubeconfig or os.environ.get("KUBECONFIG") or _DEFAULT
+    paths = [Path(path).expanduser() for path in listed.split(os.pathsep) if path]
+    try:
+        return read(
+            f"kubeconfig {listed}", [(path.absolute().parent, _document(path)) for path in paths if path.exists()]
+        )
+    except _FileError as error:
+        raise UnreachableError(one_line(error)) from error
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UnreachableError(one_line(f"kubeconfig {listed} cannot be used: {error}")) from error
+
+
 def _document(path: Path) -> dict[str, Any]:
     try:
         document = yaml.load(_text(path), _LOADER)  # noqa: S506 (it is a safe one)
@@ -181,7 +207,7 @@ def _text(path: Path) -> str:
     return content.decode()
 
 
-def _access(origin: str, context: str, files: Sequence[tuple[Path, dict[str, Any]]]) -> Access:
+def _access(origin: str, context: str, files: _Files) -> Access:
     if not files:
         raise ValueError("it does not exist. Fetch one: talosctl kubeconfig")
     entries = [(folder, _entries(document, "contexts")) for folder, document in files]

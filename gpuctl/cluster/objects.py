@@ -86,10 +86,18 @@ class NodeInfo(msgspec.Struct, frozen=True, rename="camel"):
     container_runtime_version: str = ""
 
 
+class Address(msgspec.Struct, frozen=True, rename="camel"):
+    """Where a node can be reached."""
+
+    type: str = ""
+    address: str = ""
+
+
 class _NodeStatus(msgspec.Struct, frozen=True, rename="camel"):
     capacity: dict[str, Quantity] = {}
     allocatable: dict[str, Quantity] = {}
     conditions: tuple[Condition, ...] = ()
+    addresses: tuple[Address, ...] = ()
     node_info: NodeInfo = NodeInfo()
 
 

@@ -1,5 +1,7 @@
 """Which taints the stack's pods tolerate."""
 
+from collections.abc import Mapping
+
 from gpuctl.settings import Settings
 
 Toleration = dict[str, str]
@@ -16,7 +18,7 @@ def tolerations(settings: Settings) -> list[Toleration]:
     return [*OWN, *map(_written, settings.tolerations)]
 
 
-def tolerates(toleration: Toleration, key: str, value: str, effect: str) -> bool:
+def tolerates(toleration: Mapping[str, str], key: str, value: str, effect: str) -> bool:
     """Whether a toleration is one of a taint, as the scheduler sees it: no key is every key, no effect every effect."""
     return (
         toleration.get("key", key) == key

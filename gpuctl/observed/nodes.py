@@ -10,6 +10,11 @@ _VENDORS = ("nvidia.com/", "amd.com/", "gpu.intel.com/")
 """What the names of resources of GPU vendors begin with."""
 _NVIDIA_GPU = re.compile(r"nvidia\.com/(gpu([.-].+)?|mig-.+|.+\.shared)")
 """Not memory and cores of a GPU, which HAMi has as `nvidia.com/gpumem` and `nvidia.com/gpucores`."""
+DISCOVERED = tuple(f"feature.node.kubernetes.io/pci-{device}.present" for device in ("10de", "0300_10de", "0302_10de"))
+"""Labels of Node Feature Discovery for a PCI device of NVIDIA: of any class, a graphics card, a 3D controller."""
+SCHEMATIC = "schematic"
+"""What Talos shows among the extensions of a node's image, and is none: the ID of the schematic it was made of."""
+_EXTENSIONS = "extensions.talos.dev/"
 _TALOS = "Talos ("
 _OWNED_LABELS = "talos.dev/owned-labels"
 """The annotation in which Talos writes down, as a list in JSON, which labels of its node it set and will set again."""
@@ -52,6 +57,15 @@ def talos_release(node: Node) -> str | None:
     """The Talos release, such as `v1.13.9`, from `Talos (v1.13.9)`; None of another system."""
     image = node.status.node_info.os_image
     return image.removeprefix(_TALOS).removesuffix(")") if image.startswith(_TALOS) else None
+
+
+def extensions(node: Node) -> dict[str, str]:
+    """Extension of the node's image -> version, and `schematic` -> its ID, as Talos labels and annotates the node.
+
+    An annotation takes the place of a label whose value would not be valid, such as an ID of 64 digits.
+    """
+    found = node.metadata.annotations | node.labels
+    return {key.removeprefix(_EXTENSIONS): found[key] for key in found if key.startswith(_EXTENSIONS)}
 
 
 def labels_of_talos(node: Node) -> frozenset[str]:

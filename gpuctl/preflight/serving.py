@@ -6,7 +6,7 @@ DaemonSet wants: `pulumi up` would be done while such a node offers the old slic
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from gpuctl.cluster import Cluster, Node
 from gpuctl.cluster.objects import Taint
@@ -29,7 +29,13 @@ _TURN_SECONDS = 0.5
 
 def keeping_off(node: Node, settings: Settings) -> list[Taint]:
     """The taints of a node that keep the stack's pods off it."""
-    return [taint for taint in node.spec.taints if _keeps_off(taint, settings)]
+    return untolerated(node, tolerations(settings))
+
+
+def untolerated(node: Node, tolerated: Iterable[Mapping[str, str]]) -> list[Taint]:
+    """The taints that keep pods with these tolerations off a node, but for those that every DaemonSet tolerates."""
+    known = list(tolerated)
+    return [taint for taint in node.spec.taints if _keeps_off(taint, known)]
 
 
 def tolerating(settings: Settings, stack: str, keys: Sequence[str], key: str) -> str:
@@ -123,8 +129,8 @@ def _said(taint: Taint) -> str:
     return f"{taint.key}={taint.value}:{taint.effect}" if taint.value else f"{taint.key}:{taint.effect}"
 
 
-def _keeps_off(taint: Taint, settings: Settings) -> bool:
-    tolerated = taint.key in _OF_EVERY_DAEMON_SET or any(
-        tolerates(each, taint.key, taint.value, taint.effect) for each in tolerations(settings)
+def _keeps_off(taint: Taint, tolerated: Iterable[Mapping[str, str]]) -> bool:
+    is_tolerated = taint.key in _OF_EVERY_DAEMON_SET or any(
+        tolerates(each, taint.key, taint.value, taint.effect) for each in tolerated
     )
-    return taint.effect != "PreferNoSchedule" and not tolerated
+    return taint.effect != "PreferNoSchedule" and not is_tolerated

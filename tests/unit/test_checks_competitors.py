@@ -97,7 +97,7 @@ def test_what_else_sets_up_gpus_is_known_by_its_image(image: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "images", "judge"), [("_PLUGINS", PLUGINS, _is_a_plugin), ("_SETUPS", SETUPS, _is_a_setup)]
+    ("name", "images", "judge"), [("PLUGINS", PLUGINS, _is_a_plugin), ("SETUPS", SETUPS, _is_a_setup)]
 )
 def test_no_image_can_be_forgotten(name: str, images: dict[str, str], judge: Callable[[str], None]) -> None:
     table: dict[str, str] = getattr(competitors, name)

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -9,8 +10,10 @@ import time
 
 import pytest
 
+from gpuctl import __version__
 from gpuctl.cli.signals import end_at_once, interruptible
 from gpuctl.forms.exits import Exit, worst
+from tests.fixtures import command_line
 from tests.fixtures.fuzzing import fuzz
 from tests.fixtures.stack_files import ROOT
 
@@ -103,24 +106,71 @@ def test_a_handler_is_put_back() -> None:
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
 
-@pytest.mark.parametrize("option", ["-h", "--help"])
-@pytest.mark.parametrize("words", ["", "capacity", "talos patch"])
-def test_help_has_a_short_name_everywhere(words: str, option: str) -> None:
-    done = _shell(f"gpuctl {words} {option}")
-    assert (done.returncode, "Usage:" in done.stdout) == (0, True)
+VERBS = ("init", "capacity", "stacks", "plan", "render", "talos", "verify", "status", "power", "doctor")
+_TALOS = ("talos patch", "talos schematic", "talos check")
+
+
+def _gpuctl(words: str, columns: int) -> subprocess.CompletedProcess[str]:
+    """What a command prints into a pipe, where the environment says that a line has this many columns."""
+    return command_line.run(*words.split(), cwd=ROOT, env=_ENVIRONMENT | {"COLUMNS": str(columns)})
+
+
+def test_help_names_every_verb() -> None:
+    assert set(VERBS) <= set(_gpuctl("--help", 80).stdout.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("words", ["", *VERBS, *_TALOS])
+def test_help_has_a_short_name_everywhere_and_is_never_cut_in_a_pipe(words: str) -> None:
+    short, long = _gpuctl(f"{words} -h", 80), _gpuctl(f"{words} --help", 40)
+    assert (short.returncode, "Usage:" in short.stdout) == (0, True)
+    assert long.stdout == short.stdout
+    assert "…" not in long.stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("capacity --stack lab", "stacks", "plan", "render --stack lab", "talos schematic --stack lab"),
+        *("verify --list", "verify --stack lab", "verify --stack lab -o short", "doctor --stack lab"),
+    ],
+)
+def test_no_table_is_cut_or_wrapped_in_a_pipe(words: str) -> None:
+    narrow, wide = (_without_durations(_gpuctl(words, columns).stdout) for columns in (40, 400))
+    assert narrow
+    assert narrow == wide
+
+
+def _without_durations(text: str) -> str:
+    return re.sub(r"in \d+\.\d s", "in 0.0 s", text)
+
+
+def test_the_version_says_what_matters_for_an_answer() -> None:
+    version, python, talos = _gpuctl("--version", 80).stdout.splitlines()
+    assert version == f"gpuctl {__version__}"
+    assert python == f"Python {sys.version.split()[0]}"
+    assert re.fullmatch(r"Talos v1\.9 to v1\.\d+; drivers known up to v1\.\d+\.\d+\S*", talos)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_every_common_shell_completes_verbs_and_forms(shell: str) -> None:
-    """By the protocol of the script that `gpuctl --install-completion` writes."""
-    typed = {
-        "bash": 'COMP_WORDS="gpuctl cap" COMP_CWORD=1',
-        "zsh": '_TYPER_COMPLETE_ARGS="gpuctl cap"',
-        "fish": '_TYPER_COMPLETE_ARGS="gpuctl cap" _TYPER_COMPLETE_FISH_ACTION=get-args',
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("cap", "capacity"),
+        ("capacity --stack la", "lab"),
+        ("verify --stack demo --stack hom", "homelab"),
+        ("capacity --stack lab -o j", "json"),
+    ],
+)
+def test_every_common_shell_completes_verbs_stacks_and_forms(shell: str, typed: str, completed: str) -> None:
+    """By the protocol of the script that `gpuctl --show-completion` prints."""
+    protocol = {
+        "bash": f'COMP_WORDS="gpuctl {typed}" COMP_CWORD={len(typed.split())}',
+        "zsh": f'_TYPER_COMPLETE_ARGS="gpuctl {typed}"',
+        "fish": f'_TYPER_COMPLETE_ARGS="gpuctl {typed}" _TYPER_COMPLETE_FISH_ACTION=get-args',
     }
     main = "from gpuctl.cli.app import app; app(prog_name='gpuctl')"
-    done = _shell(f'env {typed[shell]} _GPUCTL_COMPLETE=complete_{shell} "{sys.executable}" -c "{main}"')
-    assert "capacity" in done.stdout, done.stderr
+    done = _shell(f'env {protocol[shell]} _GPUCTL_COMPLETE=complete_{shell} "{sys.executable}" -c "{main}"')
+    assert completed in done.stdout, done.stderr
 
 
 def test_the_whole_pipeline_is_not_run_by_a_question() -> None:

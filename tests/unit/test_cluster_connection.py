@@ -18,7 +18,7 @@ from gpuctl.cluster import (
     connect,
     connect_in_cluster,
 )
-from gpuctl.cluster.kubeconfig import service_account
+from gpuctl.cluster.kubeconfig import contexts, service_account
 from tests.fixtures.api_server import ApiServer, serving
 
 NODES = {
@@ -449,3 +449,16 @@ def test_a_pod_reaches_its_own_cluster_as_its_service_account(monkeypatch: pytes
     for host, url in (("10.96.0.1", "https://10.96.0.1:1"), ("fd00::1", "https://[fd00::1]:1")):
         monkeypatch.setenv("KUBERNETES_SERVICE_HOST", host)
         assert service_account(str(tmp_path)).server.server == url
+
+
+def test_the_contexts_of_all_kubeconfigs_are_known_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    first, second = _kubeconfig(tmp_path / "one", "admin@lab", "b"), _kubeconfig(tmp_path / "two", "b", "c")
+    monkeypatch.setenv("KUBECONFIG", f"{first}:{second}:{tmp_path / 'missing'}")
+    assert contexts() == ["admin@lab", "b", "c"]
+
+
+def test_without_a_kubeconfig_there_is_no_context_and_a_broken_one_is_an_error(tmp_path: Path) -> None:
+    assert contexts(str(tmp_path / "missing")) == []
+    (tmp_path / "broken").write_text("contexts: 1\n")
+    with pytest.raises(UnreachableError, match="contexts is no list"):
+        contexts(str(tmp_path / "broken"))

@@ -1,0 +1,174 @@
+"""The nodes of a cluster that have GPUs, as far as they show it, and who serves them already."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from gpuctl.cluster import Node, Pod
+from gpuctl.cluster.objects import Taint
+from gpuctl.desired.names import OWNER, PART_OF, PRESENT_LABEL
+from gpuctl.desired.tolerations import OWN
+from gpuctl.init.gpus import Gpus, labelled
+from gpuctl.observed.gpu_software import PLUGINS, gpu_software
+from gpuctl.observed.nodes import (
+    DISCOVERED,
+    extensions,
+    gpu_resources,
+    is_nvidia_gpu,
+    is_phantom,
+    talos_release,
+    why_not_ready,
+)
+from gpuctl.preflight.serving import untolerated
+
+_PASSING = (
+    *("node.kubernetes.io/", "node.cloudprovider.kubernetes.io/", "node.cilium.io/"),
+    *("ToBeDeletedByClusterAutoscaler", "karpenter.sh/"),
+)
+"""What the keys of taints begin with that go by themselves, and that no pod is to tolerate for good."""
+_CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A node that shows that it has GPUs, or of which somebody says so."""
+
+    name: str
+    gpus: Gpus | None = None
+    """None where they are not known."""
+    talos: str | None = None
+    """Its release; None where it runs another system."""
+    address: str = ""
+    """Its internal address; empty where it has none."""
+    extensions: frozenset[str] = frozenset()
+    """Of its Talos image."""
+    schematic: str = ""
+    """ID of that of its Talos image; empty where it does not say."""
+    taints: tuple[Taint, ...] = ()
+    """Those for which the stack's pods need a toleration."""
+    remarks: tuple[str, ...] = ()
+    """What is to be known of it, each a sentence without a full stop."""
+
+
+class Left(NamedTuple):
+    """A node with GPUs that is not declared."""
+
+    name: str
+    why: str
+    """As the rest of a sentence that begins with its name."""
+    is_others: bool
+    """Whether others serve it."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What was seen of a cluster; of one that was not asked, nothing."""
+
+    nodes: tuple[Seen, ...] = ()
+    """Those with GPUs."""
+    left: tuple[Left, ...] = ()
+    names: tuple[str, ...] | None = None
+    """Of all nodes; None where no cluster was asked."""
+    kubernetes: str = ""
+    """Version of the API server; empty where it is not known."""
+    remarks: tuple[str, ...] = ()
+    """About the cluster, each a sentence without a full stop."""
+
+
+def look(
+    nodes: Sequence[Node],
+    pods: Iterable[Pod],
+    stack: str,
+    kubernetes: str = "",
+    *,
+    said: Iterable[str] = (),
+    remarks: Iterable[str] = (),
+) -> View:
+    """What nodes and pods show.
+
+    Args:
+        nodes: of the cluster.
+        pods: of the cluster.
+        stack: that is to be made, as `PROJECT/STACK`: what is its own is no other's.
+        kubernetes: version of the API server.
+        said: names of nodes of which a person says what they have: these are declared whoever serves them.
+        remarks: about the reading itself.
+    """
+    plugins = _plugins(pods)
+    named = set(said)
+    seen: list[Seen] = []
+    left: list[Left] = []
+    for node in sorted(nodes, key=lambda each: each.name):
+        if not (sign := _sign(node)) and node.name not in named:
+            continue
+        if out := _left_out(node, () if node.name in named else plugins.get(node.name, ())):
+            left.append(out)
+        else:
+            seen.append(_seen(node, sign, plugins.get(node.name, ()), stack))
+    return View(tuple(seen), tuple(left), tuple(sorted(node.name for node in nodes)), kubernetes, tuple(remarks))
+
+
+def _sign(node: Node) -> str:
+    """By what a node shows that it has GPUs of NVIDIA; empty where it does not."""
+    labels = [label for label in (*DISCOVERED, PRESENT_LABEL) if node.labels.get(label) == "true"]
+    image = [name for name in sorted(extensions(node)) if "nvidia" in name]
+    resources = {name: each.capacity for name, each in gpu_resources(node).items() if is_nvidia_gpu(name)}
+    signs = [
+        labelled(node).said,
+        *(f"label {label}=true" for label in labels[:1]),
+        *(f"its image has {name}" for name in image[:1]),
+        *(f"it has {count} {name}" for name, count in resources.items() if count),
+    ]
+    return next(filter(None, signs), "")
+
+
+def _plugins(pods: Iterable[Pod]) -> dict[str, tuple[str, ...]]:
+    """Node -> the device plugins of others on it, each with a pod of it."""
+    found: dict[str, dict[str, str]] = defaultdict(dict)
+    for pod in pods:
+        if pod.active and PART_OF not in pod.labels.items() and (what := gpu_software(pod, PLUGINS)):
+            found[pod.node].setdefault(what, f"{what} ({pod.namespace}/{pod.name})")
+    return {node: tuple(each.values()) for node, each in found.items()}
+
+
+def _left_out(node: Node, plugins: Sequence[str]) -> Left | None:
+    if is_phantom(node):
+        return Left(node.name, "was never reported by a kubelet: an object without a machine", is_others=False)
+    if node.metadata.deletion_timestamp:
+        return Left(node.name, "is being deleted", is_others=False)
+    if plugins:
+        return Left(node.name, f"is served by {' and '.join(plugins)}", is_others=True)
+    return None
+
+
+def _seen(node: Node, sign: str, plugins: Sequence[str], stack: str) -> Seen:
+    talos, image = talos_release(node), extensions(node)
+    addresses = (each.address for each in node.status.addresses if each.type == "InternalIP")
+    return Seen(
+        name=node.name,
+        gpus=labelled(node).gpus,
+        talos=talos,
+        address=next(addresses, ""),
+        extensions=frozenset(image) - {"schematic"},
+        schematic=image.get("schematic", ""),
+        taints=tuple(taint for taint in untolerated(node, OWN) if not taint.key.startswith(_PASSING)),
+        remarks=(*_remarks(node, sign, stack), *(f"{each} serves it: remove that first" for each in plugins)),
+    )
+
+
+def _remarks(node: Node, sign: str, stack: str) -> Iterator[str]:
+    if sign:
+        yield sign
+    if why := why_not_ready(node):
+        yield f"it is not Ready ({why}): `pulumi up` refuses the stack until it is back, or taken out here"
+    if node.spec.unschedulable:
+        yield "it is cordoned, so no new pod comes to it"
+    if passing := [taint.key for taint in untolerated(node, OWN) if taint.key.startswith(_PASSING)]:
+        yield f"it has the passing taint {', '.join(passing)}, which is not tolerated for good"
+    if any(taint.key == _CONTROL_PLANE for taint in node.spec.taints):
+        yield "it is a control-plane node, whose taint the stack's pods tolerate"
+    if talos_release(node) is None:
+        yield f"it does not run Talos ({node.status.node_info.os_image or 'it names no system'})"
+    if (owner := node.metadata.annotations.get(OWNER)) and owner != stack:
+        yield f"it belongs to stack {owner}, and a cluster has one: `pulumi up` refuses this one until that is gone"
