@@ -7,6 +7,8 @@ from objects import Container, Properties, at, containers, containers_of, items,
 
 DEVICE_PLUGIN = "nvidia-device-plugin"
 """The DaemonSet that registers the slices, and its container; with `-PROFILE` for nodes that are shared otherwise."""
+WHOLE_GPUS = "nvidia-whole-gpu-plugin"
+"""The same for GPUs that are whole beside shared ones."""
 POWER_LIMIT = "nvidia-power-limit"
 """The DaemonSet that sets power limits, and its container."""
 USAGE = "nvidia-gpu-usage"
@@ -25,6 +27,7 @@ class Grant(NamedTuple):
 _NOTHING = Grant(frozenset(), root=False)
 GRANTS = {
     DEVICE_PLUGIN: Grant(frozenset({"/var/lib/kubelet/device-plugins"})),
+    WHOLE_GPUS: Grant(frozenset({"/var/lib/kubelet/device-plugins"})),
     POWER_LIMIT: Grant(frozenset({"/var/lib/kubelet/plugins/gpu-power-limit"}), frozenset({"SYS_ADMIN"})),
     USAGE: Grant(frozenset(), root=False, host_pid=True),
 }
@@ -36,7 +39,8 @@ image is no part of this: a mirror has another name, and `image-pinned` judges i
 def grant_of(container: Container) -> Grant:
     """What a container may have; nothing, if it is not one that the product ships."""
     grant = GRANTS.get(container.name, _NOTHING)
-    profile = container.name == DEVICE_PLUGIN and container.owner.startswith(f"{DEVICE_PLUGIN}-")
+    has_profiles = container.name in (DEVICE_PLUGIN, WHOLE_GPUS)
+    profile = has_profiles and container.owner.startswith(f"{container.name}-")
     shipped = container.kind == "DaemonSet" and (container.owner == container.name or profile)
     return grant if shipped else _NOTHING
 

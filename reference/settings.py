@@ -150,9 +150,12 @@ Rules that compare keys:
 - What a circuit feeds must fit it with every GPU at its limit: the limits of its nodes and what each node draws besides
   add up to at most `gpu:circuitWatts`, or the `circuitWatts` of a node that has a circuit of its own. A GPU left
   alone counts with its default limit; where the catalogue has none, its circuit is not checked.
-- Nodes with the same slices have the same `profile`, and those with other slices another.
+- Nodes that share their GPUs in the same way have the same `profile`, and others another.
+- `wholeGpus` is less than the node's GPUs, of a node with at least two slices and GPUs of one model. With UUIDs,
+  `wholeGpus` and `sharedGpus` name all GPUs of the node, each UUID once in the stack; see [sharing.md](sharing.md).
 - `gpu:allocationPolicy` needs device plugin v0.20 or newer: older ones silently ignore it.
 - `gpu:renameByDefault` needs at least two slices on every node: a GPU that is not shared keeps its name.
+  Beside whole GPUs slices are nvidia.com/gpu.shared whatever it says.
 - A name in `gpu:otherGpuNodes` is not one of `gpu:nodes`.
 - `gpu:talosContract`, also of a node, is never newer than `gpu:talosVersion`.
 - `gpu:kubernetesVersion` must be of a line that `gpu:talosVersion` runs.
@@ -191,6 +194,8 @@ def _rows(schema: Mapping[str, Any], model: type[BaseModel], prefix: str) -> str
 
 def _allowed(rule: Mapping[str, Any]) -> str:
     options = [option for option in rule.get("anyOf", [rule]) if option.get("type") != "null"]
+    if len(options) > 1 and options[-1].get("type") == "array":
+        return f"{_allowed(options[0])}, or a list"
     option = options[0]
     if option.get("writeOnly"):
         return "secret text"

@@ -10,9 +10,8 @@ from gpuctl.checks.own_pods import Explanation, name_on
 from gpuctl.checks.serving import not_serving, other_sharing, out_of_service, restart
 from gpuctl.cluster import Node
 from gpuctl.desired.desired import DesiredNode
-from gpuctl.desired.device_plugin import NAME as PLUGIN
 from gpuctl.desired.power_limit import NAME as POWER_LIMIT
-from gpuctl.desired.sharing import RENAMED_RESOURCE, RESOURCE
+from gpuctl.desired.sharing import RENAMED_RESOURCE, RESOURCE, SharedGpus
 from gpuctl.observed.nodes import gpu_resources, is_nvidia_gpu
 
 GPU_CAPACITY = Category("gpu-capacity", "GPU capacity")
@@ -44,14 +43,14 @@ _LOG = "kubectl --context admin@lab logs -n gpu-device-plugin ds/nvidia-device-p
 )
 def capacity_is_complete(context: Context) -> Iterator[Result]:
     """By the kubelet's count of all devices, healthy or not."""
-    resource = context.desired.resource
-    for node, seen in present_nodes(context):
-        has, wanted = seen.capacity(resource), node.offered(resource)
-        product = f"{counted(node.gpus, 'GPU')} with {counted(node.slices, 'slice')} each"
+    for node, seen, group in _groups(context):
+        resource, wanted = group.resource, group.offered
+        has = seen.capacity(resource)
+        product = f"{counted(group.count, 'GPU')} with {counted(group.slices, 'slice')} each"
         if has == wanted:
             yield passed(f"{node.name} has {has} {resource} ({product})", node.name)
             continue
-        seems, why = _incomplete(context, node, has)
+        seems, why = _incomplete(context, node, group, has)
         fact = f"{node.name} has {has} {resource} instead of {wanted} ({product}){seems}"
         yield failed(fact, why.remedy, why.on(node.name), why.cause, why.reason)
     for name in context.desired.nodes:
@@ -76,15 +75,15 @@ def capacity_is_complete(context: Context) -> Iterator[Result]:
 )
 def capacity_is_allocatable(context: Context) -> Iterator[Result]:
     """Without a plugin the capacity stands for five more minutes, and nothing is allocatable at once."""
-    resource = context.desired.resource
-    for node, seen in present_nodes(context):
+    for node, seen, group in _groups(context):
+        resource = group.resource
         has, offers = seen.capacity(resource), seen.allocatable(resource)
         if not has:
             yield skipped(f"{node.name} has no {resource} to offer", node.name)
         elif offers == has:
             yield passed(f"{node.name} offers all of its {has} {resource}", node.name)
         else:
-            why = not_serving(context, node) or out_of_service(context, node)
+            why = not_serving(context, node, group) or out_of_service(context, node, group)
             fact = f"{node.name} offers {offers} of its {has} {resource}"
             yield failed(fact, why.remedy, why.on(node.name), why.cause, why.reason)
 
@@ -108,13 +107,13 @@ def capacity_is_allocatable(context: Context) -> Iterator[Result]:
 )
 def unhealthy_gpus_are_not_handed_out(context: Context) -> Iterator[Result]:
     """A number that is no multiple of the slices; NVIDIA/k8s-device-plugin issue 1929."""
-    resource = context.desired.resource
-    for node, seen in present_nodes(context):
+    for node, seen, group in _groups(context):
+        resource = group.resource
         has, offers = seen.capacity(resource), seen.allocatable(resource)
-        if not offers or (has - offers) % node.slices == 0:
+        if not offers or (has - offers) % group.slices == 0:
             yield passed(f"{node.name} has no GPU that is out of service in part", node.name)
             continue
-        why = out_of_service(context, node)
+        why = out_of_service(context, node, group)
         fact = f"{node.name} offers {offers} of its {has} {resource}: new pods still get slices of an unhealthy GPU"
         yield failed(fact, why.remedy, why.on(node.name), why.cause, why.reason)
 
@@ -137,10 +136,10 @@ def gpus_have_one_name(context: Context) -> Iterator[Result]:
     """Pods that ask for the other one land there, on GPUs that are handed out already, or fail."""
     for node, seen in present_nodes(context):
         if offered := _offered_besides(node, seen, is_nvidia_gpu):
-            fact = f"{node.name} offers {offered} beside {context.desired.resource}: its GPUs count twice"
+            fact = f"{node.name} offers {offered} beside {' and '.join(node.offers)}: its GPUs count twice"
             yield failed(fact, context.kubectl("get", "daemonsets", "-A", "-o", "wide"), node.name)
         else:
-            yield passed(f"{node.name} offers its GPUs as {context.desired.resource} only", node.name)
+            yield passed(f"{node.name} offers its GPUs as {' and '.join(node.offers)} only", node.name)
 
 
 @Check(
@@ -229,29 +228,36 @@ def no_resource_is_unknown(context: Context) -> Iterator[Result]:
             yield passed(f"{node.name} offers no GPU resource that the stack does not know", node.name)
 
 
+def _groups(context: Context) -> Iterator[tuple[DesiredNode, Node, SharedGpus]]:
+    """The GPUs of the stack's nodes that are there, by the way they are shared."""
+    for node, seen in present_nodes(context):
+        for group in node.groups:
+            yield node, seen, group
+
+
 def _offered_besides(node: DesiredNode, seen: Node, is_meant: Callable[[str], bool]) -> str:
     """The resources that a node offers and the stack does not; `8 nvidia.com/gpu.shared, 6 nvidia.com/mig-1g.10gb`."""
     others = {name: each for name, each in gpu_resources(seen).items() if is_meant(name) and not node.offered(name)}
     return ", ".join(f"{each.allocatable} {name}" for name, each in others.items() if each.allocatable)
 
 
-def _incomplete(context: Context, node: DesiredNode, has: int) -> tuple[str, Explanation]:
+def _incomplete(context: Context, node: DesiredNode, group: SharedGpus, has: int) -> tuple[str, Explanation]:
     """What another capacity looks like, and why it is so."""
-    why = not_serving(context, node)
+    why = not_serving(context, node, group)
     if why or not has:
         reason = "is ready, and the kubelet does not know it"
         events = context.kubectl("get", "events", "-A", "--field-selector", f"involvedObject.name={node.name}")
         return "", why or Explanation(f"the device plugin on {node.name} {reason}", events, reason)
-    if why := other_sharing(context, node):
+    if why := other_sharing(context, node, group):
         return "", why
-    gpus, rest = divmod(has, node.slices)
+    gpus, rest = divmod(has, group.slices)
     if rest:
-        seems = f", as if each GPU had {counted(has // node.gpus, 'slice')}" if has % node.gpus == 0 else ""
+        seems = f", as if each GPU had {counted(has // group.count, 'slice')}" if has % group.count == 0 else ""
         cause = "the device plugin runs with another configuration than the stack's"
-        return seems, Explanation(cause, restart(context, node))
-    too_few = gpus < node.gpus
+        return seems, Explanation(cause, restart(context, node, group))
+    too_few = gpus < group.count
     cause = "a GPU is lost, or the stack file's count is too high" if too_few else "the stack file's count is too low"
-    pod = name_on(context, POWER_LIMIT if context.settings.power_management else PLUGIN, node.name)
+    pod = name_on(context, POWER_LIMIT if context.settings.power_management else group.component, node.name)
     listing = context.kubectl("exec", "-n", context.settings.namespace, pod, "--", "nvidia-smi", "-L")
     return f", as if {counted(gpus, 'GPU')} were there", Explanation(cause, listing)
 

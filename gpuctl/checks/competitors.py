@@ -9,7 +9,6 @@ from gpuctl.checks.model import Check, Result, Subject, checks_of, failed, liste
 from gpuctl.checks.own_pods import pod_on
 from gpuctl.checks.workloads import PODS, is_own
 from gpuctl.cluster import Pod
-from gpuctl.desired.device_plugin import NAME as PLUGIN
 from gpuctl.desired.power_limit import NAME as POWER_LIMIT
 from gpuctl.desired.usage import NAME as USAGE
 from gpuctl.observed.gpu_software import PLUGINS, SETUPS, gpu_software
@@ -37,9 +36,11 @@ _DYNAMO = "dynamo.nvidia.com/gpu-power-limit"
 def own_pods_are_allowed(context: Context) -> Iterator[Result]:
     """A DaemonSet whose pods are forbidden applies without an error; only its events show it."""
     settings = context.settings
-    components = [PLUGIN, *[POWER_LIMIT] * settings.power_management, *[USAGE] * settings.usage]
-    nodes = [name for name in context.desired.nodes if name in context.nodes]
-    lacking = {component for component in components for node in nodes if pod_on(context, component, node) is None}
+    agents = (*[POWER_LIMIT] * settings.power_management, *[USAGE] * settings.usage)
+    wanted = {name: (*node.plugins, *agents) for name, node in context.desired.nodes.items() if name in context.nodes}
+    lacking = {
+        each for node, components in wanted.items() for each in components if pod_on(context, each, node) is None
+    }
     refusals = _refusals(context) if lacking else {}
     daemon_sets = (each["metadata"] for each in context.desired.manifests if each["kind"] == "DaemonSet")
     made = {each["name"]: each["labels"]["app.kubernetes.io/name"] for each in daemon_sets}

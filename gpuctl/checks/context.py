@@ -153,7 +153,7 @@ class Context:
     @cached_property
     def users(self) -> dict[str, list[Pod]]:
         """Node -> its pods that hold slices of GPUs."""
-        return devices.users(self.pods, self.desired.resource)
+        return devices.users(self.pods, *self.desired.resources)
 
     def get(self, kind: str, name: str, namespace: str | None = None) -> Manifest | None:
         """An object of the cluster; None when there is none."""

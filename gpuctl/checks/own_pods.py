@@ -6,7 +6,6 @@ from typing import NamedTuple
 from gpuctl.checks.context import Context
 from gpuctl.checks.model import Subject
 from gpuctl.cluster import AccessDeniedError, Pod
-from gpuctl.desired.device_plugin import NAME as PLUGIN
 from gpuctl.observed.pods import PodProblem, State, Warned, last_words, pod_problem, warnings
 
 _LINK = {State.ENDED: " with"}
@@ -55,7 +54,7 @@ def daemon_set_of(context: Context, component: str, node: str) -> str:
     pod = pod_on(context, component, node)
     owners = pod.metadata.owner_references if pod else ()
     made_by = next((owner.name for owner in owners if owner.kind == "DaemonSet"), "")
-    return made_by or (context.desired.nodes[node].plugin if component == PLUGIN else component)
+    return made_by or context.desired.nodes[node].plugins.get(component, component)
 
 
 def name_on(context: Context, component: str, node: str) -> str:

@@ -10,9 +10,9 @@ from gpuctl.checks.own_pods import pod_on
 from gpuctl.checks.serving import restart
 from gpuctl.cluster import Pod
 from gpuctl.desired.desired import DesiredNode
-from gpuctl.desired.device_plugin import NAME
 from gpuctl.desired.device_plugin.config import config_hash, plugin_config
 from gpuctl.desired.names import CHECKSUM_ANNOTATION
+from gpuctl.desired.sharing import SharedGpus
 from gpuctl.observed.plugin_log import loaded_config, replicas
 
 _RESTART = (
@@ -33,9 +33,8 @@ _RESTART = (
 )
 def pods_are_of_the_configuration(context: Context) -> Iterator[Result]:
     """By the checksum on the pod: a changed ConfigMap alone reaches no plugin."""
-    hashes = {profile.name: config_hash(context.settings, profile)[:10] for profile in context.desired.profiles}
-    for node, pod in _pods(context):
-        wanted, subject = hashes[node.profile.name], Subject(node.name, component=NAME)
+    for node, group, pod in _pods(context):
+        wanted, subject = config_hash(context.settings, group)[:10], Subject(node.name, component=group.component)
         has = pod.metadata.annotations.get(CHECKSUM_ANNOTATION, "none")[:10]
         if has == wanted:
             yield passed(f"the device plugin on {node.name} was started for configuration {wanted}", subject)
@@ -60,30 +59,33 @@ def pods_are_of_the_configuration(context: Context) -> Iterator[Result]:
 def plugins_have_loaded_the_sharing(context: Context) -> Iterator[Result]:
     """By what the plugin itself writes when it starts."""
     pods = list(_pods(context))
-    logs = side_by_side(lambda found: context.log(found[1]), pods)
-    for (node, _), lines in zip(pods, logs, strict=True):
+    logs = side_by_side(lambda found: context.log(found[2]), pods)
+    for (node, group, _), lines in zip(pods, logs, strict=True):
         loaded = loaded_config(lines)
-        wanted = _sharing(plugin_config(context.settings, node.profile))
-        plugin, subject = f"the device plugin on {node.name}", Subject(node.name, component=NAME)
+        wanted = _sharing(plugin_config(context.settings, group))
+        plugin, subject = f"the device plugin on {node.name}", Subject(node.name, component=group.component)
         if loaded is None:
             reason = "its log cannot be read, or is too long by now"
             yield skipped(f"what {plugin} has loaded is not known: {reason}", subject)
         elif (runs := _sharing(loaded)) == wanted:
             yield passed(f"{plugin} runs with {wanted}", subject)
         else:
-            yield failed(f"{plugin} runs with {runs}, and the stack asks for {wanted}", restart(context, node), subject)
+            yield failed(
+                f"{plugin} runs with {runs}, and the stack asks for {wanted}", restart(context, node, group), subject
+            )
 
 
-def _pods(context: Context) -> Iterator[tuple[DesiredNode, Pod]]:
-    """The device plugin's pod of each node that has one.
+def _pods(context: Context) -> Iterator[tuple[DesiredNode, SharedGpus, Pod]]:
+    """The device plugin's pods of each node, with the GPUs that they offer.
 
     Raises:
         AccessDeniedError: pods may not be read.
     """
     _ = context.pods
     for node in context.desired.nodes.values():
-        if pod := pod_on(context, NAME, node.name):
-            yield node, pod
+        for group in node.groups:
+            if pod := pod_on(context, group.component, node.name):
+                yield node, group, pod
 
 
 def _sharing(config: dict[str, Any]) -> str:

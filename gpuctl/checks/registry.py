@@ -17,6 +17,7 @@ from gpuctl.checks import (
     stack_file,
     talos,
     usage,
+    whole_gpus,
     workloads,
     workstation,
 )
@@ -32,6 +33,7 @@ CHECKS: tuple[Check, ...] = (
     *plugin_config.CHECKS,
     *runtime.CHECKS,
     *capacity.CHECKS,
+    *whole_gpus.CHECKS,
     *power_limit.CHECKS,
     *usage.CHECKS,
     *competitors.CHECKS,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gpuctl.checks.model import Check, Outcome, Result
+from gpuctl.desired.sharing import RESOURCE
 from gpuctl.forms.exits import Exit, worst
 
 
@@ -31,7 +32,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class CapacityRow:
-    """What a node must offer, and what it offers; None where that was not seen."""
+    """What a node must offer of one resource, and what it offers; None where that was not seen."""
 
     node: str
     gpus: int
@@ -39,6 +40,7 @@ class CapacityRow:
     expected: int
     capacity: int | None
     allocatable: int | None
+    resource: str = RESOURCE
 
 
 @dataclass(frozen=True, slots=True)

@@ -186,15 +186,16 @@ def _capacity(context: Context) -> tuple[CapacityRow, ...]:
         desired, nodes = context.desired, context.nodes
     except (SettingsError, ClusterError):
         return ()
-    live = {name: nodes.get(name) for name in desired.nodes}
     return tuple(
         CapacityRow(
             name,
-            node.gpus,
-            node.slices,
-            node.offered(desired.resource),
-            seen.capacity(desired.resource) if (seen := live[name]) else None,
-            seen.allocatable(desired.resource) if seen else None,
+            group.count,
+            group.slices,
+            group.offered,
+            seen.capacity(group.resource) if (seen := nodes.get(name)) else None,
+            seen.allocatable(group.resource) if seen else None,
+            group.resource,
         )
         for name, node in desired.nodes.items()
+        for group in node.groups
     )

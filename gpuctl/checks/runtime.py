@@ -8,7 +8,6 @@ from gpuctl.checks.model import Category, Check, Result, Subject, checks_of, cou
 from gpuctl.checks.own_pods import pod_on
 from gpuctl.cluster import AccessDeniedError, ClusterError, Executed, Pod
 from gpuctl.desired.desired import DesiredNode
-from gpuctl.desired.device_plugin import NAME as PLUGIN
 
 RUNTIME = Category("runtime", "driver and runtime in pods")
 
@@ -40,8 +39,9 @@ _MISMATCH = "Driver/library version mismatch"
     deep=True,
 )
 def driver_answers(context: Context) -> Iterator[Result]:
-    """In the device plugin's pods, which see all GPUs of their node."""
-    yield from side_by_side(partial(_own, context), context.desired.nodes.values())
+    """In the device plugin's pods, which see all GPUs that they offer."""
+    nodes = context.desired.nodes.values()
+    yield from side_by_side(partial(_own, context), [(node, each) for node in nodes for each in node.plugins])
 
 
 @Check(
@@ -63,8 +63,9 @@ def users_see_their_gpu(context: Context) -> Iterator[Result]:
         yield skipped("no pod holds a slice")
 
 
-def _own(context: Context, node: DesiredNode) -> Result:
-    pod = pod_on(context, PLUGIN, node.name)
+def _own(context: Context, plugin: tuple[DesiredNode, str]) -> Result:
+    node, component = plugin
+    pod = pod_on(context, component, node.name)
     if pod is None or not any(status.state.running for status in pod.status.container_statuses):
         return skipped(f"no device plugin runs on {node.name}", node.name)
     try:
@@ -85,10 +86,10 @@ def _own(context: Context, node: DesiredNode) -> Result:
 
 
 def _theirs(context: Context, pod: Pod) -> Result:
-    resource, name = context.desired.resource, f"{pod.namespace}/{pod.name}"
+    resources, name = {*context.desired.resources}, f"{pod.namespace}/{pod.name}"
     subject = Subject(node=pod.node, kind="pod", name=name)
     beside = (box for box in pod.spec.init_containers if box.restart_policy == "Always")
-    running = (box for box in (*pod.spec.containers, *beside) if resource in box.resources.limits)
+    running = (box for box in (*pod.spec.containers, *beside) if resources & box.resources.limits.keys())
     if (container := next((box.name for box in running), None)) is None:
         return skipped(f"{name} had its GPU while it started, and no container of it has one now", subject)
     try:

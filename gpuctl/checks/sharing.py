@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from gpuctl.checks.context import Context
 from gpuctl.checks.model import Category, Check, Result, checks_of, counted, failed, listed, passed, skipped
 from gpuctl.checks.own_pods import name_on
-from gpuctl.desired.device_plugin import NAME as PLUGIN
 from gpuctl.sharing.record import NodeRun, PodRun, Record
 
 SHARING = Category("sharing", "the coexistence proof")
@@ -33,22 +32,26 @@ def every_free_slice_runs_a_pod(context: Context) -> Iterator[Result]:
         yield failed(f"the cluster refuses the proof's pods: {record.refused}", context.kubectl("get", "events", "-A"))
     for node in record.nodes:
         describe = context.kubectl("describe", "node", node.name)
-        pods = record.pods_on(node.name)
+        pods = record.pods_on(node)
         run = [pod for pod in pods if pod.started and not pod.problem]
         if node.problem:
             yield failed(f"{node.name} {node.problem}", describe, node.name)
         elif node.busy and not node.free:
-            yield skipped(f"all slices of {node.name} are taken by other pods", node.name)
+            yield skipped(f"all slices of {_place(record, node)} are taken by other pods", node.name)
         elif not node.free:
-            yield failed(f"{node.name} offers no slice; the stack says {_offered(context, node)}", describe, node.name)
+            fact = f"{_place(record, node)} offers no slice; the stack says {_offered(context, node)}"
+            yield failed(fact, describe, node.name)
         elif len(run) < len(pods):
             broken = next(pod for pod in pods if pod not in run)
             yield failed(
-                f"{node.name}: {len(run)} of {len(pods)} pods run; {broken.name}: {broken.problem}", describe, node.name
+                f"{_place(record, node)}: {len(run)} of {len(pods)} pods run; {broken.name}: {broken.problem}",
+                describe,
+                node.name,
             )
         elif pods:
             others = f"; other pods hold {node.busy}" if node.busy else ""
-            yield passed(f"{node.name}: {counted(len(run), 'pod')} in {len(run)} free slices{others}", node.name)
+            where = f"{counted(len(run), 'pod')} in {len(run)} free slices"
+            yield passed(f"{_place(record, node)}: {where}{others}", node.name)
 
 
 @Check(
@@ -64,6 +67,8 @@ def every_free_slice_runs_a_pod(context: Context) -> Iterator[Result]:
     fix=(
         "`pulumi up --refresh --stack lab` gives the plugin the stack's configuration.",
         "A GPU that the plugin took out of service comes back when its pod is restarted; the log says why it went.",
+        "A GPU that is whole for one pod and shared by others: name the node's GPUs by UUID in `wholeGpus` and "
+        "`sharedGpus`, as indexes may be others after a reboot.",
     ),
     makes_pods=True,
 )
@@ -75,33 +80,51 @@ def each_gpu_serves_its_slices(context: Context) -> Iterator[Result]:
         served = f"serve{'s' if len(tally) == 1 else ''} " + " + ".join(map(str, _counts(tally)))
         if reason := _no_tally(record, node, tally):
             yield skipped(reason, node.name)
+        elif twice := _offered_twice(record, node, tally):
+            serve = "serves" if len(twice) == 1 else "serve"
+            fact = f"{_place(record, node)}: {listed(twice)} {serve} pods of another resource too"
+            yield failed(fact, _plugin_log(context, node), node.name)
         elif len(tally) == node.gpus and set(tally.values()) == {node.slices}:
             of_others = f", {node.busy} of them of others" if node.busy else ""
-            yield passed(f"{node.name}: {counted(node.gpus, 'GPU')} {served} pods at once{of_others}", node.name)
+            gpus = f"{_place(record, node)}: {counted(node.gpus, 'GPU')}"
+            yield passed(f"{gpus} {served} {'pod' if node.offered == 1 else 'pods'} at once{of_others}", node.name)
         else:
             yield failed(
-                f"{node.name}: {counted(len(tally), 'GPU')} {served} pods; "
+                f"{_place(record, node)}: {counted(len(tally), 'GPU')} {served} pods; "
                 f"the stack says {counted(node.gpus, 'GPU')} with {node.slices} each",
                 _plugin_log(context, node),
                 node.name,
             )
 
 
+def _place(record: Record, node: NodeRun) -> str:
+    """The node, and the resource where there are several."""
+    return node.name if len(record.resources) == 1 else f"{node.name}, {node.resource}"
+
+
 def _offered(context: Context, node: NodeRun) -> int:
-    return context.desired.nodes[node.name].offered(context.desired.resource)
+    return context.desired.nodes[node.name].offered(node.resource)
 
 
 def _plugin_log(context: Context, node: NodeRun) -> str:
-    return context.kubectl("logs", "-n", context.settings.namespace, name_on(context, PLUGIN, node.name))
+    groups = context.desired.nodes[node.name].groups
+    component = next(group.component for group in groups if group.resource == node.resource)
+    return context.kubectl("logs", "-n", context.settings.namespace, name_on(context, component, node.name))
 
 
 def _counts(tally: dict[str, int]) -> list[int]:
     return [count for _, count in sorted(tally.items())]
 
 
+def _offered_twice(record: Record, node: NodeRun, tally: dict[str, int]) -> list[str]:
+    """GPUs that the node's other device plugin has given to pods as well: whole ones that are shared too."""
+    others = [each for each in record.nodes if each.name == node.name and each.resource != node.resource]
+    return [uuid for other in others for uuid in record.tally(other) if uuid in tally]
+
+
 def _no_tally(record: Record, node: NodeRun, tally: dict[str, int]) -> str:
     """Why the pods of a node's GPUs cannot be counted."""
-    if not record.pods_on(node.name):
+    if not record.pods_on(node):
         return f"no pod of the proof ran on {node.name}"
     if node.busy_after != node.busy:
         return f"{node.name}: other pods came or went while the proof ran"
@@ -151,18 +174,19 @@ def pods_run_at_the_same_time(context: Context) -> Iterator[Result]:
 )
 def one_more_pod_waits(context: Context) -> Iterator[Result]:
     """The scheduler's own words must name the resource."""
-    record, extra = context.sharing, context.sharing.extra
+    record = context.sharing
     nodes = context.kubectl("describe", "nodes", "-l", "nvidia.com/gpu.present=true")
-    if extra is None:
+    if not record.extras:
         yield skipped("not every slice was taken, so an extra pod shows nothing")
-    elif extra.node and _disturbed(record):
-        yield skipped("other pods went while the proof ran, so an extra pod found room")
-    elif extra.node:
-        yield failed(f"an extra pod runs on {extra.node}, although all of its slices are taken", nodes)
-    elif f"Insufficient {record.resource}" in extra.message:
-        yield passed(f"an extra pod is Pending for {extra.seconds:g} s: {extra.message}")
-    else:
-        yield failed(f"an extra pod is {extra.phase}, but not for {record.resource}: {extra.message}", nodes)
+    for extra in record.extras:
+        if extra.node and _disturbed(record):
+            yield skipped("other pods went while the proof ran, so an extra pod found room")
+        elif extra.node:
+            yield failed(f"an extra pod runs on {extra.node}, although all of its slices are taken", nodes)
+        elif f"Insufficient {extra.resource}" in extra.message:
+            yield passed(f"an extra pod is Pending for {extra.seconds:g} s: {extra.message}")
+        else:
+            yield failed(f"an extra pod is {extra.phase}, but not for {extra.resource}: {extra.message}", nodes)
 
 
 def _disturbed(record: Record) -> bool:
@@ -213,7 +237,7 @@ def each_pod_sees_its_own_gpu(context: Context) -> Iterator[Result]:
     """By nvidia-smi in the pod."""
     record = context.sharing
     for node in record.nodes:
-        pods = [pod for pod in record.pods_on(node.name) if pod.finished and not pod.problem]
+        pods = [pod for pod in record.pods_on(node) if pod.finished and not pod.problem]
         wrong = [pod for pod in pods if not _sees_its_own(pod)]
         if wrong:
             seen = listed([gpu.uuid for gpu in wrong[0].sees]) or f"none: {wrong[0].answer}"

@@ -75,9 +75,10 @@ def _report(context: Context, names: Mapping[str, str], node: str) -> UsageRepor
 
 
 def _held(context: Context, node: str) -> dict[str, Counter[str]]:
-    """UUID -> UID -> slices, where the kubelet reports them."""
+    """UUID -> UID -> slices, where the kubelet reports them; a whole GPU is all of them."""
     found: dict[str, Counter[str]] = {}
     for pod in context.users.get(node, []):
-        for device in devices(pod, context.desired.resource):
-            found.setdefault(device.gpu, Counter())[_uid(pod)] += 1
+        for device in devices(pod, *context.desired.resources):
+            slices = 1 if device.is_slice else context.desired.nodes[node].slices
+            found.setdefault(device.gpu, Counter())[_uid(pod)] += slices
     return found

@@ -1,7 +1,7 @@
 """What pods make of the GPUs: who was refused, who waits, who takes more than it needs or what it did not ask for."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from gpuctl.checks.context import Context
 from gpuctl.checks.model import Category, Check, Result, checks_of, counted, failed, listed, passed
@@ -47,7 +47,7 @@ def no_pod_was_refused(context: Context) -> Iterator[Result]:
     """Failed pods that nobody deletes; they hold no GPU. Not every message of a device plugin names the resource."""
     refused: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for pod in context.pods:
-        if _was_for_its_gpu(pod, context.desired.resource):
+        if _was_for_its_gpu(pod, context.desired.resources):
             said = next((said for said in _REFUSALS if said in pod.status.message), pod.status.message)
             refused[pod.node, pod.namespace, said].append(pod.name)
     for (node, namespace, said), names in refused.items():
@@ -75,8 +75,9 @@ def no_pod_takes_several_slices(context: Context) -> Iterator[Result]:
     """On nodes that share their GPUs."""
     takers: dict[tuple[str, str], list[str]] = defaultdict(list)
     for node in context.desired.nodes.values():
-        for pod in context.users.get(node.name, []) if node.slices > 1 else []:
-            if pod.asks_for(context.desired.resource) > 1:
+        shared = [group.resource for group in node.groups if group.slices > 1]
+        for pod in context.users.get(node.name, []):
+            if any(pod.asks_for(resource) > 1 for resource in shared):
                 takers[node.name, pod.namespace].append(pod.name)
     for (node, namespace), names in takers.items():
         take = "takes" if len(names) == 1 else "take"
@@ -129,9 +130,13 @@ def no_pod_sees_gpus_unasked(context: Context) -> Iterator[Result]:
 )
 def no_pod_waits_for_nothing(context: Context) -> Iterator[Result]:
     """Pods that wait because all slices are taken are as they should be."""
-    resource = context.desired.resource
+    for resource in context.desired.resources:
+        yield _waiting(context, resource)
+
+
+def _waiting(context: Context, resource: str) -> Result:
     waiting = [pod for pod in context.pods if pod.asks_for(resource) and unschedulable(pod)]
-    free = _free(context)
+    free = _free(context, resource)
     least = min((pod.asks_for(resource) for pod in waiting), default=1)
     roomy = [f"{node} has {slices} slices free" for node, slices in free.items() if slices >= least]
     wait = "waits" if len(waiting) == 1 else "wait"
@@ -139,11 +144,10 @@ def no_pod_waits_for_nothing(context: Context) -> Iterator[Result]:
         names = [f"{pod.namespace}/{pod.name}" for pod in waiting]
         fact = f"{counted(len(waiting), 'pod')} {wait} for {resource} although {listed(roomy)}: {listed(names)}"
         describe = context.kubectl("describe", "pod", "-n", waiting[0].namespace, waiting[0].name)
-        yield failed(fact, describe, "", f"the scheduler says: {unschedulable(waiting[0])}")
-    elif waiting:
-        yield passed(f"{counted(len(waiting), 'pod')} {wait} for {resource}, and every slice is taken")
-    else:
-        yield passed(f"no pod waits for {resource}; {counted(sum(free.values()), 'slice')} free")
+        return failed(fact, describe, "", f"the scheduler says: {unschedulable(waiting[0])}")
+    if waiting:
+        return passed(f"{counted(len(waiting), 'pod')} {wait} for {resource}, and every slice is taken")
+    return passed(f"no pod waits for {resource}; {counted(sum(free.values()), 'slice')} free")
 
 
 @Check(
@@ -158,12 +162,15 @@ def no_pod_waits_for_nothing(context: Context) -> Iterator[Result]:
 )
 def no_pod_asks_by_another_name(context: Context) -> Iterator[Result]:
     """Both names are the device plugin's."""
-    resource = context.desired.resource
-    other = RENAMED_RESOURCE if resource == RESOURCE else RESOURCE
+    offered = context.desired.resources
+    other = next((name for name in (RESOURCE, RENAMED_RESOURCE) if name not in offered), None)
+    if other is None:
+        yield passed(f"the stack offers {' and '.join(offered)}")
+        return
     waiting = [pod for pod in context.pods if pod.asks_for(other) and unschedulable(pod)]
     if waiting:
         wait, names = "waits" if len(waiting) == 1 else "wait", [f"{pod.namespace}/{pod.name}" for pod in waiting]
-        fact = f"{counted(len(waiting), 'pod')} {wait} for {other}, and the stack offers {resource}: {listed(names)}"
+        fact = f"{counted(len(waiting), 'pod')} {wait} for {other}, and the stack offers {offered[0]}: {listed(names)}"
         yield failed(fact, context.kubectl("describe", "pod", "-n", waiting[0].namespace, waiting[0].name))
     else:
         yield passed(f"no pod waits for {other}")
@@ -184,14 +191,13 @@ def no_pod_asks_by_another_name(context: Context) -> Iterator[Result]:
 )
 def no_node_is_overfull(context: Context) -> Iterator[Result]:
     """The kubelet takes nothing from a pod that runs, not even when it restarts."""
-    resource = context.desired.resource
     for name, node in context.nodes.items():
-        if name in context.desired.nodes and (has := node.capacity(resource)):
-            holds = held(context.users.get(name, []), resource)
-            if holds > has:
+        for resource in context.desired.nodes[name].offers if name in context.desired.nodes else ():
+            has, holds = node.capacity(resource), held(context.users.get(name, []), resource)
+            if has and holds > has:
                 remedy = f"gpuctl status --stack {context.stack}"
                 yield failed(f"pods on {name} hold {holds} {resource}, and it has {has}", remedy, name)
-            else:
+            elif has:
                 yield passed(f"pods on {name} hold {holds} of its {has} {resource}", name)
 
 
@@ -200,11 +206,11 @@ def is_own(context: Context, pod: Pod) -> bool:
     return pod.namespace == context.settings.namespace and PART_OF in pod.labels.items()
 
 
-def _was_for_its_gpu(pod: Pod, resource: str) -> bool:
+def _was_for_its_gpu(pod: Pod, resources: Iterable[str]) -> bool:
     """Whether a pod was refused because of its GPU: it asks for one, and the reason names nothing else it asks for."""
     containers = (*pod.spec.init_containers, *pod.spec.containers)
     asked = {name for container in containers for name in container.resources.limits}
-    own = {RESOURCE, RENAMED_RESOURCE, resource}
+    own = {RESOURCE, RENAMED_RESOURCE, *resources}
     if pod.status.reason != _REFUSED:
         return pod.status.reason in {f"{_TOO_FEW}{name}" for name in own}
     others = {name for name in asked - own if "/" in name}
@@ -223,9 +229,8 @@ def _way_to_gpus(pod: Pod) -> str:
     return f"runs under RuntimeClass {RUNTIME_CLASS}" if runs else ""
 
 
-def _free(context: Context) -> dict[str, int]:
+def _free(context: Context, resource: str) -> dict[str, int]:
     """Slices that nobody has, by node that takes pods."""
-    resource = context.desired.resource
     return {
         name: max(0, node.allocatable(resource) - held(context.users.get(name, []), resource))
         for name, node in context.nodes.items()

@@ -1,13 +1,15 @@
 """gpuctl capacity: the figures a stack's cluster must show."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from gpuctl.cli.options import OutputOption, Stack, settings_of
 from gpuctl.desired import capacity as desired
+from gpuctl.desired.backends import groups
+from gpuctl.desired.sharing import offers_text
 from gpuctl.forms.line import Line, line
 from gpuctl.forms.output import Output, show
 from gpuctl.forms.table import table
-from gpuctl.settings import Settings
+from gpuctl.settings import GpuNode, Settings
 
 
 def capacity(
@@ -29,6 +31,8 @@ def document(stack: str, settings: Settings) -> dict[str, object]:
             "total": offered.total,
             "byNode": dict(offered.by_node),
             "byModel": dict(offered.by_model),
+            "byResource": dict(offered.by_resource),
+            "offers": {node: dict(offers) for node, offers in offered.offers.items()},
         },
         "powerBudgetWatts": {"total": budget.total, "byNode": dict(budget.by_node)},
         "circuits": desired.circuit_budgets(settings),
@@ -37,9 +41,8 @@ def document(stack: str, settings: Settings) -> dict[str, object]:
 
 
 def lines(stack: str, settings: Settings) -> Iterator[Line]:
-    """The figures for people."""
-    resource, total = desired.capacity(settings).resource, desired.capacity(settings).total
-    figures = ("SLICES", resource, "LIMIT W", "NODE W", "GiB/SLICE")
+    offered = desired.capacity(settings).by_resource
+    figures = ("SLICES", *offered, "LIMIT W", "NODE W", "GiB/SLICE")
     yield from table(("NODE", "GPUS", *figures), _nodes(settings), right=figures)
     if settings.circuits:
         watts = ("GPUS W", "BASE W", "USED W", "ALLOWED W")
@@ -47,29 +50,34 @@ def lines(stack: str, settings: Settings) -> Iterator[Line]:
         yield from table(("CIRCUIT OF", *watts), _circuits(settings), right=watts)
     yield line()
     yield line(
-        f"stack {stack}, context {settings.context}: {total} {resource}. "
+        f"stack {stack}, context {settings.context}: {offers_text(offered)}. "
         "GiB per slice is an average: time slicing does not isolate memory."
     )
 
 
 def _nodes(settings: Settings) -> list[tuple[str, ...]]:
-    offered, budget = desired.capacity(settings), desired.power_budget(settings)
-    memory = desired.memory_per_slice(settings)
-    rows = [
-        (
-            node.name,
-            "\n".join(f"{cards.count} x {cards.gpu}" for cards in node.cards),
-            str(settings.slices_of(node)),
-            str(offered.by_node[node.name]),
-            "\n".join(str(settings.limit_of(node, cards) or "default") for cards in node.cards)
-            if settings.power_management
-            else "default",
-            _or_unknown(budget.by_node[node.name]),
-            _gib(memory[node.name]),
-        )
-        for node in settings.nodes
-    ]
-    return [*rows, ("all", "", "", str(offered.total), "", _or_unknown(budget.total), "")]
+    offered, budget = desired.capacity(settings).by_resource, desired.power_budget(settings)
+    rows = [_node(settings, node, offered, budget.by_node[node.name]) for node in settings.nodes]
+    return [*rows, ("all", "", "", *map(str, offered.values()), "", _or_unknown(budget.total), "")]
+
+
+def _node(settings: Settings, node: GpuNode, resources: Iterable[str], watts: int | None) -> tuple[str, ...]:
+    """A line for each group of its GPUs, and for each model in one."""
+    found = groups(settings, node)
+    cards = [each for group in found for each in group.gpus]
+    limits = [str(settings.limit_of(node, each) or "default") for each in cards]
+    return (
+        node.name,
+        "\n".join(f"{each.count} x {each.gpu}" for each in cards),
+        "\n".join(str(group.slices) for group in found),
+        *(
+            "\n".join(str(group.offered) if group.resource == resource else "" for group in found)
+            for resource in resources
+        ),
+        "\n".join(limits) if settings.power_management else "default",
+        _or_unknown(watts),
+        "\n".join(_gib(group.memory_mib) for group in found),
+    )
 
 
 def _circuits(settings: Settings) -> list[tuple[str, ...]]:

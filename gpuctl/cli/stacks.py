@@ -72,6 +72,7 @@ def _document(row: _Row) -> dict[str, object]:
         "context": settings.context,
         "resource": offered.resource,
         "total": offered.total,
+        "byResource": dict(offered.by_resource),
         "watts": row.desired.power.total,
         "talosVersion": settings.talos_version,
         "talosVersions": list(settings.talos_versions),

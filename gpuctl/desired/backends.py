@@ -24,5 +24,5 @@ BACKENDS = (Backend("device-plugin", device_plugin.groups, device_plugin.parts),
 
 
 def groups(settings: Settings, node: GpuNode) -> tuple[SharedGpus, ...]:
-    """The GPUs of a node by the way they are shared; each GPU is in exactly one group."""
+    """The GPUs of a node by the way they are shared; each GPU is in one group, and each group has its resource."""
     return tuple(group for backend in BACKENDS for group in backend.groups(settings, node))

@@ -1,12 +1,12 @@
 """The figures a cluster must show: schedulable slices, watts, memory per slice."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from gpuctl.desired.backends import groups
-from gpuctl.desired.sharing import resource_name
-from gpuctl.settings import GpuNode, Settings
+from gpuctl.desired.sharing import RESOURCE, Mode, SharedGpus
+from gpuctl.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -14,10 +14,21 @@ class Capacity:
     """How many pods that ask for one slice can run at once."""
 
     resource: str
+    """What a pod asks for to get a slice: that of the first shared GPU, where nodes offer several resources."""
     total: int
     by_node: Mapping[str, int]
     by_model: Mapping[str, int]
     """Key as in the stack file."""
+    offers: Mapping[str, Mapping[str, int]]
+    """Node -> resource -> how many of it the node must offer."""
+
+    @property
+    def by_resource(self) -> Mapping[str, int]:
+        """Resource -> how many of it all nodes must offer."""
+        found = Counter[str]()
+        for offers in self.offers.values():
+            found.update(offers)
+        return dict(found)
 
 
 @dataclass(frozen=True)
@@ -32,11 +43,13 @@ def capacity(settings: Settings) -> Capacity:
     """The capacity of a cluster: what its nodes offer, added up."""
     by_group = {node.name: groups(settings, node) for node in settings.nodes}
     by_node = {name: sum(group.offered for group in found) for name, found in by_group.items()}
+    all_groups = [group for found in by_group.values() for group in found]
+    shared = next((group.resource for group in all_groups if group.mode is not Mode.WHOLE), RESOURCE)
     by_model = Counter[str]()
-    for found in by_group.values():
-        for group in found:
-            by_model.update(group.by_model)
-    return Capacity(resource_name(settings), sum(by_node.values()), by_node, dict(by_model))
+    for group in all_groups:
+        by_model.update(group.by_model)
+    offers = {name: {group.resource: group.offered for group in found} for name, found in by_group.items()}
+    return Capacity(shared, sum(by_node.values()), by_node, dict(by_model), offers)
 
 
 def power_budget(settings: Settings) -> PowerBudget:
@@ -61,13 +74,12 @@ def circuit_budgets(settings: Settings) -> list[dict[str, object]]:
 
 
 def memory_per_slice(settings: Settings) -> dict[str, int | None]:
-    """Average memory of one slice of each node's smallest GPU, in MiB; None with a model that is not in the catalogue.
-
-    An average and no reservation: time slicing does not isolate memory, and one pod can take all of it.
-    """
-    return {node.name: _memory_per_slice(settings, node) for node in settings.nodes}
+    """Average memory of the smallest slice of each node, in MiB; None with a model that is not in the catalogue."""
+    return {node.name: smallest(groups(settings, node)) for node in settings.nodes}
 
 
-def _memory_per_slice(settings: Settings, node: GpuNode) -> int | None:
-    known = [cards.model.memory_mib for cards in node.cards if cards.model and cards.model.memory_mib]
-    return min(known) // settings.slices_of(node) if len(known) == len(node.cards) else None
+def smallest(found: Iterable[SharedGpus]) -> int | None:
+    """Average memory of the smallest slice of some groups, in MiB; None where it is not known."""
+    memory = [group.memory_mib for group in found]
+    known = [each for each in memory if each is not None]
+    return min(known) if known and len(known) == len(memory) else None

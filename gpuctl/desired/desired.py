@@ -1,6 +1,5 @@
 """The desired state of one cluster: a plain value, computed once from the settings and read by everything else."""
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,11 +14,10 @@ from gpuctl.desired.capacity import (
     memory_per_slice,
     power_budget,
 )
-from gpuctl.desired.device_plugin import NAME as PLUGIN
 from gpuctl.desired.limits import Limit, limits
 from gpuctl.desired.names import RUNTIME_CLASS, Manifest, node_labels
 from gpuctl.desired.profiles import Profile, profiles
-from gpuctl.desired.sharing import SharedGpus, resource_name
+from gpuctl.desired.sharing import SharedGpus
 from gpuctl.settings import GpuNode, Settings
 
 if TYPE_CHECKING:
@@ -38,8 +36,6 @@ class DesiredNode:
     """Its GPUs by the way they are shared."""
     labels: Mapping[str, str]
     """By which the DaemonSets find the node."""
-    plugin: str
-    """DaemonSet that offers its GPUs."""
     memory_mib: int | None
     """Average memory of one slice of its smallest GPU; None with a model that is not in the catalogue."""
     limits: tuple[int, ...]
@@ -59,16 +55,23 @@ class DesiredNode:
 
     @property
     def slices(self) -> int:
-        """Pods that share one GPU."""
+        """Pods that share one GPU that is shared."""
         return self.profile.slices
 
-    @cached_property
+    @property
     def offers(self) -> Mapping[str, int]:
         """Resource -> how many of it the node must offer to the scheduler."""
-        found = Counter[str]()
-        for group in self.groups:
-            found[group.resource] += group.offered
-        return dict(found)
+        return {group.resource: group.offered for group in self.groups}
+
+    @cached_property
+    def plugins(self) -> Mapping[str, str]:
+        """Component -> the DaemonSet that offers its GPUs, or some of them."""
+        return {group.component: self.profile.named(group.component) for group in self.groups}
+
+    def group_of(self, uuid: str, index: int | None) -> SharedGpus:
+        """The group of one of its GPUs, by what the driver says of that; of one that is in none, the last."""
+        said = {uuid, str(index)}
+        return next((group for group in self.groups if said & {*group.which}), self.groups[-1])
 
     def offered(self, resource: str) -> int:
         """How many of a resource the node must offer; 0 of one that it does not have."""
@@ -87,12 +90,20 @@ class Desired:
     nodes: Mapping[str, DesiredNode]
     """By name, in the order of the stack file."""
     profiles: tuple[Profile, ...]
-    resource: str
-    """What a pod asks for to get a slice."""
     capacity: Capacity
     power: PowerBudget
     circuits: list[dict[str, Any]]
     """What each known circuit may deliver, and what it must when every GPU is at its limit."""
+
+    @property
+    def resource(self) -> str:
+        """What a pod asks for to get a slice; that of the first shared GPU, where nodes offer several resources."""
+        return self.capacity.resource
+
+    @cached_property
+    def resources(self) -> tuple[str, ...]:
+        """All that its nodes offer."""
+        return tuple(self.capacity.by_resource)
 
     @cached_property
     def limits(self) -> tuple[Limit, ...]:
@@ -140,6 +151,8 @@ class Desired:
                 "resource": self.resource,
                 "total": self.capacity.total,
                 "byNode": dict(self.capacity.by_node),
+                "byResource": dict(self.capacity.by_resource),
+                "offers": {name: dict(offers) for name, offers in self.capacity.offers.items()},
             },
             "powerBudgetWatts": {"total": self.power.total, "byNode": dict(self.power.by_node)},
             "circuits": self.circuits,
@@ -162,16 +175,13 @@ def desired_state(settings: Settings) -> Desired:
             profile=(profile := profile_by_node[node.name]),
             groups=groups(settings, node),
             labels=node_labels(profile.name),
-            plugin=profile.named(PLUGIN),
             memory_mib=memory[node.name],
             limits=_limits(settings, node),
             watts=budget.by_node[node.name],
         )
         for node in settings.nodes
     }
-    return Desired(
-        settings, nodes, found, resource_name(settings), capacity(settings), budget, circuit_budgets(settings)
-    )
+    return Desired(settings, nodes, found, capacity(settings), budget, circuit_budgets(settings))
 
 
 def _limits(settings: Settings, node: GpuNode) -> tuple[int, ...]:

@@ -90,10 +90,10 @@ def _from_dcgm(metric: str, nodes: Iterable[GpuNode], **more: str) -> str:
 
 
 def _slices(settings: Settings) -> Iterator[Rule]:
-    offered = capacity(settings)
-    resource = offered.resource.translate(str.maketrans("./", "__"))
-    for node, slices in offered.by_node.items():
-        yield _rule(EXPECTED_SLICES, f"vector({slices})", node=node, resource=resource)
+    for node, offers in capacity(settings).offers.items():
+        for resource, slices in offers.items():
+            label = resource.translate(str.maketrans("./", "__"))
+            yield _rule(EXPECTED_SLICES, f"vector({slices})", node=node, resource=label)
 
 
 def _circuits(settings: Settings) -> Iterator[Rule]:

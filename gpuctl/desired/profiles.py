@@ -1,8 +1,8 @@
 """Profiles: the nodes that share their GPUs in the same way, and so need the same objects.
 
-A node belongs to the profile `default` unless it overrides the slices; then its profile carries the name of the first
-node with the same slices, which stays the same when the value changes, or the one that the stack file gives it, which
-also outlives that node. Power limits make no profile: a node that moved
+A node belongs to the profile `default` unless it overrides the slices or keeps GPUs whole beside shared ones; then its
+profile carries the name of the first node that does the same, which stays the same when the value changes, or the one
+that the stack file gives it, which also outlives that node. Power limits make no profile: a node that moved
 to another would lose its device plugin and its agent for a moment.
 """
 
@@ -11,6 +11,7 @@ from collections.abc import Set
 from dataclasses import dataclass
 
 from gpuctl.settings import GpuNode, Settings
+from gpuctl.settings.nodes import Sharing
 from gpuctl.settings.values import LONGEST_PROFILE
 
 DEFAULT = "default"
@@ -18,12 +19,16 @@ DEFAULT = "default"
 
 @dataclass(frozen=True)
 class Profile:
-    """Nodes with the same slices."""
+    """Nodes with the same slices, and the same GPUs whole beside shared ones."""
 
     name: str
-    slices: int
-    """Time slices per GPU."""
+    sharing: Sharing
     nodes: tuple[GpuNode, ...]
+
+    @property
+    def slices(self) -> int:
+        """Time slices per shared GPU."""
+        return self.sharing.slices
 
     def named(self, base: str) -> str:
         """The name of one of its objects: the plain name in the default profile."""
@@ -37,25 +42,25 @@ def named(base: str, profile: str) -> str:
 
 def profiles(settings: Settings) -> tuple[Profile, ...]:
     """The profiles of a cluster, in the order of its nodes; each node is in exactly one."""
-    groups: dict[int, list[GpuNode]] = {}
+    groups: dict[Sharing, list[GpuNode]] = {}
     for node in settings.nodes:
-        groups.setdefault(settings.slices_of(node), []).append(node)
-    usual = next(iter(groups)) if len(groups) == 1 else settings.slices
-    given = {slices: node.profile for slices, nodes in groups.items() for node in reversed(nodes) if node.profile}
+        groups.setdefault(settings.sharing_of(node), []).append(node)
+    usual = next(iter(groups)) if len(groups) == 1 else Sharing(settings.slices)
+    given = {sharing: node.profile for sharing, nodes in groups.items() for node in reversed(nodes) if node.profile}
     return tuple(
         Profile(
-            given.get(slices) or (DEFAULT if slices == usual else _name(nodes[0].name, {DEFAULT, *given.values()})),
-            slices,
+            given.get(sharing) or (DEFAULT if sharing == usual else _name(nodes[0].name, {DEFAULT, *given.values()})),
+            sharing,
             tuple(nodes),
         )
-        for slices, nodes in groups.items()
+        for sharing, nodes in groups.items()
     )
 
 
 def profile_of(settings: Settings, node: GpuNode) -> Profile:
     """The profile that a node of the cluster belongs to."""
-    slices = settings.slices_of(node)
-    return next(profile for profile in profiles(settings) if profile.slices == slices)
+    sharing = settings.sharing_of(node)
+    return next(profile for profile in profiles(settings) if profile.sharing == sharing)
 
 
 def _name(node: str, taken: Set[str]) -> str:

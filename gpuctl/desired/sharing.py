@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from gpuctl.settings import GpuGroup, Settings
+from gpuctl.settings import GpuGroup
 
 RESOURCE = "nvidia.com/gpu"
 RENAMED_RESOURCE = "nvidia.com/gpu.shared"
@@ -30,6 +30,15 @@ class SharedGpus:
     """Pods that share one GPU."""
     resource: str
     """What a pod asks for to get a slice."""
+    component: str
+    """Whose pods offer it: what the label `app.kubernetes.io/name` says of them."""
+    which: tuple[str, ...] = ()
+    """By index or UUID; empty where they are all GPUs of the node."""
+
+    @property
+    def count(self) -> int:
+        """Physical GPUs."""
+        return sum(group.count for group in self.gpus)
 
     @property
     def by_model(self) -> Mapping[str, int]:
@@ -41,7 +50,16 @@ class SharedGpus:
         """Slices of all of them."""
         return sum(self.by_model.values())
 
+    @property
+    def memory_mib(self) -> int | None:
+        """Average memory of one slice of the smallest GPU; None with a model that is not in the catalogue.
 
-def resource_name(settings: Settings) -> str:
-    """The resource a pod asks for."""
-    return RENAMED_RESOURCE if settings.rename_by_default else RESOURCE
+        An average and no reservation: time slicing does not isolate memory, and one pod can take all of it.
+        """
+        known = [group.model.memory_mib for group in self.gpus if group.model and group.model.memory_mib]
+        return min(known) // self.slices if len(known) == len(self.gpus) else None
+
+
+def offers_text(offers: Mapping[str, int]) -> str:
+    """Resources as people count them: `1 nvidia.com/gpu, 4 nvidia.com/gpu.shared`."""
+    return ", ".join(f"{count} {resource}" for resource, count in offers.items())

@@ -20,6 +20,11 @@ class Device:
         """UUID of the GPU."""
         return gpu_of(self.id)
 
+    @property
+    def is_slice(self) -> bool:
+        """Whether it is a slice, of which the GPU may have others."""
+        return self.gpu != self.id
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
@@ -36,37 +41,38 @@ def gpu_of(device: str) -> str:
     return device.partition("::")[0]
 
 
-def devices(pod: Pod, resource: str) -> tuple[Device, ...]:
-    """What a pod has of a resource; nothing where the kubelet does not report it."""
-    return tuple(Device(each.resource_id, each.health != "Unhealthy") for each in pod.devices(resource))
+def devices(pod: Pod, *resources: str) -> tuple[Device, ...]:
+    """What a pod has of some resources; nothing where the kubelet does not report it."""
+    found = (each for resource in resources for each in pod.devices(resource))
+    return tuple(Device(each.resource_id, each.health != "Unhealthy") for each in found)
 
 
-def usage(pods: Iterable[Pod], resource: str) -> Usage:
+def usage(pods: Iterable[Pod], *resources: str) -> Usage:
     """Who is on which GPU.
 
     Args:
-        pods: that hold the resource on one node.
-        resource: what they ask for.
+        pods: that hold one of the resources on one node.
+        resources: what they ask for.
     """
     found: dict[str, tuple[Pod, ...]] = {}
     is_complete = True
     for pod in pods:
-        has = devices(pod, resource)
-        is_complete = is_complete and len(has) >= pod.asks_for(resource)
+        has = devices(pod, *resources)
+        is_complete = is_complete and len(has) >= held([pod], *resources)
         for device in has:
             found[device.gpu] = (*found.get(device.gpu, ()), pod)
     return Usage(found, is_complete)
 
 
-def users(pods: Iterable[Pod], resource: str) -> dict[str, list[Pod]]:
-    """Node -> its active pods that hold a resource."""
+def users(pods: Iterable[Pod], *resources: str) -> dict[str, list[Pod]]:
+    """Node -> its active pods that hold one of some resources."""
     found: dict[str, list[Pod]] = defaultdict(list)
     for pod in pods:
-        if pod.active and pod.asks_for(resource):
+        if pod.active and held([pod], *resources):
             found[pod.node].append(pod)
     return dict(found)
 
 
-def held(pods: Iterable[Pod], resource: str) -> int:
-    """How many of a resource pods hold."""
-    return sum(pod.asks_for(resource) for pod in pods)
+def held(pods: Iterable[Pod], *resources: str) -> int:
+    """How many of some resources pods hold."""
+    return sum(pod.asks_for(resource) for pod in pods for resource in resources)

@@ -7,7 +7,9 @@ from gpuctl.desired import device_plugin, power_limit
 from gpuctl.desired.desired import Desired
 from gpuctl.desired.names import RUNTIME_CLASS
 from gpuctl.desired.schematic import installer_image
+from gpuctl.desired.sharing import RENAMED_RESOURCE, RESOURCE
 from gpuctl.plan.consequence import Consequence, named
+from gpuctl.plan.figures import less_offered
 from gpuctl.plan.labelling import labels_by_others, other_profiles, what_goes
 from gpuctl.settings import GpuNode, Settings
 from gpuctl.settings.talos_tables import UPGRADE_FROM, format_minor, minor_of, newest_release, order_of
@@ -47,23 +49,21 @@ def _renamed(node: GpuNode, added: list[GpuNode]) -> str | None:
 
 
 def _less_capacity(before: Desired, after: Desired) -> Iterator[Consequence]:
-    was, will_be = before.capacity, after.capacity
-    for name, slices in will_be.by_node.items():
-        if slices < was.by_node.get(name, 0):
+    for each in less_offered(before, after):
+        if each.node in after.nodes:
             yield Consequence(
                 "removal",
-                f"{name} offers {was.by_node[name]} → {slices} {will_be.resource}. Pods that run beyond that go on, "
+                f"{each.node} offers {each.was} → {each.will_be} {each.instead}. Pods that run beyond that go on, "
                 "and find no room when they start again.",
             )
 
 
 def _other_resource(before: Desired, after: Desired) -> Iterator[Consequence]:
-    was, will_be = before.resource, after.resource
-    if was != will_be:
+    for was in (resource for resource in before.resources if resource not in after.resources):
         yield Consequence(
             "removal",
-            f"Slices are offered as {will_be} instead of {was}: every pod that asks for {was} stays Pending until it "
-            "asks for the other.",
+            f"Slices are offered as {after.resource} instead of {was}: every pod that asks for {was} stays Pending "
+            "until it asks for the other.",
         )
 
 
@@ -74,6 +74,28 @@ def _runtime_class(before: Desired, after: Desired) -> Iterator[Consequence]:
             f"RuntimeClass {RUNTIME_CLASS} is deleted by the update. Pods run on, and new ones are refused until its "
             "new owner has created it again.",
         )
+
+
+def _whole_gpus(before: Desired, after: Desired) -> Iterator[Consequence]:
+    """The kubelet takes nothing from a pod that runs, and does not know that a slice is of a GPU that is whole now."""
+    changed = [name for name in after.nodes if name in before.nodes and _whole(before, name) != _whole(after, name)]
+    if kept := [name for name in changed if _whole(after, name)]:
+        yield Consequence(
+            "warning",
+            f"Other GPUs of {named(kept)} are whole, as {RESOURCE}, and the others are shared as {RENAMED_RESOURCE}. "
+            "Pods that run keep the GPUs they have: those with slices must end before a whole GPU is free of them, and "
+            "pods that are to have slices there must ask for the shared resource.",
+        )
+    if shared := [name for name in changed if not _whole(after, name)]:
+        yield Consequence(
+            "warning",
+            f"All GPUs of {named(shared)} are shared alike: pods that run keep the GPUs they have, and share them with "
+            "the pods that get slices from then on.",
+        )
+
+
+def _whole(desired: Desired, node: str) -> tuple[str, ...]:
+    return desired.nodes[node].profile.sharing.whole
 
 
 def _other_namespace(before: Desired, after: Desired) -> Iterator[Consequence]:
@@ -195,15 +217,19 @@ def _affected(component: str, before: Desired, after: Desired) -> list[str]:
     return [name for name, template in will_be.items() if name in was and was[name] != template]
 
 
-def _templates(component: str, desired: Desired) -> dict[str, tuple[str, Any]]:
-    """Node -> the DaemonSet its pod belongs to, and the template of it."""
+def _templates(component: str, desired: Desired) -> dict[str, list[tuple[str, Any]]]:
+    """Node -> the DaemonSets its pods belong to, and their templates."""
     sets = {
         manifest["metadata"]["name"]: manifest["spec"]["template"]
         for manifest in desired.manifests
         if manifest["kind"] == "DaemonSet"
     }
-    names = {node.name: component if component == power_limit.NAME else node.plugin for node in desired.nodes.values()}
-    return {node: (name, sets[name]) for node, name in names.items() if name in sets}
+    found: dict[str, list[tuple[str, Any]]] = {}
+    for node in desired.nodes.values():
+        names = [component] if component == power_limit.NAME else node.plugins.values()
+        if served := [(name, sets[name]) for name in names if name in sets]:
+            found[node.name] = served
+    return found
 
 
 _RULES: tuple[Callable[[Desired, Desired], Iterator[Consequence]], ...] = (
@@ -211,6 +237,7 @@ _RULES: tuple[Callable[[Desired, Desired], Iterator[Consequence]], ...] = (
     _removed_nodes,
     _less_capacity,
     _other_resource,
+    _whole_gpus,
     _power_management,
     _runtime_class,
     _other_namespace,

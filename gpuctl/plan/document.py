@@ -29,6 +29,7 @@ def _stack(plan: StackPlan) -> dict[str, Any]:
         "stack": plan.stack,
         "changed": plan.is_changed,
         "resource": plan.resource,
+        "resources": list(plan.resources),
         "before": _side(plan.before),
         "after": _side(plan.after),
         "nodes": [
@@ -51,6 +52,7 @@ def _figures(node: NodeFigures | None) -> dict[str, Any] | None:
         "gpus": node.gpus,
         "slices": node.slices,
         "offered": node.offered,
+        "offers": dict(node.offers),
         "memoryPerSliceMiB": node.memory_mib,
         "limitWatts": list(node.limits),
         "watts": node.watts,

@@ -5,14 +5,16 @@ from collections.abc import Iterator, Mapping
 from gpuctl.desired.desired import Desired, DesiredNode
 from gpuctl.desired.names import PRESENT_LABEL, PROFILE_LABEL
 from gpuctl.desired.profiles import DEFAULT
+from gpuctl.desired.sharing import offers_text
 from gpuctl.plan.consequence import Consequence, named
+from gpuctl.settings.nodes import Sharing
 
 _LABELS = (PRESENT_LABEL, PROFILE_LABEL)
 
 
 def what_goes(node: DesiredNode, before: Desired) -> str:
     """What a node that leaves the stack loses, to stand after its name; the pods follow the labels."""
-    slices = f"{node.offered(before.resource)} {before.resource}"
+    slices = offers_text(node.offers)
     limits = "its GPUs get their default power limits back"
     if before.settings.label_nodes:
         return f": {slices} go, its labels are removed{f', {limits}' if before.limits else ''}."
@@ -31,7 +33,7 @@ def other_profiles(before: Desired, after: Desired) -> Iterator[Consequence]:
             moved.setdefault((was, node.profile.name), []).append(name)
     taken = {profile.name for profile in after.profiles}
     for (was, will_be), nodes in moved.items():
-        if was not in (*taken, DEFAULT) and _slices(before, nodes[0]) == _slices(after, nodes[0]):
+        if was not in (*taken, DEFAULT) and _sharing(before, nodes[0]) == _sharing(after, nodes[0]):
             yield Consequence(
                 "note",
                 f"The profile of {named(nodes)} is called {will_be} instead of {was}, after its first node, and "
@@ -40,8 +42,8 @@ def other_profiles(before: Desired, after: Desired) -> Iterator[Consequence]:
             )
 
 
-def _slices(desired: Desired, node: str) -> int:
-    return desired.nodes[node].slices
+def _sharing(desired: Desired, node: str) -> Sharing:
+    return desired.nodes[node].profile.sharing
 
 
 def labels_by_others(before: Desired, after: Desired) -> Iterator[Consequence]:
@@ -61,10 +63,8 @@ def labels_by_others(before: Desired, after: Desired) -> Iterator[Consequence]:
         missing = [f"{key}={value}" for key, value in node.labels.items() if was.get(key) != value]
         if not missing:
             continue
-        offered = node.offered(after.resource)
-        gap = (
-            f" From then on {name} offers 0 of its {offered} {after.resource} until `pulumi up` is done." if was else ""
-        )
+        offered = offers_text(node.offers)
+        gap = f" From then on {name} offers 0 of its {offered} until `pulumi up` is done." if was else ""
         yield Consequence(
             "warning",
             f"{name} must have {' and '.join(missing)}, and the stack does not label its nodes: set it where that is "

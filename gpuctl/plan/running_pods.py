@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 from gpuctl.cluster import Cluster, ClusterError, Pod
 from gpuctl.desired.desired import Desired
 from gpuctl.observed.devices import held, users
-from gpuctl.plan.consequences import Consequence
+from gpuctl.plan.consequence import Consequence
+from gpuctl.plan.figures import Less, less_offered
 from gpuctl.settings import Settings
 
 _NAMED = 5
@@ -17,21 +18,20 @@ def crowded(before: Desired, after: Desired, connect: Callable[[Settings], Clust
 
     The cluster is asked only when a node offers less, and only that which the stack names before the change.
     """
-    offered, was = after.capacity.by_node, before.capacity.by_node
-    less = {name: offered.get(name, 0) for name, slices in was.items() if offered.get(name, 0) < slices}
+    less = list(less_offered(before, after))
     if not less:
         return []
     try:
         pods = connect(before.settings).pods()
     except ClusterError as error:
         return [Consequence("note", f"Which running pods no longer fit is not known: {error}.")]
-    return list(_crowded(less, pods, before.resource))
+    return list(_crowded(less, pods))
 
 
-def _crowded(less: dict[str, int], pods: list[Pod], resource: str) -> Iterator[Consequence]:
-    by_node = users(pods, resource)
-    for node, slices in less.items():
-        here = by_node.get(node, [])
+def _crowded(less: list[Less], pods: list[Pod]) -> Iterator[Consequence]:
+    by_resource = {resource: users(pods, resource) for resource in {each.resource for each in less}}
+    for node, resource, _, _, slices in less:
+        here = by_resource[resource].get(node, [])
         used = held(here, resource)
         if used > slices:
             names = ", ".join(sorted(f"{pod.namespace}/{pod.name}" for pod in here)[:_NAMED])

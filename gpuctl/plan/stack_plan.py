@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from gpuctl.cluster import Cluster
 from gpuctl.desired.desired import Desired
+from gpuctl.desired.sharing import offers_text
 from gpuctl.plan.consequences import Consequence, consequences
 from gpuctl.plan.differences import Difference, differences
 from gpuctl.plan.figures import NodeFigures
@@ -39,6 +40,12 @@ class StackPlan:
         """What its slices are called, on the newer side if that is known."""
         known = self.after.desired or self.before.desired
         return known.resource if known else ""
+
+    @property
+    def resources(self) -> tuple[str, ...]:
+        """All that its nodes offer, on the newer side if that is known."""
+        known = self.after.desired or self.before.desired
+        return known.resources if known else ()
 
     @property
     def is_invalid(self) -> bool:
@@ -87,11 +94,11 @@ def _consequences(
     if before and after:
         return [*consequences(before, after), *crowded(before, after, connect)]
     if before:
-        offered = before.capacity
+        offered = offers_text(before.capacity.by_resource)
         return [
             Consequence(
                 "removal",
-                f"The stack's file goes, its {offered.total} {offered.resource} do not: what is deployed "
+                f"The stack's file goes, its {offered} do not: what is deployed "
                 f"in context {before.settings.context} stays until `pulumi destroy`, which needs the file.",
             )
         ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from gpuctl.desired.sharing import offers_text
 from gpuctl.plan.figures import NodeFigures
 from gpuctl.plan.stack_plan import NodeChange, StackPlan
 
@@ -11,7 +12,7 @@ _NONE = "-"
 COLUMNS: tuple[tuple[str, Callable[[NodeFigures], str]], ...] = (
     ("GPUs", lambda node: node.gpus),
     ("Slices", lambda node: str(node.slices)),
-    ("Offered", lambda node: str(node.offered)),
+    ("Offered", lambda node: str(node.offered) if len(node.offers) == 1 else offers_text(node.offers)),
     ("Memory per slice", lambda node: memory(node.memory_mib)),
     ("Limit per GPU", lambda node: limits(node.limits)),
     ("Watts", lambda node: "unknown" if node.watts is None else f"{node.watts} W"),
@@ -51,12 +52,12 @@ def limits(watts: tuple[int, ...]) -> str:
 
 
 def _change(plan: StackPlan) -> str:
-    was, will_be = plan.before.total, plan.after.total
+    was, will_be, what = plan.before.total, plan.after.total, " and ".join(plan.resources)
     if plan.before.mistakes:
-        return f"{will_be} schedulable {plan.resource} on {plan.stack}, whose base cannot be read"
+        return f"{will_be} schedulable {what} on {plan.stack}, whose base cannot be read"
     if was == will_be:
-        return f"still {will_be} schedulable {plan.resource} on {plan.stack}"
-    return f"{was} → {will_be} schedulable {plan.resource} on {plan.stack} ({will_be - was:+d})"
+        return f"still {will_be} schedulable {what} on {plan.stack}"
+    return f"{was} → {will_be} schedulable {what} on {plan.stack} ({will_be - was:+d})"
 
 
 def _cell(read: Callable[[NodeFigures], str], before: NodeFigures | None, after: NodeFigures | None) -> str:

@@ -49,9 +49,17 @@ def _proof(report: Report, record: Record) -> dict[str, Any]:
             }
             for entry in _statements(report)
         ],
-        "tally": {node.name: record.tally(node) for node in record.nodes},
-        "record": msgspec.to_builtins(record),
+        "tally": _tally(record),
+        "record": msgspec.to_builtins(record) | {"extra": msgspec.to_builtins(next(iter(record.extras), None))},
     }
+
+
+def _tally(record: Record) -> dict[str, dict[str, int]]:
+    """Node -> UUID -> slices in use at once."""
+    found: dict[str, dict[str, int]] = {}
+    for node in record.nodes:
+        found.setdefault(node.name, {}).update(record.tally(node))
+    return found
 
 
 def _statements(report: Report) -> list[Entry]:
@@ -67,7 +75,7 @@ def _page(report: Report, record: Record, version: str) -> Iterator[str]:
     yield f"# GPU sharing on {escaped(record.context)}: {verdict}\n"
     yield (
         f"Written by gpuctl {version} for stack {escaped(report.stack)}, {record.started} to {record.finished}. "
-        f"Kubernetes {escaped(record.kubernetes)}, resource {code(record.resource)}. "
+        f"Kubernetes {escaped(record.kubernetes)}, resource {', '.join(map(code, record.resources))}. "
         f"Objects of the stack: sha256:{record.objects_hash}.\n"
     )
     yield "## Statements\n"
@@ -91,7 +99,7 @@ def _page(report: Report, record: Record, version: str) -> Iterator[str]:
     yield "## Pods per GPU\n"
     yield from _table(
         ("node", "GPU", "pods at once"),
-        ((node.name, uuid, count) for node in record.nodes for uuid, count in sorted(record.tally(node).items())),
+        ((name, uuid, count) for name, tally in _tally(record).items() for uuid, count in sorted(tally.items())),
     )
     yield from _pods(record)
     yield from _one_more(record)
@@ -99,10 +107,11 @@ def _page(report: Report, record: Record, version: str) -> Iterator[str]:
 
 
 def _node(record: Record, node: NodeRun) -> tuple[object, ...]:
-    drivers = {gpu.driver for pod in record.pods_on(node.name) for gpu in pod.sees}
+    drivers = {gpu.driver for pod in record.pods_on(node) for gpu in pod.sees}
     system = f"{node.operating_system}, Linux {node.kernel}"
     counted = node.gpus, node.slices, node.allocatable, node.busy
-    return node.name, *counted, ", ".join(sorted(drivers)), node.kubelet, node.runtime, system
+    name = node.name if len(record.resources) == 1 else f"{node.name}, {node.resource}"
+    return name, *counted, ", ".join(sorted(drivers)), node.kubelet, node.runtime, system
 
 
 def _pods(record: Record) -> Iterator[str]:
@@ -122,11 +131,11 @@ def _pods(record: Record) -> Iterator[str]:
 
 def _one_more(record: Record) -> Iterator[str]:
     yield "## One pod more than there are slices\n"
-    if record.extra is None:
+    if not record.extras:
         yield "It was not tried.\n"
-        return
-    yield f"{record.extra.phase} for {record.extra.seconds:g} s. Events:\n"
-    yield from (f"> {escaped(event)}\n" for event in record.extra.events)
+    for extra in record.extras:
+        yield f"{extra.phase} for {extra.seconds:g} s. Events:\n"
+        yield from (f"> {escaped(event)}\n" for event in extra.events)
 
 
 def _cuda(record: Record) -> Iterator[str]:

@@ -5,6 +5,7 @@ from itertools import groupby
 
 from gpuctl.checks.model import Outcome, Result
 from gpuctl.checks.report import CapacityRow, Entry, Report
+from gpuctl.desired.sharing import RESOURCE
 from gpuctl.forms.text import visible
 
 SHOWN = 10
@@ -76,7 +77,8 @@ def with_remedies(results: Sequence[Result]) -> Iterator[tuple[list[str], str, s
 def capacity_cells(row: CapacityRow) -> tuple[str, ...]:
     """A row under CAPACITY_HEADINGS."""
     offered = "unknown" if row.allocatable is None else str(row.allocatable)
-    return row.node, str(row.gpus), str(row.slices), str(row.expected), offered
+    expected = str(row.expected) if row.resource == RESOURCE else f"{row.expected} {row.resource}"
+    return row.node, str(row.gpus), str(row.slices), expected, offered
 
 
 def shown_capacity(rows: Sequence[CapacityRow]) -> tuple[Sequence[CapacityRow], int]:

@@ -11,7 +11,8 @@ from gpuctl.settings.boot_image import ExtensionName, KernelArgument, OptionalIn
 from gpuctl.settings.catalogue import GpuModel, key_of, meant
 from gpuctl.settings.circuits import Circuit
 from gpuctl.settings.gpu_models import DescribedGpu
-from gpuctl.settings.nodes import GpuGroup, GpuNode, Model
+from gpuctl.settings.nodes import GpuGroup, GpuNode, Model, Sharing
+from gpuctl.settings.refusal import listed
 from gpuctl.settings.talos_rules import CDI_FROM
 from gpuctl.settings.talos_tables import RELEASES, Minor, Release, minor_of
 from gpuctl.settings.tolerations import Toleration
@@ -136,6 +137,10 @@ class Settings(Model):
         """Time slices per GPU of a node."""
         return node.slices or self.slices
 
+    def sharing_of(self, node: GpuNode) -> Sharing:
+        """How the GPUs of a node are shared."""
+        return node.sharing(self.slices_of(node))
+
     def limit_of(self, node: GpuNode, cards: GpuGroup) -> int | None:
         """Power limit of each of these GPUs of a node, in watts, unless `powerLimits` has the UUID of one.
 
@@ -249,12 +254,22 @@ class Settings(Model):
             for watts in [self.limit_of(node, cards)]
             if cards.model and not cards.model.has_limit and self._lets_its_limit_be_held(node, cards)
         ]
-        return [*self._notes, *unknown, *unlimited, *unchecked, *self._talos_warnings()]
+        return [*self._notes, *unknown, *unlimited, *unchecked, *self._sharing_warnings(), *self._talos_warnings()]
 
     def _lets_its_limit_be_held(self, node: GpuNode, cards: GpuGroup) -> bool:
         """Whether no key says that the GPUs are to be left alone."""
         managed = self.power_management and node.power_management
         return managed and (node.power_limit or self.limits_by_model.get(cards.gpu, 0)) is not None
+
+    def _sharing_warnings(self) -> list[str]:
+        beside = [node.name for node in self.nodes if self.sharing_of(node).whole]
+        alike = [node.name for node in self.nodes if not self.sharing_of(node).whole and self.slices_of(node) > 1]
+        if not beside or not alike or self.rename_by_default:
+            return []
+        return [
+            f"a pod that asks for nvidia.com/gpu gets a whole GPU on {listed(beside)} and a slice on {listed(alike)}: "
+            "set gpu:renameByDefault to true to have all slices offered as nvidia.com/gpu.shared"
+        ]
 
     def _talos_warnings(self) -> list[str]:
         unknown = [

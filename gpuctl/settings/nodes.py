@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
 from pydantic.alias_generators import to_camel
@@ -35,6 +35,23 @@ class GpuGroup:
         return self.described or CATALOGUE.get(self.gpu)
 
 
+class Sharing(NamedTuple):
+    """How the GPUs of a node are shared: nodes with the same sharing need the same objects."""
+
+    slices: int
+    """Pods that share one GPU."""
+    whole: tuple[str, ...] = ()
+    """GPUs that are not shared beside others that are, by index or UUID; none where all are shared alike."""
+    shared: tuple[str, ...] = ()
+    """Those others."""
+
+    def __str__(self) -> str:
+        slices = f"{self.slices} slice{'' if self.slices == 1 else 's'}"
+        if not self.whole:
+            return slices
+        return f"{slices}, GPU {'/'.join(self.whole)} whole and {'/'.join(self.shared)} shared"
+
+
 class GpuNode(Model):
     """One node of the cluster and its GPUs: `gpu` and `count` where they are of one model, else `gpus`."""
 
@@ -52,6 +69,10 @@ class GpuNode(Model):
     """Physical GPUs in the node."""
     slices: values.Slices | None = None
     """Time slices per GPU of this node, instead of `slices`."""
+    whole_gpus: values.WholeGpus = 0
+    """GPUs left whole beside the shared ones, then nvidia.com/gpu.shared: how many, the first; or UUIDs of which."""
+    shared_gpus: tuple[values.GpuUuid, ...] = ()
+    """UUIDs of all other GPUs of the node, where `wholeGpus` has UUIDs."""
     profile: values.OptionalProfile = None
     """Name of its profile, which nodes with the same slices share; unset: `default`, or the first such node's name."""
     power_management: values.Switch = True
@@ -93,6 +114,20 @@ class GpuNode(Model):
     def count(self) -> int:
         """Physical GPUs in the node, of all models."""
         return sum(cards.count for cards in self.cards)
+
+    def sharing(self, slices: int) -> Sharing:
+        """How its GPUs are shared.
+
+        Args:
+            slices: per GPU, those of the stack where the node has none of its own.
+        """
+        whole = self.whole_gpus
+        if not whole:
+            return Sharing(slices)
+        if isinstance(whole, tuple):
+            return Sharing(slices, whole, self.shared_gpus)
+        indexes = tuple(map(str, range(self.count)))
+        return Sharing(slices, indexes[:whole], indexes[whole:])
 
     @field_validator("gpus")
     @classmethod

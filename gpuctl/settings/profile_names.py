@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from gpuctl.settings.nodes import Sharing
 from gpuctl.settings.refusal import Path, Problem, RemoveKey, SetValue
 
 if TYPE_CHECKING:
@@ -10,16 +11,16 @@ if TYPE_CHECKING:
 
 
 def profiles_have_one_name(settings: "Settings") -> Iterator[Problem]:
-    """Nodes with the same slices have the same profile, and nodes with others another."""
-    names, slices = dict[int, str](), dict[str, int]()
+    """Nodes that share their GPUs in the same way have the same profile, and nodes that do not another."""
+    names, sharings = dict[Sharing, str](), dict[str, Sharing]()
     for index, node in enumerate(settings.nodes):
         if node.profile is None:
             continue
-        count = settings.slices_of(node)
+        sharing = settings.sharing_of(node)
         path: Path = ("nodes", index, "profile")
-        if (name := names.setdefault(count, node.profile)) != node.profile:
-            reason = f"is one profile with the nodes that have {count} slices too, and these are called {name}"
+        if (name := names.setdefault(sharing, node.profile)) != node.profile:
+            reason = f"is one profile with the nodes that have {sharing} too, and these are called {name}"
             yield Problem(path, node.profile, reason, [SetValue(name)])
-        elif (other := slices.setdefault(node.profile, count)) != count:
-            reason = f"is the profile of nodes with {other} slices, and {node.name} has {count}"
+        elif (other := sharings.setdefault(node.profile, sharing)) != sharing:
+            reason = f"is the profile of nodes with {other}, and {node.name} has {sharing}"
             yield Problem(path, node.profile, reason, [RemoveKey()])

@@ -12,6 +12,7 @@ from gpuctl.settings.model import Settings
 from gpuctl.settings.nodes import GpuNode
 from gpuctl.settings.profile_names import profiles_have_one_name
 from gpuctl.settings.refusal import Path, Problem
+from gpuctl.settings.whole_gpus import uuids_are_of_one_gpu, whole_gpus_are_beside_shared_ones
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,7 @@ _FIELDS = {"gpus": "gpus", "gpu": "gpu", "count": "count_of_gpu"}
 
 _LIMITS = ("nodes", "powerManagement", "powerLimit", "powerLimits")
 _CARDS = ("nodes.gpus", "nodes.gpu", "nodes.count")
+_SHARING = ("slices", "wholeGpus", "sharedGpus", "gpus", "gpu", "count")
 _TALOS = ("nodes", "talosVersion")
 _IMAGE = ("systemExtensions", "kernelArguments", "overlay", "fabricManager", "secureBoot")
 
@@ -106,7 +108,9 @@ RULES = (
     Rule(("nodes", "gpuModels", "powerManagement", "powerLimits"), _limits_are_of_cards_that_are_there),
     Rule(("allocationPolicy", "devicePluginVersion"), _of(limit_rules.policy_is_known_to_the_plugin)),
     Rule(("nodes", "slices", "renameByDefault"), _of(limit_rules.renaming_is_for_shared_gpus, "slices")),
-    Rule(("nodes", "slices"), _of(profiles_have_one_name, "slices", "profile")),
+    Rule(("nodes", "slices"), _of(whole_gpus_are_beside_shared_ones, *_SHARING)),
+    Rule(("nodes",), _of(uuids_are_of_one_gpu, "wholeGpus", "sharedGpus")),
+    Rule(("nodes", "slices"), _of(profiles_have_one_name, *_SHARING, "profile")),
     Rule((*_TALOS, "talosContract"), _of(talos_rules.contracts_are_not_newer, "talosVersion", "talosContract")),
     Rule((*_TALOS, "kubernetesVersion"), _of(talos_rules.kubernetes_runs_on_talos, "talosVersion")),
     Rule((*_TALOS, "driverChannel"), _of(talos_rules.driver_knows_every_gpu, "talosVersion", "driverChannel")),

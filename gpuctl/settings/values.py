@@ -8,6 +8,7 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    PlainValidator,
     SecretStr,
     ValidatorFunctionWrapHandler,
     WithJsonSchema,
@@ -15,7 +16,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticKnownError
 
-from gpuctl.settings.refusal import EditFile, RemoveKey, SettingRefused, SetValue, StorePlain
+from gpuctl.settings.refusal import EditFile, RemoveKey, SettingRefused, SetValue, StorePlain, printable
 from gpuctl.settings.talos_tables import (
     TALOS_MINORS,
     UNUSABLE,
@@ -32,6 +33,7 @@ _IMAGE = r"[a-z0-9][-a-z0-9._/]*(:\d+/[-a-z0-9._/]+)?(?=[:@])(:\w[\w.-]{0,127})?
 _PLUGIN_MINORS = ((0, 17), (0, 20))
 _LABEL_PART = r"[A-Za-z0-9]([-.\w]{0,61}[A-Za-z0-9])?"
 _HOST = rf"{_DNS_LABEL}(\.{_DNS_LABEL})*(:\d+)?"
+_GPU_UUID = r"GPU-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _VERSION = r"\d+\.\d+\.\d+"
 _TRUE, _FALSE = ("yes", "on", "y", "1", "true"), ("no", "off", "n", "0", "false")
 """What is no truth value here, and is one elsewhere."""
@@ -50,7 +52,7 @@ NO_LIMIT = "none"
 
 def is_a_gpu_uuid(text: str) -> bool:
     """Whether a text is the UUID of a whole GPU, as `nvidia-smi -L` prints it."""
-    return re.fullmatch(r"GPU-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text) is not None
+    return re.fullmatch(_GPU_UUID, text) is not None
 
 
 def node_name_like(text: str) -> str:
@@ -236,6 +238,23 @@ def _watts_or_none(value: Any, watts: ValidatorFunctionWrapHandler) -> int | Non
     return watts(value)
 
 
+def _count_or_uuids(value: Any) -> int | tuple[str, ...]:
+    """How many GPUs, or which."""
+    if not isinstance(value, list | tuple):
+        count = _whole_number(value)
+        if (isinstance(count, float) and not count.is_integer()) or not 0 <= int(count) <= MOST_GPUS:
+            raise SettingRefused(f"must be a number of GPUs, 0 to {MOST_GPUS}, or a list of UUIDs", RemoveKey())
+        return int(count)
+    return tuple(_uuid(each) for each in cast(list[Any], value))
+
+
+def _uuid(value: Any) -> str:
+    _plain_text(value)
+    if isinstance(value, str) and is_a_gpu_uuid(value):
+        return value
+    raise SettingRefused(f"names {printable(str(value))!r}, no UUID of a GPU as nvidia-smi -L prints it", EditFile())
+
+
 def _truth_value(value: Any) -> Any:
     """As Pulumi's engine takes it: true and false, also as texts, and nothing like yes, on or 1."""
     _plain_text(value)
@@ -305,6 +324,14 @@ CircuitWatts = Annotated[int, Field(ge=0, le=100_000), _Number]
 Mebibytes = Annotated[int, Field(ge=1, le=10_000_000), _Number]
 IntervalSeconds = Annotated[int, Field(ge=5, le=3600), _Number]
 GpuCount = Annotated[int, Field(ge=1, le=MOST_GPUS), _Number]
+_UUIDS: dict[str, Any] = {"type": "array", "items": {"type": "string", "pattern": f"^{_GPU_UUID}$"}}
+WholeGpus = Annotated[
+    int | tuple[str, ...],
+    PlainValidator(_count_or_uuids),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0, "maximum": MOST_GPUS}, _UUIDS]}),
+]
+"""GPUs of a node that are left whole: how many, or which by UUID."""
+GpuUuid = Annotated[str, BeforeValidator(_uuid), WithJsonSchema(_UUIDS["items"])]
 Switch = Annotated[bool, BeforeValidator(_truth_value)]
 NodeName = Annotated[str, AfterValidator(_is_a_node_name), _Plain]
 OptionalProfile = Annotated[Annotated[str, AfterValidator(_is_a_profile_name)] | None, _Unset, _Plain]

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from gpuctl.cluster import Node, Pod
-from gpuctl.desired.desired import DesiredNode
 from gpuctl.desired.device_plugin.config import config_hash
+from gpuctl.desired.sharing import SharedGpus
 from gpuctl.observed.devices import devices, held, usage
 from gpuctl.observed.pods import pod_problem
 from gpuctl.settings import Settings
@@ -14,26 +14,25 @@ _SUCCESS = "Test PASSED"
 """What NVIDIA's CUDA samples end with."""
 
 
-def node_run(
-    settings: Settings, wanted: DesiredNode, node: Node | None, users: Sequence[Pod], resource: str
-) -> NodeRun:
-    """A node of the stack as it is before the proof.
+def node_run(settings: Settings, group: SharedGpus, name: str, node: Node | None, users: Sequence[Pod]) -> NodeRun:
+    """What a node of the stack offers of a resource before the proof.
 
     Args:
         settings: of the stack.
-        wanted: what the stack says of it.
+        group: what the stack says of it.
+        name: of the node.
         node: what the cluster has; None when it has none of that name.
-        users: the node's active pods that hold the resource.
-        resource: that a pod asks for.
+        users: the node's active pods that hold GPUs.
     """
-    hash_ = config_hash(settings, wanted.profile)
+    hash_, resource = config_hash(settings, group), group.resource
     if node is None:
-        return NodeRun(wanted.name, wanted.gpus, wanted.slices, hash_, problem="is not in the cluster")
-    info, on = node.status.node_info, usage(users, resource)
+        return NodeRun(name, group.count, group.slices, hash_, problem="is not in the cluster", resource=resource)
+    info = node.status.node_info
+    on = usage((pod for pod in users if pod.asks_for(resource)), resource)
     return NodeRun(
-        name=wanted.name,
-        gpus=wanted.gpus,
-        slices=wanted.slices,
+        name=name,
+        gpus=group.count,
+        slices=group.slices,
         config_hash=hash_,
         allocatable=node.allocatable(resource),
         busy=held(users, resource),
@@ -44,11 +43,12 @@ def node_run(
         kernel=info.kernel_version,
         runtime=info.container_runtime_version,
         problem="is cordoned" if node.spec.unschedulable else "" if node.ready else "is not Ready",
+        resource=resource,
     )
 
 
 def pod_run(pod: Pod, resource: str) -> PodRun:
-    """A pod that lists its GPUs; what it said is known when it has ended."""
+    """A pod that lists its GPUs, of which it asked for one by a resource; what it said is known when it has ended."""
     status = next(iter(pod.status.container_statuses), None)
     state = status.state if status else None
     ended = state.terminated if state else None
@@ -66,6 +66,7 @@ def pod_run(pod: Pod, resource: str) -> PodRun:
         started=ended.started_at if ended else state.running.started_at if state and state.running else "",
         finished=ended.finished_at if ended else "",
         problem=problem(pod),
+        resource=resource,
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from gpuctl.desired.sharing import RESOURCE
 from gpuctl.observed.devices import gpu_of
 
 
@@ -38,6 +39,8 @@ class PodRun(msgspec.Struct, frozen=True, rename="camel"):
     """Empty when it did not come to its end."""
     problem: str = ""
     """Why it did not run, or not to its end."""
+    resource: str = ""
+    """What it asked for; empty when it asked for no GPU."""
 
     @property
     def uuid(self) -> str:
@@ -50,11 +53,11 @@ class PodRun(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class NodeRun(msgspec.Struct, frozen=True, rename="camel"):
-    """A node, and what was free on it when the proof began."""
+    """What a node offers of one resource, and what was free of it when the proof began."""
 
     name: str
     gpus: int
-    """Physical GPUs, by the stack."""
+    """Physical GPUs that it offers so, by the stack."""
     slices: int
     """Per GPU, by the stack."""
     config_hash: str
@@ -71,6 +74,12 @@ class NodeRun(msgspec.Struct, frozen=True, rename="camel"):
     runtime: str = ""
     problem: str = ""
     """Why no pod can run there at all."""
+    resource: str = RESOURCE
+
+    @property
+    def offered(self) -> int:
+        """Slices that it must offer, by the stack."""
+        return self.gpus * self.slices
 
     @property
     def free(self) -> int:
@@ -79,7 +88,7 @@ class NodeRun(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class ExtraPod(msgspec.Struct, frozen=True, rename="camel"):
-    """The pod that comes after every slice is taken."""
+    """A pod that comes after every slice is taken."""
 
     name: str
     phase: str
@@ -92,6 +101,7 @@ class ExtraPod(msgspec.Struct, frozen=True, rename="camel"):
     """Where it went against all expectation."""
     events: tuple[str, ...] = ()
     """Word by word."""
+    resource: str = RESOURCE
 
 
 class CudaRun(msgspec.Struct, frozen=True, rename="camel"):
@@ -116,6 +126,7 @@ class Record(msgspec.Struct, frozen=True, rename="camel"):
     kubernetes: str
     """Version of the API server."""
     resource: str
+    """What a pod asks for to get a slice; each node's own is with the node."""
     objects_hash: str
     """SHA-256 of the objects that the stack asks for, as `gpuctl render` prints them."""
     started: str
@@ -124,7 +135,8 @@ class Record(msgspec.Struct, frozen=True, rename="camel"):
     pods: tuple[PodRun, ...] = ()
     together: str = ""
     """When one answer of the API server said that all of them were running; empty when none did."""
-    extra: ExtraPod | None = None
+    extras: tuple[ExtraPod, ...] = ()
+    """One for each resource."""
     without: tuple[PodRun, ...] = ()
     """Pods that ask for no GPU."""
     cuda_image: str = ""
@@ -137,11 +149,16 @@ class Record(msgspec.Struct, frozen=True, rename="camel"):
     left: tuple[str, ...] = ()
     """Objects that could not be removed."""
 
-    def pods_on(self, node: str) -> list[PodRun]:
-        """The pods of a node that got a slice."""
-        return [pod for pod in self.pods if pod.node == node]
+    @property
+    def resources(self) -> tuple[str, ...]:
+        """What the nodes offer."""
+        return tuple(dict.fromkeys(node.resource for node in self.nodes)) or (self.resource,)
+
+    def pods_on(self, node: NodeRun) -> list[PodRun]:
+        """The pods that got what a node offers of a resource."""
+        return [pod for pod in self.pods if (pod.node, pod.resource) == (node.name, node.resource)]
 
     def tally(self, node: NodeRun) -> dict[str, int]:
         """UUID -> slices in use at once on a node, those of others included where they are known."""
-        own = Counter(pod.uuid for pod in self.pods_on(node.name) if pod.started)
+        own = Counter(pod.uuid for pod in self.pods_on(node) if pod.started)
         return dict(own + Counter(node.others or {}))

@@ -47,29 +47,30 @@ def status(desired: Desired, pods: Mapping[str, Sequence[Pod]], reports: Mapping
         pods: node -> the pods that hold slices there.
         reports: node -> what its power-limit agent says; none where the stack has no agents.
     """
-    resource = desired.resource
+    resources = desired.resources
     rows = [
         row
         for name, node in desired.nodes.items()
-        for row in _of_node(node, resource, pods.get(name, ()), reports.get(name, AgentReport()))
+        for row in _of_node(node, resources, pods.get(name, ()), reports.get(name, AgentReport()))
     ]
     notes = [report.silence for report in reports.values() if report.silence]
     if not desired.settings.power_management:
         notes = [_UNMANAGED]
     with_gpus = {row.node for row in rows if row.gpu}
-    if unknown := [name for name in pods if name in with_gpus and not usage(pods[name], resource).is_complete]:
+    if unknown := [name for name in pods if name in with_gpus and not usage(pods[name], *resources).is_complete]:
         notes.append(f"?: the kubelet of {', '.join(unknown)} does not report which GPU a pod has. {_GATE}")
     return Status(tuple(rows), tuple(notes))
 
 
-def _of_node(node: DesiredNode, resource: str, users: Sequence[Pod], report: AgentReport) -> Iterator[Row]:
+def _of_node(node: DesiredNode, resources: Sequence[str], users: Sequence[Pod], report: AgentReport) -> Iterator[Row]:
     if not report.gpus:
-        yield Row(node.name, None, held(users, resource), node.offered(resource), _names(users))
+        yield Row(node.name, None, held(users, *resources), sum(node.offers.values()), _names(users))
         return
-    on = usage(users, resource)
+    on = usage(users, *resources)
     for gpu in report.gpus:
         here = on.pods.get(gpu.gpu, ())
-        yield Row(node.name, gpu, len(here) if on.is_complete else None, node.slices, _names(here))
+        slices = node.group_of(gpu.gpu, gpu.index).slices
+        yield Row(node.name, gpu, len(here) if on.is_complete else None, slices, _names(here))
 
 
 def _names(pods: Iterable[Pod]) -> tuple[str, ...]:

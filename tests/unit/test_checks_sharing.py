@@ -172,8 +172,8 @@ def test_a_cluster_that_refuses_the_pods_is_quoted(cluster: SharingCluster, sett
 
 def test_others_that_come_and_go_spoil_the_count(cluster: SharingCluster, settings: Settings) -> None:
     def disturbed(record: Record) -> Record:
-        extra = record.extra and replace(record.extra, node="gpu-1", phase="Running")
-        return replace(record, nodes=(replace(record.nodes[0], busy_after=1), record.nodes[1]), extra=extra)
+        extras = tuple(replace(extra, node="gpu-1", phase="Running") for extra in record.extras)
+        return replace(record, nodes=(replace(record.nodes[0], busy_after=1), record.nodes[1]), extras=extras)
 
     report, _ = _report(cluster, settings, disturbed)
     assert _told(report) == {
@@ -210,9 +210,10 @@ def test_pods_that_did_not_run_at_the_same_time_are_found(cluster: SharingCluste
 def test_one_pod_more_must_wait_for_a_gpu_and_for_nothing_else(
     cluster: SharingCluster, settings: Settings, change: dict[str, str], fact: str
 ) -> None:
-    report, _ = _report(
-        cluster, settings, lambda record: replace(record, extra=record.extra and replace(record.extra, **change))
-    )
+    def changed(record: Record) -> Record:
+        return replace(record, extras=tuple(replace(extra, **change) for extra in record.extras))
+
+    report, _ = _report(cluster, settings, changed)
     assert _told(report)["SHR004"][0].startswith(fact)
 
 
@@ -283,3 +284,49 @@ def test_the_evidence_says_what_was_seen(
     proven = [_report(cluster, settings, _without_hashes)]
     assert evidence_markdown(proven, "1.2.3") == snapshot(extension_class=MarkdownFile)
     assert json.dumps(evidence(proven, "1.2.3"), indent=2) + "\n" == snapshot(extension_class=JsonFile)
+
+
+WHOLE_BESIDE_SHARED = settings_of(
+    nodes=[
+        {"name": "gpu-1", "gpu": "rtx-3090", "count": 2, "wholeGpus": 1},
+        {"name": "gpu-2", "gpu": "rtx-4090", "count": 1},
+    ]
+)
+_OFFERED = {"gpu-1": {"nvidia.com/gpu": 1, "nvidia.com/gpu.shared": 4}, "gpu-2": {"nvidia.com/gpu": 4}}
+
+
+@pytest.fixture
+def mixed(monkeypatch: pytest.MonkeyPatch) -> SharingCluster:
+    """gpu-1 has a whole GPU and a shared one."""
+    found = sharing_cluster(WHOLE_BESIDE_SHARED, _OFFERED)
+    for module in (proof_pods, proof_namespace, proof):
+        monkeypatch.setattr(module, "time", found.clock)
+    return found
+
+
+def test_a_whole_gpu_and_a_shared_one_of_a_node_are_proven_each_for_itself(mixed: SharingCluster) -> None:
+    report, record = _report(mixed, WHOLE_BESIDE_SHARED)
+    assert _told(report).keys() == {"CFG002"}, "one name for a whole GPU and for a slice is advised against"
+    facts = {entry.check.id: [result.fact for result in entry.results] for entry in report.entries}
+    assert facts["SHR002"] == [
+        "gpu-1, nvidia.com/gpu: 1 GPU serves 1 pod at once",
+        "gpu-1, nvidia.com/gpu.shared: 1 GPU serves 4 pods at once",
+        "gpu-2, nvidia.com/gpu: 1 GPU serves 4 pods at once",
+    ]
+    assert [extra.resource for extra in record.extras] == ["nvidia.com/gpu", "nvidia.com/gpu.shared"]
+    assert [len(record.cuda), len(record.without)] == [9, 2]
+    (found,) = evidence([(report, record)], "1")["proofs"]
+    assert found["tally"] == {"gpu-1": {"GPU-1a": 1, "GPU-1b": 4}, "gpu-2": {"GPU-2a": 4}}
+    assert found["record"]["extra"]["resource"] == "nvidia.com/gpu"
+
+
+def test_a_whole_gpu_that_is_shared_as_well_is_found(mixed: SharingCluster) -> None:
+    def overlapping(record: Record) -> Record:
+        pods = (replace(pod, device="GPU-1b") if pod.device == "GPU-1a" else pod for pod in record.pods)
+        return replace(record, pods=tuple(pods))
+
+    report, _ = _report(mixed, WHOLE_BESIDE_SHARED, overlapping)
+    assert _told(report)["SHR002"] == [
+        "fail: gpu-1, nvidia.com/gpu: GPU-1b serves pods of another resource too",
+        "fail: gpu-1, nvidia.com/gpu.shared: GPU-1b serves pods of another resource too",
+    ]

@@ -75,6 +75,20 @@ def test_capacity_for_machines() -> None:
       "rtx-3090": 8,
       "rtx-4090": 6,
       "l4": 8
+    },
+    "byResource": {
+      "nvidia.com/gpu": 22
+    },
+    "offers": {
+      "gpu-1": {
+        "nvidia.com/gpu": 8
+      },
+      "gpu-2": {
+        "nvidia.com/gpu": 6
+      },
+      "gpu-3": {
+        "nvidia.com/gpu": 8
+      }
     }
   },
   "powerBudgetWatts": {

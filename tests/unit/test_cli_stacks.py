@@ -74,6 +74,7 @@ def test_pulumi_knows_when_a_stack_was_last_deployed(checkout: Path, gpuctl: Run
             "context": "admin@lab",
             "resource": "nvidia.com/gpu",
             "total": 14,
+            "byResource": {"nvidia.com/gpu": 14},
             "watts": 900,
             "talosVersion": "v1.13.9",
             "talosVersions": ["v1.13.9"],

@@ -7,10 +7,12 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from gpuctl.desired.backends import groups
 from gpuctl.desired.device_plugin.config import config_hash, config_map
 from gpuctl.desired.device_plugin.daemon_set import daemon_set
 from gpuctl.desired.names import CHECKSUM_ANNOTATION
 from gpuctl.desired.profiles import Profile, profiles
+from gpuctl.desired.sharing import SharedGpus
 from gpuctl.settings import Settings
 from tests.fixtures.plugin_config import PluginConfig
 from tests.fixtures.stack_files import settings
@@ -33,8 +35,19 @@ def _only_profile(**keys: Any) -> tuple[Settings, Profile]:
     return cluster, profile
 
 
+def _only_group(cluster: Settings, profile: Profile) -> SharedGpus:
+    (group,) = groups(cluster, profile.nodes[0])
+    return group
+
+
 def _text(**keys: Any) -> str:
-    return config_map(*_only_profile(**keys))["data"]["config.yaml"]
+    cluster, profile = _only_profile(**keys)
+    return config_map(cluster, profile, _only_group(cluster, profile))["data"]["config.yaml"]
+
+
+def _hash(**keys: Any) -> str:
+    cluster, profile = _only_profile(**keys)
+    return config_hash(cluster, _only_group(cluster, profile))
 
 
 def _read(**keys: Any) -> PluginConfig:
@@ -84,22 +97,23 @@ def test_the_closed_format_finds_what_the_plugin_would_ignore_or_die_of(config: 
 
 def test_the_hash_changes_exactly_when_the_text_changes() -> None:
     """Too seldom, and a change never reaches the pods; too often, and every node's GPUs go away for nothing."""
-    pairs = {(_text(**keys), config_hash(*_only_profile(**keys))) for keys in _EVERY_WAY}
+    pairs = {(_text(**keys), _hash(**keys)) for keys in _EVERY_WAY}
     texts, hashes = {text for text, _ in pairs}, {digest for _, digest in pairs}
     assert len(texts) == len(hashes) == len(pairs) > 20
 
 
 @pytest.mark.parametrize("change", [{"powerLimit": 250}, {"namespace": "gpus"}, {"labelNodes": False}])
 def test_what_the_plugin_does_not_read_does_not_change_the_hash(change: dict[str, Any]) -> None:
-    assert config_hash(*_only_profile(**change)) == config_hash(*_only_profile())
+    assert _hash(**change) == _hash()
 
 
 @every_way
 def test_the_plugins_pods_carry_the_hash_and_read_the_file(keys: dict[str, Any]) -> None:
     """A running plugin never looks at its file again, so its pods must be replaced."""
     cluster, profile = _only_profile(**keys)
-    template = daemon_set(cluster, profile)["spec"]["template"]
+    group = _only_group(cluster, profile)
+    template = daemon_set(cluster, profile, group)["spec"]["template"]
     mounted = {volume["name"]: volume.get("configMap") for volume in template["spec"]["volumes"]}
-    assert template["metadata"]["annotations"] == {CHECKSUM_ANNOTATION: config_hash(cluster, profile)}
-    assert mounted["config"] == {"name": config_map(cluster, profile)["metadata"]["name"]}
+    assert template["metadata"]["annotations"] == {CHECKSUM_ANNOTATION: config_hash(cluster, group)}
+    assert mounted["config"] == {"name": config_map(cluster, profile, group)["metadata"]["name"]}
     assert {"name": "CONFIG_FILE", "value": "/config/config.yaml"} in template["spec"]["containers"][0]["env"]

@@ -1,6 +1,7 @@
 """The pods may do next to nothing, and are probed where they serve."""
 
 import hashlib
+import re
 from typing import Any
 
 import pytest
@@ -87,6 +88,9 @@ def test_the_power_limit_has_the_one_capability_that_setting_it_takes() -> None:
     }
 
 
+PLUGINS = ("nvidia-device-plugin", "nvidia-whole-gpu-plugin")
+
+
 @every_pod
 def test_no_pod_shares_more_with_its_host_than_a_folder_or_process_ids(pod: Any, manifest: Manifest) -> None:
     host_paths = [volume["hostPath"] for volume in pod["volumes"] if "hostPath" in volume]
@@ -96,6 +100,7 @@ def test_no_pod_shares_more_with_its_host_than_a_folder_or_process_ids(pod: Any,
         host_paths
         == {
             "nvidia-device-plugin": [{"path": SOCKETS, "type": "Directory"}],
+            "nvidia-whole-gpu-plugin": [{"path": SOCKETS, "type": "Directory"}],
             "nvidia-power-limit": [{"path": shared, "type": "DirectoryOrCreate"}],
             "nvidia-gpu-usage": [],
         }[name]
@@ -122,10 +127,11 @@ def test_every_container_says_what_it_needs_and_what_it_may_take(pod: Any, manif
 
 @every_pod
 def test_no_pod_uses_up_a_slice(pod: Any, manifest: Manifest) -> None:
-    """They see all GPUs through the runtime; a request would hide all but one, and take a slice from the users."""
+    """They see their GPUs through the runtime; a request would hide all but one, and take a slice from the users."""
     assert "nvidia.com" not in str(pod["containers"][0]["resources"])
     assert pod["runtimeClassName"] == "nvidia"
-    assert {"name": "NVIDIA_VISIBLE_DEVICES", "value": "all"} in pod["containers"][0]["env"], manifest["kind"]
+    (visible,) = (each["value"] for each in pod["containers"][0]["env"] if each["name"] == "NVIDIA_VISIBLE_DEVICES")
+    assert re.fullmatch(r"all|(\d+|GPU-[-0-9a-f]{36})(,(\d+|GPU-[-0-9a-f]{36}))*", visible), manifest["kind"]
 
 
 @every_pod
@@ -144,7 +150,7 @@ def test_a_bad_configuration_stops_at_the_first_node(pod: Any, manifest: Manifes
     Of the power limit the old pod stays until the new one is ready, so that a bad one takes down nothing at all. With a
     surge, minReadySeconds would make the update stand still.
     """
-    is_plugin = manifest["metadata"]["name"].startswith("nvidia-device-plugin")
+    is_plugin = manifest["metadata"]["name"].startswith(PLUGINS)
     assert manifest["spec"].get("minReadySeconds") == (5 if is_plugin else None), pod
     assert manifest["spec"]["updateStrategy"]["rollingUpdate"] == (
         {"maxUnavailable": 1} if is_plugin else {"maxSurge": "100%", "maxUnavailable": 0}

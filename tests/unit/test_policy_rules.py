@@ -111,6 +111,7 @@ def test_the_rules_name_things_as_the_product_does() -> None:
     assert (rules.PUBLISHED_IMAGE, version[:1]) == (image, "v")
     assert (power_limit.NAME, device_plugin.NAME) == (node_access.POWER_LIMIT, node_access.DEVICE_PLUGIN)
     assert usage.NAME == node_access.USAGE
+    assert device_plugin.WHOLE == node_access.WHOLE_GPUS
     assert power_limit.daemon_set(settings())["metadata"]["labels"][PART_OF[0]] == PART_OF[1]
 
 

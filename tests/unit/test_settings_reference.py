@@ -14,6 +14,14 @@ from reference.settings import files
 from tests.fixtures.stack_files import INVALID, ROOT, SHIPPED, VALID, document_of
 
 BEYOND_A_SCHEMA = {
+    "a-gpu-that-is-whole-and-shared",
+    "a-gpu-that-two-nodes-have",
+    "all-gpus-whole-beside-none-that-is-shared",
+    "one-profile-for-nodes-with-and-without-whole-gpus",
+    "shared-gpus-by-uuid-beside-a-number-of-whole-ones",
+    "whole-gpus-beside-one-slice",
+    "whole-gpus-by-uuid-without-the-shared-ones",
+    "whole-gpus-of-several-models",
     "a-node-of-others-that-is-the-stacks",
     "a-circuit-that-no-limit-fits",
     "a-schematic-of-ones-own-for-nodes-that-differ",

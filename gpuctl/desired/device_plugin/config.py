@@ -8,7 +8,7 @@ from gpuctl.desired.daemon_set import unchanging
 from gpuctl.desired.device_plugin import NAME
 from gpuctl.desired.names import Manifest, yaml_text
 from gpuctl.desired.profiles import DEFAULT, Profile
-from gpuctl.desired.sharing import RESOURCE
+from gpuctl.desired.sharing import RENAMED_RESOURCE, RESOURCE, Mode, SharedGpus
 from gpuctl.settings import Settings
 
 CONFIG_KEY = "config.yaml"
@@ -19,38 +19,40 @@ SCRIPT = Path(__file__).with_name("supervisor.sh")
 SUPERVISOR = "nvidia-device-plugin-supervisor"
 """Of the ConfigMap with the script, without its hash."""
 
-CONFIG = "nvidia-device-plugin-config"
-"""Of the ConfigMap, without profile and hash."""
 
-
-def plugin_config(settings: Settings, profile: Profile) -> dict[str, Any]:
-    """The configuration of one profile, in the plugin's format v1.
+def plugin_config(settings: Settings, group: SharedGpus) -> dict[str, Any]:
+    """The configuration by which a plugin offers GPUs, in the plugin's format v1.
 
     The plugin silently ignores a misspelt key, and exits on `replicas: 1`: a whole GPU is no sharing at all.
     """
     config: dict[str, Any] = {"version": "v1"}
     if settings.allocation_policy:
         config["flags"] = {"plugin": {"sharedDevicesAllocationPolicy": settings.allocation_policy}}
-    if profile.slices > 1:
+    if group.mode is Mode.TIME_SLICING:
         config["sharing"] = {
             "timeSlicing": {
-                "renameByDefault": settings.rename_by_default,
+                "renameByDefault": group.resource == RENAMED_RESOURCE,
                 "failRequestsGreaterThanOne": settings.fail_requests_greater_than_one,
-                "resources": [{"name": RESOURCE, "replicas": profile.slices}],
+                "resources": [{"name": RESOURCE, "replicas": group.slices}],
             }
         }
     return config
 
 
-def config_map(settings: Settings, profile: Profile) -> Manifest:
-    """The ConfigMap that the plugin of one profile reads when it starts, and never again."""
-    data = {CONFIG_KEY: _text(settings, profile)}
-    return unchanging(profile.named(CONFIG), settings.namespace, NAME, profile.name, data)
+def config_name(profile: Profile, group: SharedGpus) -> str:
+    """The name of that ConfigMap, without its hash."""
+    return profile.named(f"{group.component}-config")
 
 
-def config_hash(settings: Settings, profile: Profile) -> str:
+def config_map(settings: Settings, profile: Profile, group: SharedGpus) -> Manifest:
+    """The ConfigMap that the plugin of one profile's GPUs reads when it starts, and never again."""
+    data = {CONFIG_KEY: _text(settings, group)}
+    return unchanging(config_name(profile, group), settings.namespace, group.component, profile.name, data)
+
+
+def config_hash(settings: Settings, group: SharedGpus) -> str:
     """Changes with the content of the ConfigMap: on the pod template it makes a new configuration roll out."""
-    return hashlib.sha256(_text(settings, profile).encode()).hexdigest()
+    return hashlib.sha256(_text(settings, group).encode()).hexdigest()
 
 
 def supervisor(settings: Settings) -> Manifest:
@@ -58,5 +60,5 @@ def supervisor(settings: Settings) -> Manifest:
     return unchanging(SUPERVISOR, settings.namespace, NAME, DEFAULT, {SCRIPT.name: SCRIPT.read_text()})
 
 
-def _text(settings: Settings, profile: Profile) -> str:
-    return yaml_text(plugin_config(settings, profile))
+def _text(settings: Settings, group: SharedGpus) -> str:
+    return yaml_text(plugin_config(settings, group))

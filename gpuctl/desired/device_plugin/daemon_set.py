@@ -3,10 +3,10 @@
 from typing import Any
 
 from gpuctl.desired import daemon_set as daemon_sets
-from gpuctl.desired.device_plugin import NAME
 from gpuctl.desired.device_plugin.config import CONFIG_KEY, SCRIPT, config_hash, config_map, supervisor
 from gpuctl.desired.names import Manifest, node_labels
 from gpuctl.desired.profiles import Profile
+from gpuctl.desired.sharing import SharedGpus
 from gpuctl.settings import Settings
 
 _NODE_BY_NODE = {
@@ -21,20 +21,20 @@ _SOCKETS = "/var/lib/kubelet/device-plugins"
 """Fixed in the plugin and the kubelet."""
 
 
-def daemon_set(settings: Settings, profile: Profile) -> Manifest:
-    """The device plugin on the nodes of one profile.
+def daemon_set(settings: Settings, profile: Profile, group: SharedGpus) -> Manifest:
+    """The device plugin for some GPUs, or all, of the nodes of one profile; of other GPUs it knows nothing.
 
     It needs uid 0 for the kubelet's folder and no capability at all. FAIL_ON_INIT_ERROR makes a node without a
     working driver show as a crash; otherwise the pod is Ready and the node offers no GPU for ever. The supervisor is a
     script in the shell of the plugin's image, and may no more than the plugin itself.
     """
     container: dict[str, Any] = {
-        "name": NAME,
+        "name": group.component,
         "command": ["/busybox/sh", f"/supervisor/{SCRIPT.name}"],
         "env": [
             {"name": "CONFIG_FILE", "value": f"/config/{CONFIG_KEY}"},
             {"name": "FAIL_ON_INIT_ERROR", "value": "true"},
-            {"name": "NVIDIA_VISIBLE_DEVICES", "value": "all"},
+            {"name": "NVIDIA_VISIBLE_DEVICES", "value": ",".join(group.which) or "all"},
             {"name": "NVIDIA_DRIVER_CAPABILITIES", "value": "compute,utility"},
         ],
         "securityContext": daemon_sets.security_context(),
@@ -42,9 +42,9 @@ def daemon_set(settings: Settings, profile: Profile) -> Manifest:
             "requests": {"cpu": "10m", "memory": "32Mi"},
             "limits": {"cpu": "500m", "memory": "128Mi"},
         },
-        "startupProbe": _serves(settings, profile) | {"periodSeconds": 1, "failureThreshold": 60},
-        "readinessProbe": _serves(settings, profile) | {"periodSeconds": 5},
-        "livenessProbe": _serves(settings, profile) | {"periodSeconds": 20, "failureThreshold": 3},
+        "startupProbe": _serves(group) | {"periodSeconds": 1, "failureThreshold": 60},
+        "readinessProbe": _serves(group) | {"periodSeconds": 5},
+        "livenessProbe": _serves(group) | {"periodSeconds": 20, "failureThreshold": 3},
         "volumeMounts": [
             {"name": "config", "mountPath": "/config", "readOnly": True},
             {"name": "device-plugins", "mountPath": _SOCKETS},
@@ -53,15 +53,15 @@ def daemon_set(settings: Settings, profile: Profile) -> Manifest:
         ],
     }
     volumes: list[dict[str, Any]] = [
-        {"name": "config", "configMap": {"name": config_map(settings, profile)["metadata"]["name"]}},
+        {"name": "config", "configMap": {"name": config_map(settings, profile, group)["metadata"]["name"]}},
         {"name": "device-plugins", "hostPath": {"path": _SOCKETS, "type": "Directory"}},
         {"name": "supervisor", "configMap": {"name": supervisor(settings)["metadata"]["name"]}},
         {"name": "state", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
     ]
     return daemon_sets.daemon_set(
         settings,
-        NAME,
-        config_hash(settings, profile),
+        group.component,
+        config_hash(settings, group),
         container,
         volumes,
         placement={"nodeSelector": node_labels(profile.name)},
@@ -70,8 +70,7 @@ def daemon_set(settings: Settings, profile: Profile) -> Manifest:
     )
 
 
-def _serves(settings: Settings, profile: Profile) -> dict[str, Any]:
+def _serves(group: SharedGpus) -> dict[str, Any]:
     """Whether the plugin's socket is there: it has no HTTP port to ask."""
-    renamed = settings.rename_by_default and profile.slices > 1
-    socket = f"{_SOCKETS}/nvidia-gpu{'.shared' if renamed else ''}.sock"
+    socket = f"{_SOCKETS}/nvidia-{group.resource.partition('/')[2]}.sock"
     return {"exec": {"command": ["/busybox/test", "-S", socket]}}
