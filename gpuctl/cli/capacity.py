@@ -41,6 +41,7 @@ def document(stack: str, settings: Settings) -> dict[str, object]:
 
 
 def lines(stack: str, settings: Settings) -> Iterator[Line]:
+    """The figures for people."""
     offered = desired.capacity(settings).by_resource
     figures = ("SLICES", *offered, "LIMIT W", "NODE W", "GiB/SLICE")
     yield from table(("NODE", "GPUS", *figures), _nodes(settings), right=figures)

@@ -21,10 +21,11 @@ def uuids_are_of_one_gpu(settings: "Settings") -> Iterator[Problem]:
     owners = dict[str, str]()
     for index, node in enumerate(settings.nodes):
         for key, uuids in (("wholeGpus", node.whole_gpus), ("sharedGpus", node.shared_gpus)):
-            for uuid in uuids if isinstance(uuids, tuple) else ():
+            named = uuids if isinstance(uuids, tuple) else ()
+            for uuid in named:
                 if uuid in owners:
                     reason = f"names {uuid}, which {owners[uuid]} names too"
-                    yield Problem(("nodes", index, key), list(uuids), reason, [EditFile()])
+                    yield Problem(("nodes", index, key), list(named), reason, [EditFile()])
                     break
                 owners[uuid] = f"{key} of {node.name}"
 

@@ -173,7 +173,7 @@ _BREAKING = st.lists(
 @example("</summary></details><img src=x>", "a", "b")
 def test_nothing_in_a_plan_leaves_its_cell_its_code_or_its_fold(stack: str, node: str, model: str) -> None:
     """As if the settings refused no character of a name, a context or a model."""
-    figures = NodeFigures(model, 4, 8, None, (), None)
+    figures = NodeFigures(model, 4, 8, {}, None, (), None)
     found = StackPlan(
         stack,
         Side(),

@@ -57,7 +57,7 @@ def _visible(daemon_set: dict[str, Any]) -> str:
 
 def test_a_node_offers_both_and_the_others_what_they_always_did() -> None:
     desired = desired_state(_settings())
-    assert {name: node.offers for name, node in desired.nodes.items()} == OFFERED | {"gpu-2": {WHOLE: 8}}
+    assert {name: node.offers for name, node in desired.nodes.items()} == {**OFFERED, "gpu-2": {WHOLE: 8}}
     found = desired.outputs["gpuCapacity"]
     assert (found["total"], found["byNode"], found["byResource"], found["offers"]) == (
         13,
@@ -141,7 +141,7 @@ def test_one_name_for_a_whole_gpu_and_for_a_slice_is_warned_of() -> None:
 
 
 def test_the_capacity_table_has_a_column_for_each_resource() -> None:
-    lines = [line.plain.rstrip() for line in capacity_verb._lines("lab", _settings())]  # pyright: ignore[reportPrivateUsage]
+    lines = [line.plain.rstrip() for line in capacity_verb.lines("lab", _settings())]  # pyright: ignore[reportPrivateUsage]
     assert lines[:5] == [
         "NODE   GPUS          SLICES  nvidia.com/gpu  nvidia.com/gpu.shared  LIMIT W  NODE W  GiB/SLICE",
         "gpu-1  1 x rtx-3090       1               1                             300     600       24.0",
@@ -176,7 +176,7 @@ def test_a_plan_says_that_a_name_goes_when_all_gpus_are_shared_again() -> None:
 def test_pods_that_no_longer_fit_are_counted_by_resource() -> None:
     fake = healthy(settings(nodes=[_node()]), {"gpu-1": 8})
     for number in range(3):
-        fake.add_pod(f"share-{number}", "gpu-1", **{WHOLE: 1})
+        fake.add_pod(f"share-{number}", "gpu-1", "default", **{WHOLE: 1})
     (found,) = crowded(_desired(_node()), _desired(_node(wholeGpus=1)), lambda _: fake)
     assert found.text.startswith("3 slices of gpu-1 are in use and it will offer 1: 2 no longer fit")
 
@@ -191,7 +191,7 @@ def _told(check: Check, fake: FakeCluster, stack: Settings | None = None) -> lis
 
 
 def _hold(fake: FakeCluster, name: str, resource: str, device: str) -> None:
-    pod = fake.add_pod(name, "gpu-1", **{resource: 1})
+    pod = fake.add_pod(name, "gpu-1", "default", **{resource: 1})
     given = {"name": resource, "resources": [{"resourceID": device, "health": "Healthy"}]}
     pod["status"]["containerStatuses"][0]["allocatedResourcesStatus"] = [given]
 
@@ -255,7 +255,7 @@ def test_a_gpu_that_is_whole_for_one_and_shared_by_another_is_found_without_its_
 
 
 def test_who_holds_a_whole_gpu_is_not_known_where_the_kubelet_does_not_say(fake: FakeCluster) -> None:
-    fake.add_pod("trainer", "gpu-1", **{WHOLE: 1})
+    fake.add_pod("trainer", "gpu-1", "default", **{WHOLE: 1})
     (found,) = _told(whole_gpus.whole_gpus_have_one_pod, fake)
     assert found.startswith("skip: who holds the whole GPUs of gpu-1 is not known")
 
