@@ -52,7 +52,8 @@ def test_status_says_what_each_pod_has_of_a_gpu_that_they_share(bed: Bed) -> Non
             "default/two": ("pod", 300, 6144, False, 0, ["sleep"]),
         }
         wait_for(expected, lambda: _usage(bed))
+        said = bed.run(sys.executable, "-m", "gpuctl", "verify", "--stack", "l2", "--check", "gpu-usage").stdout
     finally:
         gpu.set_processes([])
-    found = bed.run(sys.executable, "-m", "gpuctl", "verify", "--stack", "l2", "--only", "USE001").stdout
-    assert "the usage watcher on gpu-3 reports every GPU that answers" in found
+    assert "the usage watcher reports on every node: gpu-1, gpu-2, gpu-3" in said
+    assert "default/one holds 9000 MiB of GPU 0 of gpu-3, and its share is 6144 MiB" in said
