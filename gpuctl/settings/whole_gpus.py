@@ -20,12 +20,12 @@ def uuids_are_of_one_gpu(settings: "Settings") -> Iterator[Problem]:
     """A GPU is in one node, and whole or shared."""
     owners = dict[str, str]()
     for index, node in enumerate(settings.nodes):
-        for key, uuids in (("wholeGpus", node.whole_gpus), ("sharedGpus", node.shared_gpus)):
-            named = uuids if isinstance(uuids, tuple) else ()
-            for uuid in named:
+        whole = node.whole_gpus if isinstance(node.whole_gpus, tuple) else ()
+        for key, uuids in (("wholeGpus", whole), ("sharedGpus", node.shared_gpus)):
+            for uuid in uuids:
                 if uuid in owners:
                     reason = f"names {uuid}, which {owners[uuid]} names too"
-                    yield Problem(("nodes", index, key), list(named), reason, [EditFile()])
+                    yield Problem(("nodes", index, key), list(uuids), reason, [EditFile()])
                     break
                 owners[uuid] = f"{key} of {node.name}"
 
