@@ -8,6 +8,7 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    PlainSerializer,
     PlainValidator,
     SecretStr,
     ValidatorFunctionWrapHandler,
@@ -248,6 +249,11 @@ def _count_or_uuids(value: Any) -> int | tuple[str, ...]:
     return tuple(_uuid(each) for each in cast(list[Any], value))
 
 
+def _count_or_list(value: int | tuple[str, ...]) -> Any:
+    """As JSON has it; of a union pydantic would warn."""
+    return list(value) if isinstance(value, tuple) else value
+
+
 def _uuid(value: Any) -> str:
     _plain_text(value)
     if isinstance(value, str) and is_a_gpu_uuid(value):
@@ -328,6 +334,7 @@ _UUIDS: dict[str, Any] = {"type": "array", "items": {"type": "string", "pattern"
 WholeGpus = Annotated[
     int | tuple[str, ...],
     PlainValidator(_count_or_uuids),
+    PlainSerializer(_count_or_list, when_used="json"),
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0, "maximum": MOST_GPUS}, _UUIDS]}),
 ]
 """GPUs of a node that are left whole: how many, or which by UUID."""
