@@ -58,15 +58,16 @@ def test_a_stack_that_is_made_afterwards_finds_the_file_and_keeps_what_is_in_it(
     (tmp_path / "Pulumi.yaml").write_text("name: gpu\nruntime: python\n")
     file = tmp_path / "Pulumi.after-init.yaml"
     init = (sys.executable, "-m", "gpuctl", "init", "after-init", "--offline", "--context", "admin@lab", "--yes")
-    output({**environment, "PULUMI_OPTION_CONFIG_FILE": str(file)}, *init, "--node", "gpu-1=rtx-3090x2")
+    here = {**environment, "PULUMI_OPTION_CONFIG_FILE": str(file)}
+    output(here, *init, "--node", "gpu-1=rtx-3090x2")
     before = file.read_text()
     stack = ("after-init", "--cwd", str(tmp_path))
-    output(environment, "pulumi", "stack", "init", *stack)
+    output(here, "pulumi", "stack", "init", *stack)
     try:
         assert _comments(file.read_text()) == _comments(before)
-        assert output(environment, "pulumi", "config", "get", "gpu:slices", "--stack", *stack) == "4\n"
+        assert output(here, "pulumi", "config", "get", "gpu:slices", "--stack", *stack) == "4\n"
     finally:
-        output(environment, "pulumi", "stack", "rm", "--yes", *stack)
+        output(here, "pulumi", "stack", "rm", "--yes", *stack)
 
 
 def _comments(text: str) -> list[str]:
