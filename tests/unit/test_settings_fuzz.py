@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 
 from gpuctl.settings import Settings, SettingsError
@@ -56,6 +56,7 @@ class Surviving:
     suppress_health_check=[HealthCheck.too_slow],
 )
 @given(configurations())
+@example({"gpu:context": "lab", "gpu:nodes": [{"name": {"secure": "v1:x"}, "gpu": "rtx-3090", "count": 2}]})
 def test_the_commands_of_a_broken_file_repair_it_in_a_few_rounds_and_harm_nothing(config: dict[str, Any]) -> None:
     outcome: Settings | SettingsError | None = None
     for _ in range(MOST_ROUNDS):
@@ -87,7 +88,7 @@ def _check_names(before: dict[str, Any], after: dict[str, Any], error: SettingsE
     was, blamed = before.get("gpu:nodes"), {mistake.key for mistake in error.mistakes}
     if not isinstance(was, list) or "gpu:nodes" in blamed:
         return
-    kept = {cast(dict[str, Any], node).get("name") for node in after["gpu:nodes"] if isinstance(node, dict)}
+    kept = [cast(dict[str, Any], node).get("name") for node in after["gpu:nodes"] if isinstance(node, dict)]
     for index, node in enumerate(cast(list[Any], was)):
         if isinstance(node, dict) and f"gpu:nodes[{index}].name" not in blamed and "name" in node:
             assert node["name"] in kept, (node, error)
