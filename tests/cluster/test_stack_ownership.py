@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -90,6 +91,20 @@ class TestObjectsOfOthers:
         assert snapshot(environment).labels("gpu-1")[PROFILE_LABEL] == "theirs"
 
 
+def _stopped_with_whole_records(stack: Stack, up: "subprocess.Popen[bytes]") -> bool:
+    """Stops Pulumi; lets it go on where its records are half written, which is another fault: PUL002 is about it."""
+    up.send_signal(signal.SIGSTOP)
+    os.waitpid(up.pid, os.WUNTRACED)
+    state = Path(stack.environment["PULUMI_BACKEND_URL"].removeprefix("file://"))
+    (records,) = state.glob(f".pulumi/stacks/**/{stack.name}.json")
+    try:
+        json.loads(records.read_text())
+    except ValueError:
+        up.send_signal(signal.SIGCONT)
+        return False
+    return True
+
+
 class TestInterruption:
     def test_an_up_that_was_killed_is_finished_by_the_next_one(self, stack: Stack, environment: Environment) -> None:
         daemon_set = ["kubectl", "-n", stack.settings.namespace, "get", "daemonset", "nvidia-power-limit"]
@@ -102,6 +117,7 @@ class TestInterruption:
         )
         eventually("it waits for a DaemonSet", lambda: run(environment, *daemon_set).returncode == 0)
         helpers = [pid for child in children(up.pid) for pid in (child, *children(child))]
+        eventually("it is between two writes of its records", lambda: _stopped_with_whole_records(stack, up))
         up.kill()
         up.wait()
         for pid in helpers:  # they would end by themselves, later
