@@ -237,6 +237,8 @@ def _as_pulumi_says(value: Any) -> Any:
             return _as_json(json.dumps(value))
         case bool():
             return str(value).lower()
+        case None:
+            return ""
         case _:
             return str(value)
 
