@@ -68,6 +68,7 @@ def test_one_pod_has_the_whole_gpu_and_four_share_the_other(both: Bed) -> None:
         {first.uuid: 1, second.uuid: 4}, lambda: Counter(gpu.partition("::")[0] for gpu in both.devices().values())
     )
     assert both.devices()["whole"] == first.uuid
+    wait_for("Running", lambda: both.phases()["whole"])  # it has its device before its container runs
     listing = both.output("kubectl", "exec", "whole", "--", "nvidia-smi", "-L").splitlines()
     assert len(listing) == 1
     assert first.uuid in listing[0]
