@@ -13,6 +13,7 @@ from gpuctl.checks.context import Context, side_by_side
 from gpuctl.checks.own_pods import running_on
 from gpuctl.cluster import AccessDeniedError, ClusterError, Executed, Pod
 from gpuctl.desired.power_limit import NAME as AGENT
+from gpuctl.desired.power_limit import SCRIPT
 from gpuctl.power.log import Event, Sample, faults, parse_all
 
 _TITLE = "power-limit agent"
@@ -86,8 +87,7 @@ def _report(context: Context, node: str) -> AgentReport:
 
 def _asked(context: Context, pod: Pod) -> AgentReport:
     def ask(verb: str) -> Executed:
-        command = ["/busybox/sh", "/agent/agent.sh", verb]
-        return context.cluster.execute(pod.name, pod.namespace, command, _SECONDS)
+        return context.cluster.execute(pod.name, pod.namespace, SCRIPT.command(verb), _SECONDS)
 
     answer = ask("report")
     said = list(parse_all(answer.stdout.splitlines()))

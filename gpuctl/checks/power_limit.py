@@ -11,6 +11,7 @@ from gpuctl.checks.serving import reboot
 from gpuctl.desired.desired import DesiredNode
 from gpuctl.desired.limits import limits
 from gpuctl.desired.power_limit import NAME as AGENT
+from gpuctl.desired.power_limit import SCRIPT
 from gpuctl.power.log import Event, Sample
 from gpuctl.settings.refusal import step
 
@@ -275,9 +276,7 @@ def _silent(context: Context) -> Iterator[Result]:
 
 def _ask(context: Context, node: DesiredNode) -> str:
     pod = name_on(context, AGENT, node.name)
-    return context.kubectl(
-        "exec", "-n", context.settings.namespace, pod, "--", "/busybox/sh", "/agent/agent.sh", "report"
-    )
+    return context.kubectl("exec", "-n", context.settings.namespace, pod, "--", *SCRIPT.command("report"))
 
 
 def _named(node: DesiredNode, gpu: Sample) -> str:

@@ -39,7 +39,7 @@ def every_free_slice_runs_a_pod(context: Context) -> Iterator[Result]:
         elif node.busy and not node.free:
             yield skipped(f"all slices of {_place(record, node)} are taken by other pods", node.name)
         elif not node.free:
-            fact = f"{_place(record, node)} offers no slice; the stack says {_offered(context, node)}"
+            fact = f"{_place(record, node)} offers no slice; the stack says {node.offered}"
             yield failed(fact, describe, node.name)
         elif len(run) < len(pods):
             broken = next(pod for pod in pods if pod not in run)
@@ -100,10 +100,6 @@ def each_gpu_serves_its_slices(context: Context) -> Iterator[Result]:
 def _place(record: Record, node: NodeRun) -> str:
     """The node, and the resource where there are several."""
     return node.name if len(record.resources) == 1 else f"{node.name}, {node.resource}"
-
-
-def _offered(context: Context, node: NodeRun) -> int:
-    return context.desired.nodes[node.name].offered(node.resource)
 
 
 def _plugin_log(context: Context, node: NodeRun) -> str:

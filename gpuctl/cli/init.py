@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from gpuctl.init.gpus import Gpus
     from gpuctl.init.look import View
 
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _NODE = re.compile(r"\s*([^=\s]+)=(.+)")
 _NODE_HELP = "GPUs of a node: gpu-1=rtx-3090x2, gpu-2=l4x1,t4x2, or cp-1=none; as often as there are nodes."
 

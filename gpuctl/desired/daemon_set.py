@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 from gpuctl.desired.names import (
     CHECKSUM_ANNOTATION,
@@ -31,6 +31,21 @@ ON_EVERY_NODE: dict[str, Any] = {
     },
 }
 """Where a DaemonSet of all profiles runs: on the GPU nodes that have any of the stack's."""
+
+
+class Script(NamedTuple):
+    """A script that pods run in the shell of the device plugin's image, by its verbs."""
+
+    path: str
+    """In the container."""
+
+    def command(self, verb: str) -> list[str]:
+        """What runs it."""
+        return ["/busybox/sh", self.path, verb]
+
+    def probe(self, verb: str) -> dict[str, Any]:
+        """What asks it."""
+        return {"exec": {"command": self.command(verb)}, "timeoutSeconds": 5}
 
 
 def daemon_set(
@@ -99,6 +114,11 @@ def security_context(*capabilities: str) -> dict[str, Any]:
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]} | added,
     }
+
+
+def checksum(config_map: Manifest) -> str:
+    """Of what is in a ConfigMap."""
+    return hashlib.sha256("".join(config_map["data"].values()).encode()).hexdigest()
 
 
 def unchanging(name: str, namespace: str, component: str, profile: str, data: dict[str, str]) -> Manifest:

@@ -1,6 +1,5 @@
 """The power-limit DaemonSet, which holds every GPU at its limit, and the scripts it runs."""
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ SCRIPTS = f"{NAME}-agent"
 AGENT = Path(__file__).with_name("power_limit_agent")
 """The folder of the scripts; `agent.sh` is the one that is run."""
 
+SCRIPT = daemon_sets.Script("/agent/agent.sh")
 _STATE = "/run/gpu-power-limit"
 _NODE_STATE = "/var/lib/kubelet/plugins/gpu-power-limit"
 """On Talos too the kubelet, which must make it, sees this folder; it outlives pods and reboots."""
@@ -42,10 +42,11 @@ def daemon_set(settings: Settings) -> Manifest:
     a limit takes uid 0 and SYS_ADMIN, the driver's own check, and nothing else; the pod asks for no GPU, because it
     must see all of them and use up no slice.
     """
+    scripts = config_map(settings)
     counts = " ".join(f"{node.name}={node.count}" for node in settings.nodes)
     container: dict[str, Any] = {
         "name": NAME,
-        "command": _agent("run"),
+        "command": SCRIPT.command("run"),
         "env": [
             {"name": "NODE_NAME", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
             {"name": "POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
@@ -62,9 +63,9 @@ def daemon_set(settings: Settings) -> Manifest:
             "requests": {"cpu": "10m", "memory": "16Mi"},
             "limits": {"cpu": "500m", "memory": "64Mi"},
         },
-        "startupProbe": _probe("alive") | {"periodSeconds": 1, "failureThreshold": 60},
-        "readinessProbe": _probe("ready") | {"periodSeconds": 5, "failureThreshold": 1},
-        "livenessProbe": _probe("alive") | {"periodSeconds": 30},
+        "startupProbe": SCRIPT.probe("alive") | {"periodSeconds": 1, "failureThreshold": 60},
+        "readinessProbe": SCRIPT.probe("ready") | {"periodSeconds": 5, "failureThreshold": 1},
+        "livenessProbe": SCRIPT.probe("alive") | {"periodSeconds": 30},
         "volumeMounts": [
             {"name": "agent", "mountPath": "/agent", "readOnly": True},
             {"name": "state", "mountPath": _STATE},
@@ -72,15 +73,14 @@ def daemon_set(settings: Settings) -> Manifest:
         ],
     }
     volumes: list[dict[str, Any]] = [
-        {"name": "agent", "configMap": {"name": config_map(settings)["metadata"]["name"]}},
+        {"name": "agent", "configMap": {"name": scripts["metadata"]["name"]}},
         {"name": "state", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
         {"name": "node-state", "hostPath": {"path": _NODE_STATE, "type": "DirectoryOrCreate"}},
     ]
-    checksum = hashlib.sha256("".join(config_map(settings)["data"].values()).encode()).hexdigest()
     return daemon_sets.daemon_set(
         settings,
         NAME,
-        checksum,
+        daemon_sets.checksum(scripts),
         container,
         volumes,
         placement=daemon_sets.ON_EVERY_NODE,
@@ -115,11 +115,3 @@ def _lines(settings: Settings) -> Iterator[str]:
             yield f"{limit.uuid} {watts}"
         elif limit.model or limit.watts != settings.power_limit:
             yield f"{limit.node} {watts} {limit.model}".rstrip()
-
-
-def _agent(verb: str) -> list[str]:
-    return ["/busybox/sh", "/agent/agent.sh", verb]
-
-
-def _probe(verb: str) -> dict[str, Any]:
-    return {"exec": {"command": _agent(verb)}, "timeoutSeconds": 5}

@@ -1,6 +1,5 @@
 """The usage DaemonSet, which says which process of which pod uses which GPU, and the script it runs."""
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ SCRIPT = f"{NAME}-watcher"
 """Of the ConfigMap, without its hash."""
 
 _WATCHER = Path(__file__).with_name("usage_watcher") / "watch.sh"
+_WATCH = daemon_sets.Script(f"/watcher/{_WATCHER.name}")
 _STATE = "/run/gpu-usage"
 _USER = 59418
 """Not root, and nobody's in the images that are in use: /proc shows whoever has the same user id the memory and the
@@ -36,7 +36,7 @@ def daemon_set(settings: Settings) -> Manifest:
     script = config_map(settings)
     container: dict[str, Any] = {
         "name": NAME,
-        "command": _watcher("run"),
+        "command": _WATCH.command("run"),
         "env": [
             {"name": "USAGE_INTERVAL", "value": str(settings.usage_interval)},
             {"name": "NVIDIA_VISIBLE_DEVICES", "value": "all"},
@@ -47,9 +47,9 @@ def daemon_set(settings: Settings) -> Manifest:
             "requests": {"cpu": "10m", "memory": "32Mi"},
             "limits": {"cpu": "500m", "memory": "128Mi"},
         },
-        "startupProbe": _probe("alive") | {"periodSeconds": 1, "failureThreshold": 60},
-        "readinessProbe": _probe("ready") | {"periodSeconds": 5, "failureThreshold": 1},
-        "livenessProbe": _probe("alive") | {"periodSeconds": 30},
+        "startupProbe": _WATCH.probe("alive") | {"periodSeconds": 1, "failureThreshold": 60},
+        "readinessProbe": _WATCH.probe("ready") | {"periodSeconds": 5, "failureThreshold": 1},
+        "livenessProbe": _WATCH.probe("alive") | {"periodSeconds": 30},
         "volumeMounts": [
             {"name": "watcher", "mountPath": "/watcher", "readOnly": True},
             {"name": "state", "mountPath": _STATE},
@@ -62,17 +62,9 @@ def daemon_set(settings: Settings) -> Manifest:
     return daemon_sets.daemon_set(
         settings,
         NAME,
-        hashlib.sha256("".join(script["data"].values()).encode()).hexdigest(),
+        daemon_sets.checksum(script),
         container,
         volumes,
         placement=daemon_sets.ON_EVERY_NODE | {"hostPID": True},
         rollout=daemon_sets.BESIDE_THE_OLD_POD,
     )
-
-
-def _watcher(verb: str) -> list[str]:
-    return ["/busybox/sh", "/watcher/watch.sh", verb]
-
-
-def _probe(verb: str) -> dict[str, Any]:
-    return {"exec": {"command": _watcher(verb)}, "timeoutSeconds": 5}

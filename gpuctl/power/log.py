@@ -1,18 +1,15 @@
-"""The lines of the power-limit agent, as agent.sh of gpuctl/desired/power_limit_agent writes them; see docs/power.md.
-
-Each is logfmt: `time=... level=... msg=...` and then `key=value`, with double quotes around a value that has blanks.
-"""
+"""The lines of the power-limit agent, as agent.sh of gpuctl/desired/power_limit_agent writes them: docs/power.md."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-_PAIR = r'([a-z_]+)=("[^"]*"|[^\s"]+)'
-_LINE = re.compile(rf"time=\S+ level=(info|warn|error) msg=[a-z_]+( {_PAIR})*")
+from gpuctl.forms.logfmt import PAIR, fields, fields_of_line, time_of
+
 _SAMPLE = ("sample", "look")
 """What a line about one GPU is called; the latter by agents of before, which run on until they are updated."""
-_FAULT = re.compile(rf"(?:^|(?<=; ))([a-z_]+)((?: {_PAIR})+)(?=; |$)")
+_FAULT = re.compile(rf"(?:^|(?<=; ))([a-z_]+)((?: {PAIR})+)(?=; |$)")
 
 
 @dataclass(frozen=True)
@@ -76,17 +73,15 @@ class Event:
 
 def parse(line: str) -> Sample | Event | None:
     """What a line says; None for a line that is not the agent's, such as one that was cut off."""
-    if not _LINE.fullmatch(line.rstrip("\n")):
+    said = fields_of_line(line)
+    if said is None:
         return None
-    fields = _fields(line)
     try:
-        time = datetime.fromisoformat(fields.pop("time"))
-        if time.tzinfo is None:
-            return None
-        level, name = fields.pop("level"), fields.pop("msg")
+        time = time_of(said.pop("time"))
+        level, name = said.pop("level"), said.pop("msg")
         if name not in _SAMPLE:
-            return Event(time, level, name, fields.pop("gpu", None), fields)
-        return _sample(time, fields)
+            return Event(time, level, name, said.pop("gpu", None), said)
+        return _sample(time, said)
     except (KeyError, ValueError):
         return None
 
@@ -99,37 +94,33 @@ def parse_all(lines: Iterable[str]) -> Iterator[Sample | Event]:
 def faults(status: str) -> list[Event]:
     """What the agent says of why it is not ready, one by one: its status joins them with `; `."""
     return [
-        Event(None, "error", match[1], fields.pop("gpu", None), fields)
+        Event(None, "error", match[1], said.pop("gpu", None), said)
         for match in _FAULT.finditer(status)
-        for fields in [_fields(match[2])]
+        for said in [fields(match[2])]
     ]
 
 
-def _fields(text: str) -> dict[str, str]:
-    return {key: value.strip('"') for key, value in re.findall(_PAIR, text)}
-
-
-def _sample(time: datetime, fields: Mapping[str, str]) -> Sample:
-    throttle = fields["throttle"]
+def _sample(time: datetime, said: Mapping[str, str]) -> Sample:
+    throttle = said["throttle"]
     return Sample(
         time=time,
-        gpu=fields["gpu"],
-        index=None if fields["index"] == "unknown" else int(fields["index"]),
-        name=fields["name"],
-        desired=None if fields["desired_w"] == "none" else float(fields["desired_w"]),
-        limit=_number(fields["limit_w"]),
-        enforced=_number(fields["enforced_w"]),
-        draw=_number(fields["draw_w"]),
-        default=_number(fields["default_w"]),
-        minimum=_number(fields["min_w"]),
-        maximum=_number(fields["max_w"]),
-        utilization=_number(fields["util_pct"]),
-        temperature=_number(fields["temp_c"]),
-        memory_used=_number(fields["mem_used_mib"]),
-        memory_total=_number(fields["mem_total_mib"]),
+        gpu=said["gpu"],
+        index=None if said["index"] == "unknown" else int(said["index"]),
+        name=said["name"],
+        desired=None if said["desired_w"] == "none" else float(said["desired_w"]),
+        limit=_number(said["limit_w"]),
+        enforced=_number(said["enforced_w"]),
+        draw=_number(said["draw_w"]),
+        default=_number(said["default_w"]),
+        minimum=_number(said["min_w"]),
+        maximum=_number(said["max_w"]),
+        utilization=_number(said["util_pct"]),
+        temperature=_number(said["temp_c"]),
+        memory_used=_number(said["mem_used_mib"]),
+        memory_total=_number(said["mem_total_mib"]),
         throttle=None if throttle == "unknown" else frozenset(throttle.split(",")) - {"none"},
-        persistence={"Enabled": True, "Disabled": False}.get(fields["persistence"]),
-        at_limit=fields["at_limit"] == "true",
+        persistence={"Enabled": True, "Disabled": False}.get(said["persistence"]),
+        at_limit=said["at_limit"] == "true",
     )
 
 

@@ -1,6 +1,7 @@
 """A status for people and for machines."""
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 from gpuctl.forms.line import Line, line
@@ -12,7 +13,7 @@ _HEADINGS = (
 )  # fmt: skip
 _UUID = len("GPU-") + 8
 """Characters of a UUID that a person needs; machines get all."""
-_UNKNOWN, _NONE = "?", "-"
+UNKNOWN, NONE = "?", "-"
 
 
 def lines(found: Status) -> Iterator[Line]:
@@ -27,31 +28,35 @@ def document(found: Status) -> dict[str, Any]:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    slices = f"{_UNKNOWN if row.used is None else row.used}/{row.slices}"
-    users = ", ".join(row.users) or (_UNKNOWN if row.used is None else _NONE)
+    slices = f"{UNKNOWN if row.used is None else row.used}/{row.slices}"
+    users = ", ".join(row.users) or (UNKNOWN if row.used is None else NONE)
     if (gpu := row.gpu) is None:
-        return (row.node, "all", *[_NONE] * 2, slices, *[_NONE] * 6, users)
-    limit = (
-        _figure(gpu.limit) if gpu.at_limit or gpu.desired is None else f"{_figure(gpu.limit)}, not {gpu.desired:.0f}"
-    )
+        return (row.node, "all", *[NONE] * 2, slices, *[NONE] * 6, users)
+    limit = figure(gpu.limit) if gpu.at_limit or gpu.desired is None else f"{figure(gpu.limit)}, not {gpu.desired:.0f}"
     return (
         row.node,
-        _UNKNOWN if gpu.index is None else str(gpu.index),
+        figure(gpu.index),
         gpu.name.removeprefix("NVIDIA "),
         gpu.gpu[:_UUID],
         slices,
         limit,
-        _figure(gpu.enforced),
-        _figure(gpu.draw),
-        _figure(gpu.utilization, "%"),
-        _figure(gpu.temperature, " C"),
-        f"{_figure(gpu.memory_used)}/{_figure(gpu.memory_total)}",
+        figure(gpu.enforced),
+        figure(gpu.draw),
+        figure(gpu.utilization, "%"),
+        figure(gpu.temperature, " C"),
+        f"{figure(gpu.memory_used)}/{figure(gpu.memory_total)}",
         users,
     )
 
 
-def _figure(value: float | None, unit: str = "") -> str:
-    return _UNKNOWN if value is None else f"{value:.0f}{unit}"
+def figure(value: float | None, unit: str = "") -> str:
+    """A figure without decimals."""
+    return UNKNOWN if value is None else f"{value:.0f}{unit}"
+
+
+def moment(time: datetime) -> str:
+    """A time in UTC for machines."""
+    return time.isoformat().replace("+00:00", "Z")
 
 
 def _row(row: Row) -> dict[str, Any]:
@@ -64,7 +69,7 @@ def _row(row: Row) -> dict[str, Any]:
     if (gpu := row.gpu) is None:
         return common
     return common | {
-        "seen": gpu.time.isoformat().replace("+00:00", "Z"),
+        "seen": moment(gpu.time),
         "index": gpu.index,
         "name": gpu.name,
         "uuid": gpu.gpu,

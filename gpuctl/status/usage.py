@@ -7,10 +7,10 @@ from typing import Any
 from gpuctl.checks.usage_reports import UsageReport
 from gpuctl.forms.line import Line, line
 from gpuctl.forms.table import table
+from gpuctl.status.forms import NONE, UNKNOWN, figure, moment
 from gpuctl.usage.holders import Holder, Kind
 
 _HEADINGS = ("NODE", "GPU", "POD", "MEMORY MiB", "SHARE MiB", "SM %", "IDLE")
-_UNKNOWN, _NONE = "?", "-"
 _WITHOUT_POD = {Kind.HOST: "no pod: a program of the node", Kind.UNKNOWN: "not known: it just began or ended"}
 _UID = 8
 """Characters of a UID that a person needs."""
@@ -44,7 +44,7 @@ def document(reports: Mapping[str, UsageReport]) -> dict[str, Any]:
                 "processes": list(each.processes),
                 "idleSeconds": each.idle and int(each.idle.time.total_seconds()),
                 "idleAtLeast": each.idle and each.idle.at_least,
-                "seen": _clock(report),
+                "seen": report.seen and moment(report.seen),
             }
             for node, report in reports.items()
             for each in report.holders
@@ -56,11 +56,11 @@ def document(reports: Mapping[str, UsageReport]) -> dict[str, Any]:
 def _cells(node: str, each: Holder) -> tuple[str, ...]:
     return (
         node,
-        _figure(each.index),
+        figure(each.index),
         _who(each),
-        f"{_figure(each.memory)}{', over' if each.over else ''}",
-        _NONE if each.share is None and each.kind is not Kind.POD else _figure(each.share),
-        _figure(each.sm),
+        f"{figure(each.memory)}{', over' if each.over else ''}",
+        NONE if each.share is None and each.kind is not Kind.POD else figure(each.share),
+        figure(each.sm),
         _idle(each),
     )
 
@@ -76,17 +76,9 @@ def _idle(each: Holder) -> str:
         return f"{'> ' if each.idle.at_least else ''}{_span(each.idle.time)}"
     if not each.processes:
         return "no process"
-    return _NONE if each.sm else _UNKNOWN
+    return NONE if each.sm else UNKNOWN
 
 
 def _span(time: timedelta) -> str:
     seconds = int(time.total_seconds())
     return f"{seconds} s" if seconds < 120 else f"{seconds // 60} min"
-
-
-def _figure(value: int | None) -> str:
-    return _UNKNOWN if value is None else str(value)
-
-
-def _clock(report: UsageReport) -> str | None:
-    return report.seen and report.seen.isoformat().replace("+00:00", "Z")

@@ -4,13 +4,11 @@ A sample of a GPU is a line for each of its processes, and then one for the GPU,
 last such line is still being written.
 """
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-_LINE = re.compile(r'time=\S+ level=(info|warn|error) msg=[a-z_]+( [a-z_]+=("[^"]*"|[^\s"]+))*')
-_PAIR = re.compile(r'([a-z_]+)=("[^"]*"|\S+)')
+from gpuctl.forms.logfmt import fields_of_line, time_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +64,8 @@ def parse_all(lines: Iterable[str]) -> Iterator[Sample | Failure]:
     waiting: dict[str, list[Process]] = {}
     began = ""
     for line in lines:
-        if not _LINE.fullmatch(line.rstrip("\n")):
+        if (said := fields_of_line(line)) is None:
             continue
-        said = {key: value.strip('"') for key, value in _PAIR.findall(line)}
         if said["time"] != began:  # what the one before did not close it never will
             waiting, began = {}, said["time"]
         try:
@@ -77,7 +74,7 @@ def parse_all(lines: Iterable[str]) -> Iterator[Sample | Failure]:
             elif said["msg"] == "gpu":
                 yield _sample(said, waiting.pop(said["gpu"], []))
             elif said["msg"] == "query_failed":
-                yield Failure(datetime.fromisoformat(said["time"]), said["of"], said["message"])
+                yield Failure(time_of(said["time"]), said["of"], said["message"])
         except (KeyError, ValueError):
             waiting = {}
 
@@ -98,7 +95,7 @@ def _sample(said: dict[str, str], processes: list[Process]) -> Sample:
     if len(processes) != int(said["processes"]):  # a line is lost, and a pod must not seem to hold nothing
         raise ValueError(said["processes"])
     return Sample(
-        time=datetime.fromisoformat(said["time"]),
+        time=time_of(said["time"]),
         gpu=said["gpu"],
         index=_figure(said["index"]),
         memory_used=_figure(said["memory_mib"]),

@@ -238,14 +238,20 @@ def test_limits_of_a_node_on_no_circuit_are_given_back(node: Node) -> None:
     assert gpu["power.limit"] == "350.00"
 
 
-def test_a_full_disk_keeps_no_agent_from_holding_the_limits(node: Node) -> None:
-    """Nobody else does, and it goes on to write its name, so that it stands there once there is space."""
-    gpu, agent = node.add_gpu(), node.agent()
+def _on_a_full_disk(node: Node, agent: Agent) -> Path:
+    """Starts the agent where it cannot write its name; returns what keeps it from that."""
     name = node.folder / "node" / f".{agent.uid}"
     name.parent.mkdir(exist_ok=True)
     name.symlink_to("/dev/full")
     agent.start()
     agent.wait_until_ready()
+    return name
+
+
+def test_a_full_disk_keeps_no_agent_from_holding_the_limits(node: Node) -> None:
+    """Nobody else does, and it goes on to write its name, so that it stands there once there is space."""
+    gpu, agent = node.add_gpu(), node.agent()
+    name = _on_a_full_disk(node, agent)
     assert (gpu["power.limit"], node.owner) == ("300.00", "")
     assert agent.wait_for("owner_unwritten")["level"] == "warn"
     name.unlink()
@@ -257,10 +263,6 @@ def test_a_full_disk_keeps_no_agent_from_holding_the_limits(node: Node) -> None:
 def test_an_agent_whose_name_was_never_written_leaves_the_limits_when_it_ends(node: Node) -> None:
     """Whether another one has come it cannot know."""
     gpu, agent = node.add_gpu(), node.agent()
-    name = node.folder / "node" / f".{agent.uid}"
-    name.parent.mkdir(exist_ok=True)
-    name.symlink_to("/dev/full")
-    agent.start()
-    agent.wait_until_ready()
+    _on_a_full_disk(node, agent)
     assert agent.stop() == 0
     assert (gpu["power.limit"], agent.events("restored")) == ("300.00", [])

@@ -62,6 +62,11 @@ class TestReading:
         """Its pod would seem to hold nothing."""
         assert read(lost, process_line(NOTEBOOK, 3), gpu_line(2)) == []
 
+    def test_a_time_without_a_zone_is_left_out_and_the_others_stay(self) -> None:
+        """It could not be compared with them."""
+        zoneless = gpu_line(0, time="12:00:30").replace("30Z", "30")
+        assert [sample.time for sample in read(gpu_line(0), zoneless)] == [NOON]
+
     def test_processes_belong_to_the_sample_of_their_own_time(self) -> None:
         [sample] = read(process_line(TRAINER, 44), gpu_line(0, time="12:00:30"))
         assert sample.processes == ()

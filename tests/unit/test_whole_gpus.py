@@ -141,7 +141,7 @@ def test_one_name_for_a_whole_gpu_and_for_a_slice_is_warned_of() -> None:
 
 
 def test_the_capacity_table_has_a_column_for_each_resource() -> None:
-    lines = [line.plain.rstrip() for line in capacity_verb.lines("lab", _settings())]  # pyright: ignore[reportPrivateUsage]
+    lines = [line.plain.rstrip() for line in capacity_verb.lines("lab", _settings())]
     assert lines[:5] == [
         "NODE   GPUS          SLICES  nvidia.com/gpu  nvidia.com/gpu.shared  LIMIT W  NODE W  GiB/SLICE",
         "gpu-1  1 x rtx-3090       1               1                             300     600       24.0",
