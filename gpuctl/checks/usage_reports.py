@@ -14,6 +14,7 @@ from gpuctl.checks.own_pods import running_on
 from gpuctl.cluster import ClusterError, Pod
 from gpuctl.desired.usage import NAME as WATCHER
 from gpuctl.observed.devices import devices
+from gpuctl.settings import Settings
 from gpuctl.usage.holders import Holder, holders
 from gpuctl.usage.log import Failure, Sample, parse_all
 
@@ -46,12 +47,17 @@ def usage_reports(context: Context) -> dict[str, UsageReport]:
     """
     nodes = list(context.desired.nodes)
     _ = context.nodes, context.own_pods(WATCHER), context.users  # read before the threads start
-    names = {_uid(pod): f"{pod.namespace}/{pod.name}" for pod in context.pods}
+    names = {uid_of(pod): f"{pod.namespace}/{pod.name}" for pod in context.pods}
     return dict(zip(nodes, side_by_side(partial(_report, context, names), nodes), strict=True))
 
 
-def _uid(pod: Pod) -> str:
-    """As its processes have it."""
+def gap_of(settings: Settings) -> timedelta:
+    """Time between two samples after which nothing is known of what was between them."""
+    return timedelta(seconds=_MISSED * settings.usage_interval)
+
+
+def uid_of(pod: Pod) -> str:
+    """A pod's UID as its processes have it."""
     return pod.metadata.annotations.get(_STATIC) or pod.metadata.uid
 
 
@@ -69,8 +75,8 @@ def _report(context: Context, names: Mapping[str, str], node: str) -> UsageRepor
     if not samples or not pod.ready:
         since = f" since {samples[-1].time:%H:%M:%SZ}" if samples else ""
         return UsageReport(silence=f"the usage watcher on {node} has taken no sample{since}")
-    gap = timedelta(seconds=_MISSED * context.settings.usage_interval)
-    found = holders(samples, names, _held(context, node), context.desired.nodes[node].slices, gap)
+    slices = context.desired.nodes[node].slices
+    found = holders(samples, names, _held(context, node), slices, gap_of(context.settings))
     return UsageReport(tuple(found), samples[0].time, samples[-1].time)
 
 
@@ -80,5 +86,5 @@ def _held(context: Context, node: str) -> dict[str, Counter[str]]:
     for pod in context.users.get(node, []):
         for device in devices(pod, *context.desired.resources):
             slices = 1 if device.is_slice else context.desired.nodes[node].slices
-            found.setdefault(device.gpu, Counter())[_uid(pod)] += slices
+            found.setdefault(device.gpu, Counter())[uid_of(pod)] += slices
     return found

@@ -36,7 +36,7 @@ _VERBS = group_of(
     {
         _FIRST: ("init",),
         _BEFORE: ("capacity", "stacks", "plan", "render", "talos"),
-        _AFTER: ("verify", "status", "power", "doctor"),
+        _AFTER: ("verify", "status", "usage", "power", "doctor"),
     }
 )
 

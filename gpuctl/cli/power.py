@@ -11,8 +11,8 @@ from gpuctl.cli.options import OutputOption, Stack, by_kubeconfig, duration, set
 from gpuctl.forms.exits import Exit
 from gpuctl.forms.line import Line, line
 from gpuctl.forms.output import Output, complain, show
+from gpuctl.forms.sparkline import sparkline
 from gpuctl.forms.table import table
-from gpuctl.forms.text import can_print
 
 if TYPE_CHECKING:
     from gpuctl.cluster import Cluster, Pod
@@ -25,7 +25,6 @@ power = typer.Typer(
 
 _PARTS = 24
 """Characters of a sparkline."""
-_BLOCKS, _ASCII = "▁▂▃▄▅▆▇█", "_.-=+*#@"
 
 
 @power.command()
@@ -47,6 +46,7 @@ def history(
     from gpuctl.checks.context import side_by_side
     from gpuctl.cluster import ClusterError
     from gpuctl.desired.power_limit import NAME as AGENT
+    from gpuctl.observed.log_reach import by_node
 
     settings = settings_of(stack)
     if not settings.power_management:
@@ -54,7 +54,7 @@ def history(
     now = datetime.now(UTC)
     try:
         cluster = by_kubeconfig(settings)
-        pods = _by_node(cluster.pods(settings.namespace, {"app.kubernetes.io/name": AGENT}))
+        pods = by_node(cluster.pods(settings.namespace, {"app.kubernetes.io/name": AGENT}))
         seen = side_by_side(
             lambda node: _of_node(cluster, settings, node.name, pods.get(node.name, ()), since), settings.nodes
         )
@@ -70,13 +70,6 @@ def history(
     )
     if not found:
         raise typer.Exit(Exit.FOUND)
-
-
-def _by_node(pods: "Sequence[Pod]") -> "dict[str, list[Pod]]":
-    found: dict[str, list[Pod]] = {}
-    for pod in pods:
-        found.setdefault(pod.node, []).append(pod)
-    return found
 
 
 def _of_node(
@@ -96,32 +89,15 @@ def _notes(
     settings: "Settings", found: "Sequence[History]", pods: "Mapping[str, Sequence[Pod]]", asked: datetime
 ) -> Iterator[str]:
     """For each node that does not reach back as far as asked: how far, and why."""
+    from gpuctl.observed.log_reach import shortfall
+
     slack = timedelta(seconds=2 * settings.power_interval)
     begins: dict[str, datetime] = {}
     for each in found:
         begins[each.node] = min(each.begin, begins.get(each.node, each.begin))
-    for node in settings.nodes:
-        begin = begins.get(node.name)
-        if node.name not in pods:
-            yield f"{node.name}: no pod of the power-limit agent runs there"
-        elif begin is None:
-            yield f"{node.name}: its agent has said nothing of any GPU in this time; see: gpuctl verify"
-        elif begin - asked > slack:
-            made = _made(pods[node.name])
-            cause = (
-                "then its pod began"
-                if made and made > begin - slack
-                else "earlier lines are gone: the container began anew, or the kubelet rotated its log"
-            )
-            yield f"{node.name}: covered only from {_clock(begin)} on; {cause}"
-
-
-def _made(pods: "Sequence[Pod]") -> datetime | None:
-    """When the first of some pods was made; None where a pod does not say it."""
-    try:
-        return min(datetime.fromisoformat(pod.metadata.creation_timestamp).astimezone(UTC) for pod in pods)
-    except (ValueError, OverflowError):
-        return None
+    for node in (each.name for each in settings.nodes):
+        if why := shortfall("power-limit agent", node, pods.get(node, ()), begins.get(node), asked, slack):
+            yield why
 
 
 def _document(
@@ -186,15 +162,6 @@ def _lines(
             f"of {_clock(now - since)} to {_clock(now)}. A full bar is the limit, or else the peak."
         )
     yield from map(line, notes)
-
-
-def sparkline(values: Sequence[float | None], full: float | None, encoding: str | None) -> str:
-    """One character per value, the highest at `full` and above, a blank for None; ASCII where nothing else shows."""
-    blocks = _BLOCKS if can_print(_BLOCKS, encoding) else _ASCII
-    levels = (
-        None if value is None or not full else min(len(blocks) - 1, int(value / full * len(blocks))) for value in values
-    )
-    return "".join(" " if level is None else blocks[level] for level in levels)
 
 
 def _shown(value: float | None, form: str) -> str:

@@ -213,6 +213,8 @@ class ContainerStatus(msgspec.Struct, frozen=True, rename="camel"):
 
 class _PodStatus(msgspec.Struct, frozen=True, rename="camel"):
     phase: str = ""
+    start_time: str = ""
+    """When the kubelet took it, and gave it its devices."""
     reason: str = ""
     message: str = ""
     conditions: tuple[Condition, ...] = ()

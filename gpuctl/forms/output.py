@@ -21,6 +21,8 @@ class Output(StrEnum):
     """For people, only what is wrong."""
     markdown = "markdown"
     """For a pull request, or the summary of a CI job."""
+    csv = "csv"
+    """For spreadsheets."""
     json = "json"
     """For programs."""
 
@@ -32,12 +34,15 @@ def show(
     document: Callable[[], object],
     short: Callable[[], Iterable[Line]] | None = None,
     markdown: Callable[[], str] | None = None,
+    csv: Callable[[], Iterable[Line]] | None = None,
 ) -> None:
     """Prints an answer in one form; only that form is made."""
     if output is Output.json:
         print(json_text(document()))
     elif output is Output.markdown and markdown:
         print_markdown(markdown())
+    elif output is Output.csv and csv:
+        print_lines(csv())
     else:
         print_lines((short if output is Output.short and short else table)())
 

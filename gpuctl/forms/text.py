@@ -1,6 +1,7 @@
 """Text that a terminal or the log of a CI job shows, and never obeys."""
 
 import re
+from datetime import timedelta
 
 _COMMAND = re.compile(r"##\[|##(?=vso\[)")
 """How a line anywhere calls the agent of Azure Pipelines, and by an older form that of GitHub Actions."""
@@ -34,6 +35,15 @@ def inert(line: str) -> str:
 def shortened(text: str, most: int) -> str:
     """The beginning of a text that is longer than `most` characters, and how long it is."""
     return text if len(text) <= most else f"{text[:most]}… ({len(text)} characters)"
+
+
+def span(time: timedelta) -> str:
+    """A length of time in its largest unit of which there are two."""
+    seconds = int(time.total_seconds())
+    for unit, its in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * its:
+            return f"{seconds // its} {unit}"
+    return f"{seconds} s"
 
 
 def can_print(text: str, encoding: str | None) -> bool:

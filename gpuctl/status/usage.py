@@ -1,12 +1,12 @@
 """Who holds what of each GPU, for people and for machines."""
 
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
 from typing import Any
 
 from gpuctl.checks.usage_reports import UsageReport
 from gpuctl.forms.line import Line, line
 from gpuctl.forms.table import table
+from gpuctl.forms.text import span
 from gpuctl.status.forms import NONE, UNKNOWN, figure, moment
 from gpuctl.usage.holders import Holder, Kind
 
@@ -73,12 +73,7 @@ def _who(each: Holder) -> str:
 
 def _idle(each: Holder) -> str:
     if each.idle:
-        return f"{'> ' if each.idle.at_least else ''}{_span(each.idle.time)}"
+        return f"{'> ' if each.idle.at_least else ''}{span(each.idle.time)}"
     if not each.processes:
         return "no process"
     return NONE if each.sm else UNKNOWN
-
-
-def _span(time: timedelta) -> str:
-    seconds = int(time.total_seconds())
-    return f"{seconds} s" if seconds < 120 else f"{seconds // 60} min"

@@ -116,7 +116,7 @@ def _holder(
         pod=names.get(uid or "", uid or ""),
         memory=_sum(process.memory for process in own),
         share=share,
-        sm=_sm(last, uid),
+        sm=sm_of(last, uid),
         bandwidth=_sum(process.bandwidth for process in own),
         processes=tuple(sorted({process.name for process in own})),
         idle=None if uid is None else _idle(history, uid, gap),
@@ -127,7 +127,8 @@ def _of(sample: Sample, uid: str | None) -> list[Process]:
     return [process for process in sample.processes if process.pod == uid]
 
 
-def _sm(sample: Sample, uid: str | None) -> int | None:
+def sm_of(sample: Sample, uid: str | None) -> int | None:
+    """Percent of the multiprocessors' time that a pod had; None where the GPU does not tell."""
     every = [process.sm for process in sample.processes]
     if (sample.utilization or 0) >= _BUSY and every and not any(every):
         return None
@@ -139,7 +140,7 @@ def _idle(history: Sequence[Sample], uid: str, gap: timedelta) -> Idle | None:
     last = later = history[-1]
     first: Sample | None = None
     for sample in reversed(history):
-        share = _sm(sample, uid)
+        share = sm_of(sample, uid)
         if share is None or later.time - sample.time > gap:
             return Idle(last.time - first.time, at_least=True) if first else None
         if share:

@@ -46,6 +46,8 @@ class Sample:
     """MiB."""
     utilization: int | None
     """Percent."""
+    draw: float | None
+    """Watts."""
     processes: tuple[Process, ...]
 
 
@@ -101,6 +103,7 @@ def _sample(said: dict[str, str], processes: list[Process]) -> Sample:
         memory_used=_figure(said["memory_mib"]),
         memory_total=_figure(said["memory_total_mib"]),
         utilization=_figure(said["util_pct"]),
+        draw=None if (draw := said.get("draw_w", "unknown")) == "unknown" else float(draw),  # older watchers say none
         processes=tuple(processes),
     )
 

@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from gpuctl.cli.app import app
-from gpuctl.cli.power import sparkline
 from gpuctl.cluster import UnreachableError
+from gpuctl.forms.sparkline import sparkline
 from gpuctl.settings import Settings, read_stack
 from tests.fixtures.fake_cluster import FakeCluster, healthy
 

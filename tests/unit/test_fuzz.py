@@ -134,7 +134,7 @@ OPTIONS = (
 )
 VERBS: tuple[list[str], ...] = (
     *(["capacity"], ["stacks"], ["plan"], ["render"], ["talos"], ["talos", "check"], ["talos", "patch"], ["verify"]),
-    *(["talos", "schematic"], ["status"], ["power"], ["power", "history"], ["doctor"], ["nothing"], []),
+    *(["talos", "schematic"], ["status"], ["usage"], ["power"], ["power", "history"], ["doctor"], ["nothing"], []),
 )
 VARIABLES = (
     *("PULUMI_OPTION_CONFIG_FILE", "KUBECONFIG", "COLUMNS", "LINES", "TERM", "NO_COLOR", "FORCE_COLOR", "HOME", "LANG"),

@@ -5,6 +5,7 @@ import random
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,11 +16,12 @@ from typer.testing import CliRunner
 from gpuctl.cli import running
 from gpuctl.cli.app import app
 from gpuctl.cluster import AccessDeniedError, Cluster, ClusterError, Executed, UnreachableError
-from gpuctl.settings import read_stack
+from gpuctl.settings import Settings, read_stack
 from tests.fixtures.agent_lines import answering
 from tests.fixtures.checks import FakePrograms
 from tests.fixtures.fake_cluster import FakeCluster
 from tests.fixtures.fuzzing import fuzz
+from tests.fixtures.watcher_lines import gpu, process, writes
 
 TEXTS = (
     *("\x1b[31m", "\n::error::x", "::set-output name=a::b", "##[error]", "##vso[task]", "\r\x1b]0;t\x07", "\x85::x"),
@@ -28,8 +30,9 @@ TEXTS = (
 )
 VERBS = (
     *(["verify", "-o", "table"], ["verify", "-o", "short"], ["verify", "-o", "markdown"], ["verify", "-o", "json"]),
-    *(["doctor"], ["doctor", "-o", "json"], ["status"], ["status", "-o", "json"], ["power", "history"]),
+    *(["doctor"], ["doctor", "-o", "json"], ["status"], ["status", "-o", "json"], ["usage"], ["power", "history"]),
 )
+WATCHED = read_stack("lab").model_copy(update={"usage": True})
 METHODS = ("version", "nodes", "pods", "get", "list", "log", "execute", "replace", "may")
 SGR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -60,7 +63,11 @@ def _change(chance: random.Random, thing: dict[str, Any], text: str) -> None:
 
 
 def _hostile(chance: random.Random, text: str) -> FakeCluster:
-    cluster = answering(read_stack("lab"), {"gpu-1": 8, "gpu-2": 6, "gpu-3": 8})
+    cluster = answering(WATCHED, {"gpu-1": 8, "gpu-2": 6, "gpu-3": 8})
+    now = datetime.now(UTC)
+    times = (now - timedelta(seconds=30), now)
+    lines = (line for each in times for line in (process("GPU-1", "uid-1", 9, 9, each), gpu("GPU-1", 0, 1, each)))
+    writes(cluster, "gpu-1", list(lines))
     pools: tuple[Any, ...] = (cluster.node_objects, cluster.pod_objects, cluster.objects)
     for _ in range(chance.choice([1, 3, 30])):
         pool = chance.choice(pools)
@@ -107,7 +114,11 @@ def test_nothing_in_a_cluster_steers_who_reads_about_it(tmp_path: Path, monkeypa
     def connect(*_: object) -> Cluster:
         return reached[-1]
 
+    def read(*_: object, **__: object) -> Settings:
+        return WATCHED
+
     monkeypatch.setattr("gpuctl.cluster.connect", connect)
+    monkeypatch.setattr("gpuctl.cli.options.read_stack", read)
     monkeypatch.setattr(running, "InstalledPrograms", FakePrograms)
     monkeypatch.setattr("tests.fixtures.fake_cluster._converted", _readable)
 

@@ -1,6 +1,7 @@
 """gpuctl status with gpu:usage: what each pod has of each GPU, its share, and since when it only sits there."""
 
 import json
+from datetime import timedelta
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -12,10 +13,11 @@ from gpuctl.cluster import AccessDeniedError
 from gpuctl.settings import Settings
 from tests.fixtures.checks import FakePrograms, context_of, results_of, settings_of
 from tests.fixtures.fake_cluster import FakeCluster, healthy
-from tests.fixtures.watcher_lines import gpu, process, writes
+from tests.fixtures.watcher_lines import NOON, gpu, process, writes
 
 FIRST, SECOND, THIRD = (f"GPU-{n}0000000-0000-4000-8000-000000000000" for n in (1, 2, 3))
 WATCHED = settings_of(usage=True, powerManagement=False)
+EARLIER = NOON - timedelta(minutes=1)
 FORMER = "3198be16-5c1a-4a4e-9d0e-0a1b2c3d4e5f"
 
 
@@ -25,7 +27,7 @@ def fake() -> FakeCluster:
     found = healthy(WATCHED)
     found.add_pod("trainer", "gpu-1", "team", **{"nvidia.com/gpu": 1})
     found.add_pod("notebook", "gpu-1", "team", **{"nvidia.com/gpu": 1})
-    earlier = [process(FIRST, "uid-notebook", 900, 12, "11:59:00"), gpu(FIRST, 0, 1, "11:59:00")]
+    earlier = [process(FIRST, "uid-notebook", 900, 12, EARLIER), gpu(FIRST, 0, 1, EARLIER)]
     first = [process(FIRST, "uid-trainer", 6145, 97), process(FIRST, "uid-notebook", 900, 0), gpu(FIRST, 0, 2)]
     second = [process(SECOND, "none", 300, 0, name="Xorg"), process(SECOND, FORMER, 200, 0), gpu(SECOND, 1, 2)]
     writes(found, "gpu-1", [*earlier, *first, *second])

@@ -23,10 +23,12 @@ def process_line(
     )
 
 
-def gpu_line(processes: int, gpu: str = FIRST, time: str = "12:00:00", util: object = 0, index: int = 0) -> str:
+def gpu_line(
+    processes: int, gpu: str = FIRST, time: str = "12:00:00", util: object = 0, index: int = 0, draw: object = 120.5
+) -> str:
     return (
         f"time=2026-11-25T{time}Z level=info msg=gpu gpu={gpu} index={index} memory_mib=9216 memory_total_mib=24576 "
-        f"util_pct={util} processes={processes}"
+        f"util_pct={util} draw_w={draw} processes={processes}"
     )
 
 
@@ -42,7 +44,7 @@ class TestReading:
     def test_a_sample_has_its_gpu_and_every_figure_of_its_processes(self) -> None:
         [sample] = parse_all([process_line(TRAINER, 44) + "\n", gpu_line(1, util=51) + "\n"])
         process = Process(533, TRAINER, "c0ffee", memory=4096, sm=44, bandwidth=7, name="python3")
-        assert sample == Sample(NOON, FIRST, 0, 9216, 24576, utilization=51, processes=(process,))
+        assert sample == Sample(NOON, FIRST, 0, 9216, 24576, utilization=51, draw=120.5, processes=(process,))
 
     def test_what_could_not_be_seen_is_none_and_what_is_of_no_pod_is_empty(self) -> None:
         unseen = process_line("unknown", "unknown", "unknown", container="unknown", mem_pct="unknown", name="unknown")
@@ -52,6 +54,10 @@ class TestReading:
             (None, None, None, None, None),
             ("", "", 4096, 0, 7),
         ]
+
+    def test_the_line_of_a_watcher_that_does_not_say_the_draw_yet_is_read(self) -> None:
+        [older] = read(gpu_line(0).replace("draw_w=120.5 ", ""))
+        assert (older.memory_used, older.draw) == (9216, None)
 
     def test_a_sample_that_is_still_being_written_is_left_out(self) -> None:
         assert read(process_line(TRAINER, 44), process_line(NOTEBOOK, 3)) == []

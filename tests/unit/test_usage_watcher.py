@@ -49,7 +49,7 @@ class Node:
         program.write_text(NVIDIA_SMI)
         program.chmod(0o755)
         self.uptime(ASKED)
-        self.answer("gpus", f"0, {FIRST}, 9216, 143771, 50, Disabled\n")
+        self.answer("gpus", f"0, {FIRST}, 9216, 143771, 50, Disabled, 201.45\n")
         self.answer("processes", "")
         self.answer(f"pmon-{FIRST}", PMON + "    0          -     -      -      -      -      -      -\n")
 
@@ -117,17 +117,20 @@ def test_a_sample_has_a_line_for_each_process_and_then_one_for_its_gpu(node: Nod
     assert node.says() == [
         f"level=info msg=process gpu={FIRST} pid=533 pod={UID} container={CONTAINER} memory_mib=4518 sm_pct=97 "
         "mem_pct=100 name=python3",
-        f"level=info msg=gpu gpu={FIRST} index=0 memory_mib=9216 memory_total_mib=143771 util_pct=50 processes=1",
+        f"level=info msg=gpu gpu={FIRST} index=0 memory_mib=9216 memory_total_mib=143771 util_pct=50 "
+        "draw_w=201.45 processes=1",
     ]
 
 
 def test_a_gpu_that_nobody_uses_is_said_to_be_so(node: Node) -> None:
-    line = f"level=info msg=gpu gpu={FIRST} index=0 memory_mib=9216 memory_total_mib=143771 util_pct=50 processes=0"
-    assert node.says() == [line]
+    assert node.says() == [
+        f"level=info msg=gpu gpu={FIRST} index=0 memory_mib=9216 memory_total_mib=143771 util_pct=50 draw_w=201.45 "
+        "processes=0"
+    ]
 
 
 def test_every_process_is_on_its_own_gpu_and_one_may_be_on_two(node: Node) -> None:
-    node.answer("gpus", f"0, {FIRST}, 1, 2, 3, Disabled\n1, {SECOND}, 1, 2, 3, Disabled\n")
+    node.answer("gpus", f"0, {FIRST}, 1, 2, 3, Disabled, 60.00\n1, {SECOND}, 1, 2, 3, Disabled, 60.00\n")
     node.answer("processes", f"{FIRST}, 533, 100\n{SECOND}, 533, 200\n")
     node.answer(f"pmon-{FIRST}", f"{PMON}    0 533  C  10  11  -  -  -  -  100  0    python3\n")
     node.answer(f"pmon-{SECOND}", f"{PMON}    1 533  C  20  21  -  -  -  -  200  0    python3\n")
@@ -212,12 +215,18 @@ def test_a_process_that_computes_nothing_is_idle_and_not_unknown(node: Node) -> 
 
 
 def test_in_mig_mode_no_share_is_known(node: Node) -> None:
-    node.answer("gpus", f"0, {FIRST}, 9216, 143771, [N/A], Enabled\n")
+    node.answer("gpus", f"0, {FIRST}, 9216, 143771, [N/A], Enabled, 60.00\n")
     node.process(533, "0::/\n")
     node.uses(533, 100, "-", "-")
     line, gpu = node.says()
     assert " sm_pct=unknown mem_pct=unknown " in line
     assert " util_pct=unknown " in gpu
+
+
+@pytest.mark.parametrize("answer", ["[N/A]", "[Not Supported]", "", "1.2.3", ".5", "$(id)"])
+def test_a_draw_that_is_not_told_is_unknown(node: Node, answer: str) -> None:
+    node.answer("gpus", f"0, {FIRST}, 9216, 143771, 50, Disabled, {answer}\n")
+    assert " draw_w=unknown " in node.says()[-1]
 
 
 @pytest.mark.parametrize("answer", ["[N/A]", "[Not Supported]", "[Insufficient Permissions]"])

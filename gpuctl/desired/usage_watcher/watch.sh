@@ -15,7 +15,7 @@ PATH=$PATH:/busybox:/usr/local/nvidia/bin:/usr/local/bin:/usr/bin # container ru
 LC_ALL=C # a name is bytes
 interval=${USAGE_INTERVAL:-30} patience=${USAGE_PATIENCE:-10}
 state=${USAGE_STATE:-/run/gpu-usage} proc=${USAGE_PROC:-/proc} verb=${1-}
-of_gpus=index,uuid,memory.used,memory.total,utilization.gpu,mig.mode.current of_processes=gpu_uuid,pid,used_memory
+of_gpus=index,uuid,memory.used,memory.total,utilization.gpu,mig.mode.current,power.draw of_processes=gpu_uuid,pid,used_memory
 
 log() { # LEVEL EVENT KEY=VALUE...
   level=$1 event=$2 && shift 2
@@ -91,7 +91,7 @@ process() { # PID MEMORY SM BANDWIDTH: on the GPU in $uuid
     mem_pct="$bandwidth" name="$name"
 }
 on_gpu() { # ROW: its processes, and then the GPU itself, whose line closes them
-  IFS=, read -r index uuid used total util mig <<END
+  IFS=, read -r index uuid used total util mig draw <<END
 $1
 END
   uuid=${uuid# } count=0 listed=' '
@@ -112,7 +112,10 @@ END
     process "$pid" "${bandwidth#*,}" "${share%%,*}" "${bandwidth%,*}"
   done
   figures index used total util
-  log info gpu gpu="$uuid" index="$index" memory_mib="$used" memory_total_mib="$total" util_pct="$util" processes="$count"
+  draw=${draw# }
+  case $draw in '' | .* | *[!0-9.]* | *.*.*) draw=unknown ;; esac
+  log info gpu gpu="$uuid" index="$index" memory_mib="$used" memory_total_mib="$total" util_pct="$util" draw_w="$draw" \
+    processes="$count"
 }
 sample() {
   now=$(date -u +%Y-%m-%dT%H:%M:%SZ) status=ready
@@ -121,7 +124,7 @@ sample() {
   processes=$(ask --query-compute-apps="$of_processes" --format=csv,noheader,nounits) ||
     failure error processes $? "$processes"
   while IFS= read -r row; do
-    case $row in [0-9]*,*GPU-*,*,*,*,*) [ "$status" != ready ] || on_gpu "$row" ;; esac
+    case $row in [0-9]*,*GPU-*,*,*,*,*,*) [ "$status" != ready ] || on_gpu "$row" ;; esac
   done <<END
 $gpus
 END
