@@ -4,14 +4,13 @@ Talos itself says what a node runs: as `osImage`, and as labels and annotations 
 annotations where a value is no valid label, such as the schematic's ID of 64 digits. Without them, talosctl is asked.
 """
 
-import json
 from collections.abc import Iterator
-from typing import Any
 
 from gpuctl.checks.context import Context
 from gpuctl.checks.model import Category, Check, Result, checks_of, failed, listed, passed, skipped
 from gpuctl.checks.nodes import present_nodes
 from gpuctl.cluster import Node
+from gpuctl.cluster.programs import json_documents
 from gpuctl.desired.desired import DesiredNode
 from gpuctl.desired.schematic import extension_versions, installer_image, schematic_id
 from gpuctl.desired.talos import MODULES
@@ -224,17 +223,8 @@ def _asked(context: Context, node: DesiredNode) -> dict[str, str] | Result:
         reason = ran.reason if ran else "talosctl is not installed here"
         unknown = f"node {node.name} has no label extensions.talos.dev/..., and Talos cannot be asked: {reason}"
         return skipped(unknown, node.name, " ".join(get))
-    layers = (resource["spec"]["metadata"] for resource in _documents(ran.stdout))
+    layers = (resource["spec"]["metadata"] for resource in json_documents(ran.stdout))
     return {layer["name"]: layer["version"] for layer in layers}
-
-
-def _documents(text: str) -> Iterator[dict[str, Any]]:
-    """JSON documents one after the other, as talosctl prints them."""
-    decoder, rest = json.JSONDecoder(), text.strip()
-    while rest:
-        document, end = decoder.raw_decode(rest)
-        yield document
-        rest = rest[end:].lstrip()
 
 
 def _expected(context: Context, node: DesiredNode) -> dict[str, str | None]:

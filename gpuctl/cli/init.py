@@ -124,7 +124,9 @@ def _unreachable(error: Exception) -> NoReturn:
 
 def _view(context: str, stack: str, said: "Mapping[str, Gpus]", *, offline: bool) -> "View":
     from gpuctl.cluster import ClusterError, connect
-    from gpuctl.init.look import View, look
+    from gpuctl.cluster.programs import InstalledPrograms
+    from gpuctl.init.look import View, is_silent, look
+    from gpuctl.init.pci import listed_by_talos
     from gpuctl.settings.project import PROJECT
     from gpuctl.settings.refusal import listed
 
@@ -142,7 +144,10 @@ def _view(context: str, stack: str, said: "Mapping[str, Gpus]", *, offline: bool
         there = listed([node.name for node in nodes]) or "none"
         problem = f"{listed(strangers)} is no node of context {context}, which has {there}"
         raise typer.BadParameter(problem, param_hint="--node")
-    return look(nodes, pods, f"{PROJECT}/{stack}", version, said=said, remarks=[*remarks, *unread])
+    silent = [node for node in nodes if is_silent(node) and node.name not in said]
+    pci, unanswered = listed_by_talos(context, silent, InstalledPrograms())
+    known = [*remarks, *unread, *unanswered]
+    return look(nodes, pods, f"{PROJECT}/{stack}", version, pci=pci, said=said, remarks=known)
 
 
 def _pods(cluster: "Cluster") -> "tuple[list[Pod], list[str]]":

@@ -1,11 +1,12 @@
 """Other command-line programs, which know what the Kubernetes API does not tell."""
 
+import json
 import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 _NO_ANSWER, _CANNOT_BE_RUN = 124, 126
 
@@ -80,3 +81,16 @@ def ended(
             process.kill() if at_terminal else os.killpg(process.pid, signal.SIGKILL)
             raise
     return Ran(stdout, stderr or "", process.returncode)
+
+
+def json_documents(text: str) -> Iterator[dict[str, Any]]:
+    """JSON documents one after the other, as talosctl prints them.
+
+    Raises:
+        ValueError: what comes next is none.
+    """
+    decoder, rest = json.JSONDecoder(), text.strip()
+    while rest:
+        document, end = decoder.raw_decode(rest)
+        yield document
+        rest = rest[end:].lstrip()

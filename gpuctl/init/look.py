@@ -1,7 +1,7 @@
 """The nodes of a cluster that have GPUs, as far as they show it, and who serves them already."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -9,12 +9,14 @@ from gpuctl.cluster import Node, Pod
 from gpuctl.cluster.objects import Taint
 from gpuctl.desired.names import OWNER, PART_OF, PRESENT_LABEL
 from gpuctl.desired.tolerations import OWN
-from gpuctl.init.gpus import Gpus, labelled
+from gpuctl.init.gpus import EXAMPLE, Gpus, Labelled, labelled
+from gpuctl.init.pci import labelled_model
 from gpuctl.observed.gpu_software import PLUGINS, gpu_software
 from gpuctl.observed.nodes import (
     DISCOVERED,
     extensions,
     gpu_resources,
+    internal_address,
     is_nvidia_gpu,
     is_phantom,
     talos_release,
@@ -37,6 +39,8 @@ class Seen:
     name: str
     gpus: Gpus | None = None
     """None where they are not known."""
+    example: str = EXAMPLE
+    """Of how a person would write them; with the model where only their number is not known."""
     talos: str | None = None
     """Its release; None where it runs another system."""
     address: str = ""
@@ -82,6 +86,7 @@ def look(
     stack: str,
     kubernetes: str = "",
     *,
+    pci: Mapping[str, Labelled] | None = None,
     said: Iterable[str] = (),
     remarks: Iterable[str] = (),
 ) -> View:
@@ -92,30 +97,39 @@ def look(
         pods: of the cluster.
         stack: that is to be made, as `PROJECT/STACK`: what is its own is no other's.
         kubernetes: version of the API server.
+        pci: what Talos says of the GPUs of nodes that are silent, by node.
         said: names of nodes of which a person says what they have: these are declared whoever serves them.
         remarks: about the reading itself.
     """
-    plugins = _plugins(pods)
+    plugins, pci = _plugins(pods), pci or {}
     named = set(said)
     seen: list[Seen] = []
     left: list[Left] = []
     for node in sorted(nodes, key=lambda each: each.name):
-        if not (sign := _sign(node)) and node.name not in named:
+        found = pci.get(node.name)
+        if not (sign := _sign(node, found)) and node.name not in named:
             continue
         if out := _left_out(node, () if node.name in named else plugins.get(node.name, ())):
             left.append(out)
         else:
-            seen.append(_seen(node, sign, plugins.get(node.name, ()), stack))
+            seen.append(_seen(node, sign, found, plugins.get(node.name, ()), stack))
     return View(tuple(seen), tuple(left), tuple(sorted(node.name for node in nodes)), kubernetes, tuple(remarks))
 
 
-def _sign(node: Node) -> str:
+def is_silent(node: Node) -> bool:
+    """Whether it runs Talos, and no label says which GPUs it has, so that only Talos itself can."""
+    return talos_release(node) is not None and not labelled(node).said and not is_phantom(node)
+
+
+def _sign(node: Node, listed: Labelled | None) -> str:
     """By what a node shows that it has GPUs of NVIDIA; empty where it does not."""
+    model = labelled_model(node)
     labels = [label for label in (*DISCOVERED, PRESENT_LABEL) if node.labels.get(label) == "true"]
     image = [name for name in sorted(extensions(node)) if "nvidia" in name]
     resources = {name: each.capacity for name, each in gpu_resources(node).items() if is_nvidia_gpu(name)}
     signs = [
-        labelled(node).said,
+        listed.said if listed else labelled(node).said,
+        model and f"a label has the PCI id of {model}",
         *(f"label {label}=true" for label in labels[:1]),
         *(f"its image has {name}" for name in image[:1]),
         *(f"it has {count} {name}" for name, count in resources.items() if count),
@@ -142,14 +156,14 @@ def _left_out(node: Node, plugins: Sequence[str]) -> Left | None:
     return None
 
 
-def _seen(node: Node, sign: str, plugins: Sequence[str], stack: str) -> Seen:
-    talos, image = talos_release(node), extensions(node)
-    addresses = (each.address for each in node.status.addresses if each.type == "InternalIP")
+def _seen(node: Node, sign: str, listed: Labelled | None, plugins: Sequence[str], stack: str) -> Seen:
+    talos, image, model = talos_release(node), extensions(node), labelled_model(node)
     return Seen(
         name=node.name,
-        gpus=labelled(node).gpus,
+        gpus=listed.gpus if listed else labelled(node).gpus,
+        example=f"{model}x1" if model else EXAMPLE,
         talos=talos,
-        address=next(addresses, ""),
+        address=internal_address(node),
         extensions=frozenset(image) - {"schematic"},
         schematic=image.get("schematic", ""),
         taints=tuple(taint for taint in untolerated(node, OWN) if not taint.key.startswith(_PASSING)),

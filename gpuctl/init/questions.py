@@ -40,7 +40,7 @@ def about_gpus(view: View, said: Mapping[str, Gpus]) -> list[tuple[str, Question
             node.name,
             Question(
                 "--node",
-                f"{node.name}={EXAMPLE}",
+                f"{node.name}={node.example}",
                 f"GPUs of {node.name}, as {FORM} or none ({'; '.join(node.remarks) or 'nothing is known of them'})",
             ),
         )

@@ -59,6 +59,11 @@ def talos_release(node: Node) -> str | None:
     return image.removeprefix(_TALOS).removesuffix(")") if image.startswith(_TALOS) else None
 
 
+def internal_address(node: Node) -> str:
+    """Where other machines of its network reach it; empty where it does not say."""
+    return next((each.address for each in node.status.addresses if each.type == "InternalIP"), "")
+
+
 def extensions(node: Node) -> dict[str, str]:
     """Extension of the node's image -> version, and `schematic` -> its ID, as Talos labels and annotates the node.
 

@@ -54,6 +54,8 @@ class GpuModel(NamedTuple):
     confidence: Literal["captured", "specification", "partial", "unconfirmed", "stack file"]
     has_limit: bool = True
     """Whether the GPU takes a power limit at all."""
+    pci_ids: tuple[str, ...] = ()
+    """PCI device ids that are this model's alone, of four hexadecimal digits, under NVIDIA's vendor id 10de."""
 
 
 def nearest_common(watts: int, ranges: Iterable[PowerRange]) -> int | None:
@@ -63,9 +65,16 @@ def nearest_common(watts: int, ranges: Iterable[PowerRange]) -> int | None:
     return nearest if all(span.nearest(nearest) == nearest for span in known) else None
 
 
-def _model(watts: list[int | None], memoryMiB: int | None, hasLimit: bool = True, **row: Any) -> GpuModel:  # noqa: N803
+def _model(
+    watts: list[int | None],
+    memoryMiB: int | None,  # noqa: N803
+    hasLimit: bool = True,  # noqa: N803
+    pci: str = "",
+    **row: Any,
+) -> GpuModel:
     """A row, by the names that it has in the file."""
-    return GpuModel(watts=PowerRange(*watts), memory_mib=memoryMiB, has_limit=hasLimit, **row)
+    memory, ids = memoryMiB, tuple(pci.split())
+    return GpuModel(watts=PowerRange(*watts), memory_mib=memory, has_limit=hasLimit, pci_ids=ids, **row)
 
 
 CATALOGUE = {key: _model(**row) for key, row in yaml.load(_FILE.read_text(), yaml.CSafeLoader).items()}
