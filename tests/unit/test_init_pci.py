@@ -16,7 +16,8 @@ from gpuctl.settings.catalogue import CATALOGUE
 from tests.fixtures.checks import FakePrograms
 from tests.fixtures.init_clusters import HOMELAB, gfd, node
 
-COMMAND = tuple("talosctl --context lab --nodes 10.0.0.11,10.0.0.12 get pcidevices -o json".split())
+TALOSCTL = ("talosctl", "--context", "lab", "--nodes", "10.0.0.11,10.0.0.12")
+COMMAND = (*TALOSCTL, "get", "pcidevices", "-o", "json")
 
 
 def _nodes(*objects: dict[str, Any]) -> list[Node]:
