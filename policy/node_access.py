@@ -13,6 +13,10 @@ POWER_LIMIT = "nvidia-power-limit"
 """The DaemonSet that sets power limits, and its container."""
 USAGE = "nvidia-gpu-usage"
 """The DaemonSet that says which pod uses which GPU, and its container."""
+DRA_DRIVER = "nvidia-dra-driver"
+"""The DaemonSet that offers GPUs as devices of ResourceSlices, and its container; with `-PROFILE` as the plugin's."""
+WITHOUT_TOOLKIT = "without-toolkit"
+"""What the names of DaemonSets end with on nodes that have no container toolkit."""
 
 
 class Grant(NamedTuple):
@@ -22,14 +26,22 @@ class Grant(NamedTuple):
     capabilities: frozenset[str] = frozenset()
     root: bool = True
     host_pid: bool = False
+    bare: bool = False
+    """Whether it is on nodes without container toolkit: no RuntimeClass gives it the GPUs there, and nothing less than
+    `privileged` opens their device nodes to it."""
 
 
+_DRIVER_PARTS = ("/bin", "/lib64")
+"""The folders of a node's NVIDIA driver, below a root that the stack file names; they must be mounted read-only."""
 _NOTHING = Grant(frozenset(), root=False)
 GRANTS = {
     DEVICE_PLUGIN: Grant(frozenset({"/var/lib/kubelet/device-plugins"})),
     WHOLE_GPUS: Grant(frozenset({"/var/lib/kubelet/device-plugins"})),
     POWER_LIMIT: Grant(frozenset({"/var/lib/kubelet/plugins/gpu-power-limit"}), frozenset({"SYS_ADMIN"})),
     USAGE: Grant(frozenset(), root=False, host_pid=True),
+    DRA_DRIVER: Grant(
+        frozenset({"/var/lib/kubelet/plugins_registry", "/var/lib/kubelet/plugins/gpu.nvidia.com", "/var/run/cdi"})
+    ),
 }
 """DaemonSet, and container of the same name -> what it needs: the kubelet's socket belongs to root, the driver lets
 nobody set a power limit who is not root with SYS_ADMIN, and names processes only to who has the node's process ids. The
@@ -39,16 +51,26 @@ image is no part of this: a mirror has another name, and `image-pinned` judges i
 def grant_of(container: Container) -> Grant:
     """What a container may have; nothing, if it is not one that the product ships."""
     grant = GRANTS.get(container.name, _NOTHING)
-    has_profiles = container.name in (DEVICE_PLUGIN, WHOLE_GPUS)
+    has_profiles = container.name in (DEVICE_PLUGIN, WHOLE_GPUS, DRA_DRIVER)
     profile = has_profiles and container.owner.startswith(f"{container.name}-")
-    shipped = container.kind == "DaemonSet" and (container.owner == container.name or profile)
-    return grant if shipped else _NOTHING
+    without_toolkit = (
+        container.name in (POWER_LIMIT, USAGE) and container.owner == f"{container.name}-{WITHOUT_TOOLKIT}"
+    )
+    shipped = container.kind == "DaemonSet" and (container.owner == container.name or profile or without_toolkit)
+    if not shipped:
+        return _NOTHING
+    if "runtimeClassName" in container.pod or not (without_toolkit or container.name == DRA_DRIVER):
+        return grant
+    return grant._replace(bare=True)
 
 
 def containers_are_unprivileged(resource: Properties) -> Iterator[str]:
-    """A privileged container owns its node, and so does a host process of Windows."""
+    """A privileged container owns its node, and so does a host process of Windows.
+
+    On a node without container toolkit the driver, the power limit and the usage watcher cannot do without.
+    """
     for container in containers(resource):
-        if at(container.spec, "securityContext").get("privileged"):
+        if at(container.spec, "securityContext").get("privileged") and not grant_of(container).bare:
             yield (
                 f"{container}: privileged is true, which hands it the whole node. Fix it: remove "
                 "securityContext.privileged, and add the one capability that it needs"
@@ -63,7 +85,7 @@ def containers_are_unprivileged(resource: Properties) -> Iterator[str]:
 
 def capabilities_are_those_shipped(resource: Properties) -> Iterator[str]:
     """Everything is dropped, and only the power limit's one capability added."""
-    for container in containers(resource):
+    for container in _confined(resource):
         capabilities = at(container.spec, "securityContext", "capabilities")
         if "ALL" not in _names(items(capabilities, "drop")):
             yield (
@@ -117,7 +139,7 @@ def host_paths_are_those_shipped(resource: Properties) -> Iterator[str]:
             if path is None:
                 continue
             users = [each for each in containers_of(pod, resource) if _mounts(each, volume)]
-            if not users or any(path not in grant_of(user).host_paths for user in users):
+            if not users or any(not _may_mount(user, volume, path) for user in users):
                 yield (
                     f"{subject}: volume {volume.get('name')} is the node's own {path!r}, which "
                     f"{', '.join(user.name for user in users) or 'no container'} mounts. Only the device plugin's "
@@ -140,7 +162,7 @@ def system_calls_are_filtered(resource: Properties) -> Iterator[str]:
 
 def privileges_do_not_grow(resource: Properties) -> Iterator[str]:
     """Else a set-user-ID program gives back what was dropped; it is allowed unless it is forbidden."""
-    for container in containers(resource):
+    for container in _confined(resource):
         context = at(container.spec, "securityContext")
         if context.get("allowPrivilegeEscalation") is not False:
             yield (
@@ -194,8 +216,21 @@ def root_is_only_who_needs_it(resource: Properties) -> Iterator[str]:
         )
 
 
-def _mounts(container: Container, volume: Properties) -> bool:
-    return any(mount.get("name") == volume.get("name") for mount in items(container.spec, "volumeMounts"))
+def _confined(resource: Properties) -> Iterator[Container]:
+    """The containers, but for those that are privileged and may be: of them nothing else can be asked."""
+    for container in containers(resource):
+        if not (grant_of(container).bare and at(container.spec, "securityContext").get("privileged")):
+            yield container
+
+
+def _may_mount(container: Container, volume: Properties, path: str) -> bool:
+    grant = grant_of(container)
+    is_of_the_driver = path.endswith(_DRIVER_PARTS) and all(each.get("readOnly") for each in _mounts(container, volume))
+    return path in grant.host_paths or (is_of_the_driver and (grant.bare or grant == GRANTS[DRA_DRIVER]))
+
+
+def _mounts(container: Container, volume: Properties) -> list[Properties]:
+    return [mount for mount in items(container.spec, "volumeMounts") if mount.get("name") == volume.get("name")]
 
 
 def _names(capabilities: Sequence[str]) -> set[str]:

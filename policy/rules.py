@@ -24,7 +24,12 @@ from node_access import (
     system_calls_are_filtered,
 )
 from objects import Properties, at, containers, items, kind_of, name_of, pods
-from roles import bindings_name_roles_of_the_stack, roles_are_those_shipped, the_api_is_left_alone
+from roles import (
+    bindings_name_roles_of_the_stack,
+    roles_are_those_shipped,
+    slices_are_of_the_own_node,
+    the_api_is_left_alone,
+)
 
 PUBLISHED_IMAGE = "nvcr.io/nvidia/k8s-device-plugin"
 LEAST_MEMORY_MIB = 1024
@@ -138,7 +143,11 @@ class Rule(NamedTuple, Generic[_Judged]):
 
 RESOURCE_RULES: list[Rule[Properties]] = [
     Rule("image-pinned", "An image has a digest or is NVIDIA's with a version.", images_are_pinned),
-    Rule("no-privileged-container", "No container is privileged.", containers_are_unprivileged),
+    Rule(
+        "no-privileged-container",
+        "No container is privileged but the stack's own on nodes without container toolkit.",
+        containers_are_unprivileged,
+    ),
     Rule(
         "capabilities",
         "Containers drop all capabilities; only the power limit adds one.",
@@ -156,7 +165,7 @@ RESOURCE_RULES: list[Rule[Properties]] = [
     Rule("seccomp", "Containers run under the runtime's seccomp profile.", system_calls_are_filtered),
     Rule("privilege-escalation", "No container gains rights, or sees more of /proc.", privileges_do_not_grow),
     Rule("root", "Only the device plugin and the power limit are root.", root_is_only_who_needs_it),
-    Rule("roles", "A role reads, and writes what the CronJob writes.", roles_are_those_shipped),
+    Rule("roles", "A role reads, and writes what the CronJob and the DRA driver write.", roles_are_those_shipped),
     Rule("api-extensions", "Nothing is put into the API server's way.", the_api_is_left_alone),
     Rule(
         "power-limit-range",
@@ -173,6 +182,7 @@ RESOURCE_RULES: list[Rule[Properties]] = [
 
 STACK_RULES: list[Rule[Sequence[Properties]]] = [
     Rule("bindings", "A binding names a role that the stack declares.", bindings_name_roles_of_the_stack),
+    Rule("own-slices", "The DRA driver writes the ResourceSlices of its own node only.", slices_are_of_the_own_node),
     Rule("runtime-class", "A RuntimeClass that pods name exists.", runtime_classes_exist),
     Rule("slice-memory", "Each slice has enough memory for a CUDA program.", slices_leave_memory, mandatory=False),
 ]

@@ -153,6 +153,9 @@ Rules that compare keys:
 - Nodes that share their GPUs in the same way have the same `profile`, and others another.
 - `wholeGpus` is less than the node's GPUs, of a node with at least two slices and GPUs of one model. With UUIDs,
   `wholeGpus` and `sharedGpus` name all GPUs of the node, each UUID once in the stack; see [sharing.md](sharing.md).
+- `backend: dra` needs Talos v1.13 and Kubernetes v1.36 or newer; `device-plugin` needs Talos v1.14 or older.
+  `wholeGpus` and `gpu:renameByDefault` do not go with dra, nor, where every node has it, `gpu:allocationPolicy` and
+  `gpu:failRequestsGreaterThanOne: false`; see [dra.md](dra.md).
 - `gpu:allocationPolicy` needs device plugin v0.20 or newer: older ones silently ignore it.
 - `gpu:renameByDefault` needs at least two slices on every node: a GPU that is not shared keeps its name.
   Beside whole GPUs slices are nvidia.com/gpu.shared whatever it says.
@@ -168,6 +171,7 @@ Rules that compare keys:
 - `gpu:installerImage` must be of `gpu:talosVersion` where its tag is a release.
 - A toleration in `gpu:tolerations` is one of Kubernetes. Without `operator` it is `Equal` where there is a `value`,
   else `Exists`: `{{key: gpu}}` tolerates every taint with that key.
+- `gpu:defaultRuntime` needs Talos v1.14 or older on every node: later ones have no handler nvidia.
 - `gpu:criCustomization` must be TOML that containerd 2 understands, without another default runtime.
 - `gpu:talosApply` needs the other three `gpu:talos...` keys beside it, and nodes whose configuration is of Talos v1.13
   or older.

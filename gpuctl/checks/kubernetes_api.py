@@ -52,6 +52,9 @@ def kubernetes_runs_on_talos(context: Context) -> Iterator[Result]:
     """By the API server's own version, and Talos' own list of what each of its minor versions runs."""
     version = context.cluster.version()
     for talos in context.settings.talos_versions:
+        if minor_of(talos) not in KUBERNETES_MINORS:
+            yield skipped(f"which Kubernetes Talos {talos} runs is not known here")
+            continue
         first, last = KUBERNETES_MINORS[minor_of(talos)]
         span = f"what Talos {talos} runs, which is {format_minor(first)} to {format_minor(last)}"
         if first <= minor_of(version) <= last:

@@ -200,7 +200,7 @@ def _undeclared(context: Context, node: Node) -> Result | None:
 
 def _served_twice(context: Context, node: Node) -> Result | None:
     profile = node.labels.get(PROFILE_LABEL, "")
-    if all(node_labels(each.name).items() - node.labels.items() for each in context.desired.profiles):
+    if all(node_labels(each.label).items() - node.labels.items() for each in context.desired.profiles):
         return None
     fact = f"node {node.name} is in gpu:otherGpuNodes and has the labels of profile {profile}"
     remedy = context.kubectl("label", "node", node.name, f"{PROFILE_LABEL}-")

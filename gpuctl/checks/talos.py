@@ -72,7 +72,7 @@ def extensions_are_there(context: Context) -> Iterator[Result]:
         if talos_release(node) is None:
             yield _not_talos(node)
             continue
-        if fact := without_ground(node):
+        if not desired.profile.sharing.bare and (fact := without_ground(node)):
             yield failed(fact, going_back(desired), node.name)
             continue
         found = extensions(node) or _asked(context, desired)

@@ -89,7 +89,10 @@ def packages_are_installed(_: Context) -> Iterator[Result]:
 )
 def kubectl_is_installed(context: Context) -> Iterator[Result]:
     """By Kubernetes' version skew policy: one minor version either way. Only the remedies need kubectl."""
-    talos = context.settings.talos_versions
+    talos = [each for each in context.settings.talos_versions if minor_of(each) in KUBERNETES_MINORS]
+    if not talos:
+        yield skipped("which Kubernetes the nodes' Talos runs is not known here, nor which kubectl fits it")
+        return
     spans = [KUBERNETES_MINORS[minor_of(version)] for version in talos]
     first, last = max(span[0] for span in spans), min(span[1] for span in spans)
     remedy = _kubectl_for(format_minor(last))

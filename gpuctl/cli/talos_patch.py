@@ -20,7 +20,7 @@ from gpuctl.machine_config.images import release_in
 from gpuctl.machine_config.presence import cri_files
 from gpuctl.settings import GpuNode, Settings
 from gpuctl.settings.cri_fragment import toml_problems
-from gpuctl.settings.talos_tables import UPGRADE_FROM, format_minor, minor_of
+from gpuctl.settings.talos_tables import TALOS_MINORS, UPGRADE_FROM, format_minor, minor_of
 
 _LATER = """\
 Driver and toolkit come with the image, so a node needs the upgrade, which reboots it, whenever its image changes:
@@ -93,7 +93,7 @@ def _write(file: Path, text: str) -> None:
 def _way_there(settings: Settings, known: MachineConfig | None) -> Iterator[str]:
     """What must come before an upgrade that Talos refuses: it skips one line at most."""
     present_release = release_in(known) if known else None
-    oldest = UPGRADE_FROM[settings.talos_minor]
+    oldest = UPGRADE_FROM.get(settings.talos_minor, TALOS_MINORS[-1])
     if present_release and minor_of(present_release) < oldest:
         yield (
             f"  first upgrade from {present_release} to {format_minor(oldest)}: "
@@ -113,7 +113,11 @@ def _told(
     if form is not Form.FIELDS:
         line = format_minor(settings.talos_minor)
         yield f"  with talosctl {line} or newer: an older one does not know the documents of {line}"
-    if seen and settings.label_nodes and (held := contested(seen.labels, node_labels(profile_of(settings, node).name))):
+    if (
+        seen
+        and settings.label_nodes
+        and (held := contested(seen.labels, node_labels(profile_of(settings, node).label)))
+    ):
         yield f"  it takes out {' and '.join(held)}, which the stack sets: run pulumi up next,"
         yield "  because the node offers no GPU before"
     image = image_of(settings, seen)

@@ -9,15 +9,22 @@ _NAMESPACED = {
     "Event": ("", "v1", "events"),
     "Pod": ("", "v1", "pods"),
     "PrometheusRule": ("monitoring.coreos.com", "v1", "prometheusrules"),
+    "ResourceClaim": ("resource.k8s.io", "v1", "resourceclaims"),
     "ServiceAccount": ("", "v1", "serviceaccounts"),
 }
 _GLOBAL = {
+    "ClusterRole": ("rbac.authorization.k8s.io", "v1", "clusterroles"),
+    "ClusterRoleBinding": ("rbac.authorization.k8s.io", "v1", "clusterrolebindings"),
     "CustomResourceDefinition": ("apiextensions.k8s.io", "v1", "customresourcedefinitions"),
+    "DeviceClass": ("resource.k8s.io", "v1", "deviceclasses"),
     "Namespace": ("", "v1", "namespaces"),
     "Node": ("", "v1", "nodes"),
     "PriorityClass": ("scheduling.k8s.io", "v1", "priorityclasses"),
+    "ResourceSlice": ("resource.k8s.io", "v1", "resourceslices"),
     "RuntimeClass": ("node.k8s.io", "v1", "runtimeclasses"),
     "SelfSubjectAccessReview": ("authorization.k8s.io", "v1", "selfsubjectaccessreviews"),
+    "ValidatingAdmissionPolicy": ("admissionregistration.k8s.io", "v1", "validatingadmissionpolicies"),
+    "ValidatingAdmissionPolicyBinding": ("admissionregistration.k8s.io", "v1", "validatingadmissionpolicybindings"),
 }
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from gpuctl.desired import device_plugin
+from gpuctl.desired import device_plugin, dra
 from gpuctl.desired.part import Part
 from gpuctl.desired.profiles import Profile
 from gpuctl.desired.sharing import SharedGpus
@@ -20,7 +20,10 @@ class Backend(NamedTuple):
     """What must be deployed for it, in that order; all of it comes after the parts that every backend needs."""
 
 
-BACKENDS = (Backend("device-plugin", device_plugin.groups, device_plugin.parts),)
+BACKENDS = (
+    Backend("device-plugin", device_plugin.groups, device_plugin.parts),
+    Backend("dra", dra.groups, dra.parts),
+)
 
 
 def groups(settings: Settings, node: GpuNode) -> tuple[SharedGpus, ...]:

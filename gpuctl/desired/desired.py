@@ -133,8 +133,10 @@ class Desired:
 
     def selected_by(self, daemon_set: Manifest) -> "list[DesiredNode]":
         """The nodes that a DaemonSet selects by their labels."""
-        selector = daemon_set["spec"]["template"]["spec"]["nodeSelector"].items()
-        return [node for node in self.nodes.values() if selector <= node.labels.items()]
+        from gpuctl.desired.daemon_set import selects
+
+        pod = daemon_set["spec"]["template"]["spec"]
+        return [node for node in self.nodes.values() if selects(pod, node.labels)]
 
     @property
     def memory_per_slice(self) -> dict[str, int | None]:
@@ -146,6 +148,9 @@ class Desired:
         """The outputs of the stack; others read them by name (`pulumi stack output gpuCapacity`)."""
         said = {part.name: part.outputs for part in self.parts}
         used = {} if self.settings.create_runtime_class else {"existingRuntimeClass": RUNTIME_CLASS}
+        if "dra-driver" in said:
+            used |= {"driverImage": self.settings.driver_image}
+            used |= {"backends": {name: node.profile.sharing.backend for name, node in self.nodes.items()}}
         return used | {
             "gpuCapacity": {
                 "resource": self.resource,
@@ -159,7 +164,7 @@ class Desired:
             "memoryPerSliceMiB": self.memory_per_slice,
             "namespace": self.settings.namespace,
             "devicePluginImage": self.settings.image,
-            "configHash": said["time-slicing"]["hashes"],
+            "configHash": said["time-slicing"]["hashes"] if "time-slicing" in said else {},
             "talos": said["talos-patches"],
         }
 
@@ -174,7 +179,7 @@ def desired_state(settings: Settings) -> Desired:
             declared=node,
             profile=(profile := profile_by_node[node.name]),
             groups=groups(settings, node),
-            labels=node_labels(profile.name),
+            labels=node_labels(profile.label),
             memory_mib=memory[node.name],
             limits=_limits(settings, node),
             watts=budget.by_node[node.name],

@@ -39,9 +39,9 @@ def selector(component: str, profile: str) -> dict[str, str]:
     return {"app.kubernetes.io/name": component, "app.kubernetes.io/instance": profile}
 
 
-def node_labels(profile: str) -> dict[str, str]:
-    """What a GPU node must be labelled with for the pods of its profile to run there."""
-    return {PRESENT_LABEL: "true", PROFILE_LABEL: profile}
+def node_labels(label: str) -> dict[str, str]:
+    """What a GPU node must be labelled with for the pods of its profile, whose label this is, to run there."""
+    return {PRESENT_LABEL: "true", PROFILE_LABEL: label}
 
 
 class _Dumper(yaml.CSafeDumper):

@@ -27,7 +27,7 @@ class Part:
     """Names of the parts that must be complete before it; one that the stack does not have counts for nothing."""
     outputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
     by_profile: bool = False
-    """Whether it has exactly one object for each profile, in the order of the profiles."""
+    """Whether it has exactly one object for each profile of its backend, in the order of the profiles."""
     is_patch: bool = False
     """Whether its objects are somebody else's, and only the fields that stand here are the stack's."""
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import groupby
 from operator import attrgetter
 
-from gpuctl.desired import monitoring, power_limit, usage
+from gpuctl.desired import daemon_set, monitoring, power_limit, usage
 from gpuctl.desired.backends import BACKENDS
 from gpuctl.desired.names import RUNTIME_CLASS, Manifest, labels, node_labels
 from gpuctl.desired.part import Part, by_name
@@ -60,10 +60,10 @@ def _common(values: Sequence[str | None]) -> str | None:
     return values[0] if len(set(values)) == 1 else None
 
 
-def _ground(settings: Settings, _: Sequence[Profile]) -> Iterator[Part]:
+def _ground(settings: Settings, profiles: Sequence[Profile]) -> Iterator[Part]:
     own_name = {"name": settings.namespace}
     yield Part("namespace", "gpu:index:Namespace", by_name(_namespace(settings)), outputs=own_name)
-    if settings.create_runtime_class:
+    if settings.create_runtime_class and not all(profile.sharing.bare for profile in profiles):
         yield Part("runtime-class", "gpu:index:RuntimeClass", by_name(_RUNTIME_CLASS), outputs={"name": RUNTIME_CLASS})
 
 
@@ -84,7 +84,7 @@ def _node_labels(settings: Settings, profiles: Sequence[Profile]) -> Iterator[Pa
             {
                 "apiVersion": "v1",
                 "kind": "Node",
-                "metadata": {"name": node.name, "labels": node_labels(profile.name)},
+                "metadata": {"name": node.name, "labels": node_labels(profile.label)},
             }
             for profile in profiles
             for node in profile.nodes
@@ -92,10 +92,11 @@ def _node_labels(settings: Settings, profiles: Sequence[Profile]) -> Iterator[Pa
         yield Part("node-labels", "gpu:index:NodeLabels", by_name(*objects), is_patch=True)
 
 
-def _power_limit(settings: Settings, _: Sequence[Profile]) -> Iterator[Part]:
+def _power_limit(settings: Settings, profiles: Sequence[Profile]) -> Iterator[Part]:
     """Before whatever hands out GPUs, so that no pod gets one whose limit is not set."""
     if settings.power_management:
-        objects = {power_limit.SCRIPTS: power_limit.config_map(settings)} | by_name(power_limit.daemon_set(settings))
+        agents = by_name(*(power_limit.daemon_set(settings, ground) for ground in daemon_set.grounds(profiles)))
+        objects = {power_limit.SCRIPTS: power_limit.config_map(settings)} | agents
         yield Part("power-limit", "gpu:index:PowerLimit", objects, after=_GROUND)
 
 
@@ -105,10 +106,11 @@ def _backends(settings: Settings, profiles: Sequence[Profile]) -> Iterator[Part]
             yield replace(part, after=(*_GROUND, "power-limit", *part.after))
 
 
-def _usage(settings: Settings, _: Sequence[Profile]) -> Iterator[Part]:
+def _usage(settings: Settings, profiles: Sequence[Profile]) -> Iterator[Part]:
     """Beside the device plugin: pods get their GPUs whether somebody watches or not."""
     if settings.usage:
-        objects = {usage.SCRIPT: usage.config_map(settings)} | by_name(usage.daemon_set(settings))
+        watchers = by_name(*(usage.daemon_set(settings, ground) for ground in daemon_set.grounds(profiles)))
+        objects = {usage.SCRIPT: usage.config_map(settings)} | watchers
         yield Part("usage", "gpu:index:Usage", objects, after=_GROUND)
 
 

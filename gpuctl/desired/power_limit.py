@@ -30,7 +30,7 @@ def config_map(settings: Settings) -> Manifest:
     return daemon_sets.unchanging(SCRIPTS, settings.namespace, NAME, DEFAULT, data)
 
 
-def daemon_set(settings: Settings) -> Manifest:
+def daemon_set(settings: Settings, ground: daemon_sets.Ground) -> Manifest:
     """The agent on every GPU node, in the shell of the device plugin's image.
 
     It is one for all profiles and finds the limits of its own node and GPUs among all, so that nothing that changes in
@@ -77,14 +77,17 @@ def daemon_set(settings: Settings) -> Manifest:
         {"name": "state", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
         {"name": "node-state", "hostPath": {"path": _NODE_STATE, "type": "DirectoryOrCreate"}},
     ]
+    container, volumes = daemon_sets.reaching_gpus(settings, ground, container, volumes)
     return daemon_sets.daemon_set(
         settings,
         NAME,
         daemon_sets.checksum(scripts),
         container,
         volumes,
-        placement=daemon_sets.ON_EVERY_NODE,
+        placement=ground.placement,
         rollout=daemon_sets.BESIDE_THE_OLD_POD,
+        profile=ground.name,
+        toolkit=ground.toolkit,
     )
 
 

@@ -1,9 +1,9 @@
 """Profiles: the nodes that share their GPUs in the same way, and so need the same objects.
 
-A node belongs to the profile `default` unless it overrides the slices or keeps GPUs whole beside shared ones; then its
-profile carries the name of the first node that does the same, which stays the same when the value changes, or the one
-that the stack file gives it, which also outlives that node. Power limits make no profile: a node that moved
-to another would lose its device plugin and its agent for a moment.
+A node belongs to the profile `default` unless it overrides slices or backend, keeps GPUs whole beside shared ones, or
+has no container toolkit where the stack's Talos has one; then its profile carries the name of the first node that does
+the same, which stays the same when the value changes, or the one that the stack file gives it, which also outlives that
+node. Power limits make no profile: a node that moved to another would lose its plugin and its agent for a moment.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ DEFAULT = "default"
 
 @dataclass(frozen=True)
 class Profile:
-    """Nodes with the same slices, and the same GPUs whole beside shared ones."""
+    """Nodes whose GPUs the same backend offers, with the same slices and the same GPUs whole beside shared ones."""
 
     name: str
     sharing: Sharing
@@ -29,6 +29,16 @@ class Profile:
     def slices(self) -> int:
         """Time slices per shared GPU."""
         return self.sharing.slices
+
+    @property
+    def label(self) -> str:
+        """By which its DaemonSets find its nodes.
+
+        It says the backend too: a node that changes that leaves the former one's DaemonSets at once, and no two ever
+        offer the same GPUs. No name of a profile has an underscore.
+        """
+        backend = self.sharing.backend
+        return self.name if backend == "device-plugin" else f"{backend}_{self.name}"
 
     def named(self, base: str) -> str:
         """The name of one of its objects: the plain name in the default profile."""
@@ -45,7 +55,7 @@ def profiles(settings: Settings) -> tuple[Profile, ...]:
     groups: dict[Sharing, list[GpuNode]] = {}
     for node in settings.nodes:
         groups.setdefault(settings.sharing_of(node), []).append(node)
-    usual = next(iter(groups)) if len(groups) == 1 else Sharing(settings.slices)
+    usual = next(iter(groups)) if len(groups) == 1 else settings.usual_sharing
     given = {sharing: node.profile for sharing, nodes in groups.items() for node in reversed(nodes) if node.profile}
     return tuple(
         Profile(

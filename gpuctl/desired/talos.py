@@ -116,7 +116,7 @@ def _patch(settings: Settings, node: GpuNode, profile: Profile, present: Present
 
 def _labels(settings: Settings, profile: Profile, present: Present) -> Document:
     """A label has one owner. Where that is the stack, what an older patch left in the configuration is taken out."""
-    wanted = node_labels(profile.name)
+    wanted = node_labels(profile.label)
     if not settings.label_nodes:
         return dict(wanted)
     return {name: {"$patch": "delete"} for name in contested(present.labels, wanted)}

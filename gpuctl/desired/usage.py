@@ -26,7 +26,7 @@ def config_map(settings: Settings) -> Manifest:
     return daemon_sets.unchanging(SCRIPT, settings.namespace, NAME, DEFAULT, data)
 
 
-def daemon_set(settings: Settings) -> Manifest:
+def daemon_set(settings: Settings, ground: daemon_sets.Ground) -> Manifest:
     """The watcher on every GPU node, in the shell of the device plugin's image.
 
     The driver lists processes by the ids of the asker's own namespace, so the pod has the node's (`hostPID`), and that
@@ -59,12 +59,15 @@ def daemon_set(settings: Settings) -> Manifest:
         {"name": "watcher", "configMap": {"name": script["metadata"]["name"]}},
         {"name": "state", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
     ]
+    container, volumes = daemon_sets.reaching_gpus(settings, ground, container, volumes)
     return daemon_sets.daemon_set(
         settings,
         NAME,
         daemon_sets.checksum(script),
         container,
         volumes,
-        placement=daemon_sets.ON_EVERY_NODE | {"hostPID": True},
+        placement=ground.placement | {"hostPID": True},
         rollout=daemon_sets.BESIDE_THE_OLD_POD,
+        profile=ground.name,
+        toolkit=ground.toolkit,
     )

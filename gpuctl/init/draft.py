@@ -14,7 +14,7 @@ from gpuctl.settings import Settings
 from gpuctl.settings.checking import check
 from gpuctl.settings.refusal import SetValue, listed
 from gpuctl.settings.talos_rules import DOCUMENTS_FROM
-from gpuctl.settings.talos_tables import KUBERNETES_MINORS, TALOS_MINORS, minor_of
+from gpuctl.settings.talos_tables import KUBERNETES_MINORS, TALOS_MINORS, has_toolkit, minor_of
 
 USUAL_TALOS: str = Settings.model_fields["talos_version"].default
 USUAL_SLICES: int = Settings.model_fields["slices"].default
@@ -99,6 +99,7 @@ def draft(stack: str, view: View, answers: Answers) -> Draft:
         Entry("context", answers.context, ["The one cluster that this stack may touch"]),
         *_talos(talos, releases.values(), view, is_known=bool(answers.talos or any(node.talos for node in nodes))),
         *(image_entries(nodes, drivers) if drivers else ()),
+        *_backend(talos),
         Entry("slices", answers.slices, ["Pods that share each GPU"]),
         *power_entries(limits(models_of(view, answers.gpus), answers.watts)),
         *_circuit(answers.circuit_watts),
@@ -113,6 +114,12 @@ def draft(stack: str, view: View, answers: Answers) -> Draft:
 def _usual_talos(nodes: Sequence[Seen]) -> str:
     releases = Counter(node.talos for node in nodes if node.talos)
     return releases.most_common(1)[0][0] if releases else USUAL_TALOS
+
+
+def _backend(talos: str) -> Iterator[Entry]:
+    if has_toolkit(talos):
+        return
+    yield Entry("backend", "dra", ["Its Talos has no NVIDIA container toolkit, without which no device plugin runs"])
 
 
 def _talos(talos: str, releases: Collection[str], view: View, *, is_known: bool) -> Iterator[Entry]:

@@ -43,7 +43,7 @@ def check(config: MachineConfig, talos_version: str, wanted: Wanted | None = Non
     """
     subject = Subject(config, talos_version, minor_of(talos_version))
     if wanted:
-        labels = node_labels(profile_of(wanted.settings, wanted.node).name)
+        labels = node_labels(profile_of(wanted.settings, wanted.node).label)
         image, chosen = installer_image(wanted.settings.on(wanted.node)), image_is_chosen(wanted.settings)
         runtime = wanted.settings.default_runtime
         subject = replace(subject, image=image, image_is_chosen=chosen, default_runtime=runtime)

@@ -12,7 +12,7 @@ from gpuctl.plan.consequence import Consequence, named
 from gpuctl.plan.figures import less_offered
 from gpuctl.plan.labelling import labels_by_others, other_profiles, what_goes
 from gpuctl.settings import GpuNode, Settings
-from gpuctl.settings.talos_tables import UPGRADE_FROM, format_minor, minor_of, newest_release, order_of
+from gpuctl.settings.talos_tables import TALOS_MINORS, UPGRADE_FROM, format_minor, minor_of, newest_release, order_of
 
 
 def consequences(before: Desired, after: Desired) -> list[Consequence]:
@@ -202,11 +202,12 @@ def _move(older: str, newer: str, image: str) -> str:
         if wanted < present:
             way = "`talosctl rollback --nodes NODE`, one node at a time, goes back to what ran before, no further."
         return f"go back to {newer}, which is older than {older}, and that reboots: {way}"
-    oldest, steps = UPGRADE_FROM[wanted], list[str]()
+    first = oldest = UPGRADE_FROM.get(wanted, TALOS_MINORS[-1])
+    steps = list[str]()
     while oldest > present:
         steps.insert(0, newest_release(oldest))
         oldest = UPGRADE_FROM[oldest]
-    takes = f"{newer} takes none before {format_minor(UPGRADE_FROM[wanted])}"
+    takes = f"{newer} takes none before {format_minor(first)}"
     way = f" First to {', then to '.join(steps)}: {takes}." if steps else ""
     return f"be upgraded, which reboots: {upgrade}.{way}"
 

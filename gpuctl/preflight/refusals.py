@@ -65,8 +65,9 @@ def _nodes_that_cannot_serve(desired: Desired, owner: str, seen: Seen) -> Iterat
 
 def _nodes_without_ground(desired: Desired, _: str, seen: Seen) -> Iterator[str]:
     for node in seen.nodes:
-        if node.name in desired.nodes and (fact := without_ground(node)):
-            yield f"{fact}. What ran before: {going_back(desired.nodes[node.name])}"
+        wanted = desired.nodes.get(node.name)
+        if wanted and not wanted.profile.sharing.bare and (fact := without_ground(node)):
+            yield f"{fact}. What ran before: {going_back(wanted)}"
 
 
 def _labels_that_talos_holds(desired: Desired, owner: str, seen: Seen) -> Iterator[str]:

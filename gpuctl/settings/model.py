@@ -14,7 +14,7 @@ from gpuctl.settings.gpu_models import DescribedGpu
 from gpuctl.settings.nodes import GpuGroup, GpuNode, Model, Sharing
 from gpuctl.settings.refusal import listed
 from gpuctl.settings.talos_rules import CDI_FROM
-from gpuctl.settings.talos_tables import RELEASES, Minor, Release, minor_of
+from gpuctl.settings.talos_tables import RELEASES, Minor, Release, has_toolkit, minor_of
 from gpuctl.settings.tolerations import Toleration
 
 
@@ -29,6 +29,12 @@ class Settings(Model):
     """The cluster's GPU nodes: list of {name, gpu, count, slices?, powerLimit?}; {name, gpus} with mixed GPUs."""
     gpu_models: Annotated[dict[str, Annotated[DescribedGpu, values.Structure]], values.Structure] = {}  # noqa: RUF012 (pydantic copies it)
     """GPU models that the catalogue has not, or has with other figures: {KEY: {name, generation, ...}}."""
+    backend: values.Backend = "device-plugin"
+    """What offers the GPUs to the scheduler: NVIDIA's device plugin, or its DRA driver; see docs/dra.md."""
+    driver_image: values.DriverImage = values.DRIVER_IMAGE
+    """Image of the DRA driver, v0.5.0, with tag or digest."""
+    driver_root: values.HostFolder = "/usr/local"
+    """Folder of the nodes with the `bin` and `lib64` of NVIDIA's driver, where `backend` is dra."""
     slices: values.Slices = 4
     """Time slices per GPU: how many pods can share each one. 1 means whole GPUs."""
     power_management: values.Switch = True
@@ -139,7 +145,17 @@ class Settings(Model):
 
     def sharing_of(self, node: GpuNode) -> Sharing:
         """How the GPUs of a node are shared."""
-        return node.sharing(self.slices_of(node))
+        bare = not has_toolkit(self.talos_version_of(node))
+        return node.sharing(self.slices_of(node))._replace(backend=self.backend_of(node), bare=bare)
+
+    @property
+    def usual_sharing(self) -> Sharing:
+        """That of nodes with no keys of their own."""
+        return Sharing(self.slices, backend=self.backend, bare=not has_toolkit(self.talos_version))
+
+    def backend_of(self, node: GpuNode) -> values.Backend:
+        """What offers the GPUs of a node."""
+        return node.backend or self.backend
 
     def limit_of(self, node: GpuNode, cards: GpuGroup) -> int | None:
         """Power limit of each of these GPUs of a node, in watts, unless `powerLimits` has the UUID of one.

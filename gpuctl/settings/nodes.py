@@ -44,9 +44,15 @@ class Sharing(NamedTuple):
     """GPUs that are not shared beside others that are, by index or UUID; none where all are shared alike."""
     shared: tuple[str, ...] = ()
     """Those others."""
+    backend: values.Backend = "device-plugin"
+    """What offers them."""
+    bare: bool = False
+    """Whether the nodes have no NVIDIA container toolkit, so that what serves them must reach the GPUs without it."""
 
     def __str__(self) -> str:
         slices = f"{self.slices} slice{'' if self.slices == 1 else 's'}"
+        if self.backend != "device-plugin":
+            return f"{slices} by {self.backend}{' without container toolkit' if self.bare else ''}"
         if not self.whole:
             return slices
         return f"{slices}, GPU {'/'.join(self.whole)} whole and {'/'.join(self.shared)} shared"
@@ -73,6 +79,8 @@ class GpuNode(Model):
     """GPUs left whole beside the shared ones, then nvidia.com/gpu.shared: how many, the first; or UUIDs of which."""
     shared_gpus: tuple[values.GpuUuid, ...] = ()
     """UUIDs of all other GPUs of the node, where `wholeGpus` has UUIDs."""
+    backend: values.Backend | None = None
+    """Instead of `backend`, for this node."""
     profile: values.OptionalProfile = None
     """Name of its profile, which nodes with the same slices share; unset: `default`, or the first such node's name."""
     power_management: values.Switch = True

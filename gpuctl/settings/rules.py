@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from gpuctl.settings import boot_image, limit_rules, talos_rules
+from gpuctl.settings import boot_image, dra_rules, limit_rules, talos_rules
 from gpuctl.settings.circuit_rule import no_circuit_is_overloaded
 from gpuctl.settings.gpu_models import watts_are_in_order
 from gpuctl.settings.model import Settings
@@ -95,7 +95,8 @@ _FIELDS = {"gpus": "gpus", "gpu": "gpu", "count": "count_of_gpu"}
 
 _LIMITS = ("nodes", "powerManagement", "powerLimit", "powerLimits")
 _CARDS = ("nodes.gpus", "nodes.gpu", "nodes.count")
-_SHARING = ("slices", "wholeGpus", "sharedGpus", "gpus", "gpu", "count")
+_SHARING = ("slices", "wholeGpus", "sharedGpus", "gpus", "gpu", "count", "backend", "talosVersion")
+_BACKEND = ("nodes", "backend")
 _TALOS = ("nodes", "talosVersion")
 _IMAGE = ("systemExtensions", "kernelArguments", "overlay", "fabricManager", "secureBoot")
 
@@ -108,9 +109,17 @@ RULES = (
     Rule(("nodes", "gpuModels", "powerManagement", "powerLimits"), _limits_are_of_cards_that_are_there),
     Rule(("allocationPolicy", "devicePluginVersion"), _of(limit_rules.policy_is_known_to_the_plugin)),
     Rule(("nodes", "slices", "renameByDefault"), _of(limit_rules.renaming_is_for_shared_gpus, "slices")),
+    Rule((*_BACKEND, "talosVersion"), _of(dra_rules.backends_have_their_ground, "backend", "talosVersion")),
+    Rule((*_BACKEND, "kubernetesVersion"), _of(dra_rules.dra_has_its_kubernetes, "backend", "talosVersion")),
+    Rule((*_BACKEND, "slices"), _of(dra_rules.dra_shares_all_gpus_of_a_node, "backend", "wholeGpus", "slices")),
+    Rule(
+        (*_BACKEND, "renameByDefault", "allocationPolicy", "failRequestsGreaterThanOne"),
+        _of(dra_rules.keys_mean_something_to_a_backend, "backend"),
+    ),
+    Rule((*_TALOS, "defaultRuntime"), _of(dra_rules.nothing_needs_a_missing_toolkit, "talosVersion")),
     Rule(("nodes", "slices"), _of(whole_gpus_are_beside_shared_ones, *_SHARING)),
     Rule(("nodes",), _of(uuids_are_of_one_gpu, "wholeGpus", "sharedGpus")),
-    Rule(("nodes", "slices"), _of(profiles_have_one_name, *_SHARING, "profile")),
+    Rule(("nodes", "slices", "backend", "talosVersion"), _of(profiles_have_one_name, *_SHARING, "profile")),
     Rule((*_TALOS, "talosContract"), _of(talos_rules.contracts_are_not_newer, "talosVersion", "talosContract")),
     Rule((*_TALOS, "kubernetesVersion"), _of(talos_rules.kubernetes_runs_on_talos, "talosVersion")),
     Rule((*_TALOS, "driverChannel"), _of(talos_rules.driver_knows_every_gpu, "talosVersion", "driverChannel")),

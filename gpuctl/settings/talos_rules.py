@@ -26,6 +26,8 @@ DOCUMENTS_FROM: Minor = (1, 14)
 CDI_FROM: Minor = (1, 13)
 """From this line on a container gets its GPUs through CDI, and nvidia-container-cli is gone."""
 CHANNELS = ("production", "lts")
+_ANY: tuple[Minor, Minor] = ((1, 0), (1, 999))
+"""What a line that is not in the table may run."""
 
 _OPEN_FROM: Generation = "turing"
 """The open modules need the GSP, which came with Turing (NVIDIA driver installation guide, Kernel Modules)."""
@@ -58,7 +60,7 @@ def kubernetes_runs_on_talos(settings: "Settings") -> Iterator[Problem]:
     """Talos refuses an upgrade to a Kubernetes it does not know."""
     kubernetes = settings.kubernetes_version
     for version in settings.talos_versions:
-        first, last = KUBERNETES_MINORS[minor_of(version)]
+        first, last = KUBERNETES_MINORS.get(minor_of(version), _ANY)
         if kubernetes and not first <= minor_of(kubernetes) <= last:
             nearest = first if minor_of(kubernetes) < first else last
             reason = (

@@ -76,9 +76,13 @@ WITHOUT_TOOLKIT_FROM: Minor = (1, 15)
 """From this minor version on the extension has no container toolkit (Talos v1.15 documentation, NVIDIA GPU)."""
 WITHOUT_TOOLKIT = (
     "has no NVIDIA container toolkit in its extensions, so no handler nvidia: neither the RuntimeClass nor the device "
-    "plugin nor the power-limit agent of this project works there. Stay on v1.14: a backend without them is planned, "
-    "and not there yet"
+    "plugin works there, and gpu:backend must be dra, which needs neither"
 )
+
+
+def has_toolkit(version: str) -> bool:
+    """Whether the extensions of a Talos release have NVIDIA's container toolkit, and its nodes the handler `nvidia`."""
+    return minor_of(version) < WITHOUT_TOOLKIT_FROM
 
 
 def newest_release(of: Minor) -> str:

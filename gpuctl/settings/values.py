@@ -21,7 +21,6 @@ from gpuctl.settings.refusal import EditFile, RemoveKey, SettingRefused, SetValu
 from gpuctl.settings.talos_tables import (
     TALOS_MINORS,
     UNUSABLE,
-    WITHOUT_TOOLKIT,
     WITHOUT_TOOLKIT_FROM,
     format_minor,
     minor_of,
@@ -47,6 +46,11 @@ MOST_GPUS = 16
 """Physical GPUs in one node."""
 MOST_WATTS = 2000
 """Of one GPU's limit."""
+DRIVER_IMAGE = (
+    "nvcr.io/nvidia/dra-driver-nvidia-gpu:v0.5.0"
+    "@sha256:9b46984c0eb18def60e2b9817b874275f4b5b08d12d491de4f1a7b91b51d706c"
+)
+"""NVIDIA's DRA driver, as NVIDIA's registry has v0.5.0."""
 NO_LIMIT = "none"
 """Instead of watts, for GPUs whose limits are left alone."""
 
@@ -111,14 +115,28 @@ def _is_a_namespace_of_its_own(name: str) -> str:
 
 
 def _is_a_pinned_image(reference: str) -> str:
+    return _pinned(reference, "v0.18.2", "nvcr.io/nvidia/k8s-device-plugin:v0.18.2")
+
+
+def _is_a_pinned_driver(reference: str) -> str:
+    return _pinned(reference, "v0.5.0", DRIVER_IMAGE)
+
+
+def _pinned(reference: str, tag: str, usual: str) -> str:
     if not _fullmatch(_IMAGE, reference):
         repository = reference.partition("@")[0]
-        tagged = f"{repository}:v0.18.2"
+        tagged = f"{repository}:{tag}"
         raise SettingRefused(
             "is not an image reference with a tag or a digest; without one, what runs changes by itself",
-            SetValue(tagged if _fullmatch(_IMAGE, tagged) else "nvcr.io/nvidia/k8s-device-plugin:v0.18.2"),
+            SetValue(tagged if _fullmatch(_IMAGE, tagged) else usual),
         )
     return reference
+
+
+def _is_a_folder_of_a_node(path: str) -> str:
+    if not _fullmatch(r"(/[\w.-]+)+", path) or {".", ".."} & set(path.split("/")):
+        raise SettingRefused("is not the absolute path of a folder such as /usr/local", SetValue("/usr/local"))
+    return path
 
 
 def _is_a_supported_plugin(version: str) -> str:
@@ -148,8 +166,11 @@ def _is_a_supported_talos(version: str) -> str:
             "extensions and containerd's plugins had other names",
             SetValue(newest_release(first)),
         )
-    if minor_of(version) >= WITHOUT_TOOLKIT_FROM:
-        raise SettingRefused(WITHOUT_TOOLKIT, SetValue(newest_release(last)))
+    if minor_of(version) > WITHOUT_TOOLKIT_FROM:
+        raise SettingRefused(
+            f"is newer than {format_minor(WITHOUT_TOOLKIT_FROM)}, and what its nodes need is not known here",
+            SetValue(newest_release(last)),
+        )
     if version in UNUSABLE:
         raise SettingRefused(UNUSABLE[version], SetValue(newest_release(minor_of(version))))
     return version
@@ -360,5 +381,8 @@ OptionalDocument = Annotated[str | None, _Unset, _Plain]
 OptionalImage = Annotated[Annotated[_Line, AfterValidator(_is_a_pinned_image)] | None, _Unset, _Plain]
 OptionalLabel = Annotated[Annotated[_Line, AfterValidator(_is_a_label)] | None, _Unset, _Plain]
 OptionalPolicy = Annotated[Literal["distributed", "packed"] | None, _Unset, _Plain]
+Backend = Literal["device-plugin", "dra"]
+DriverImage = Annotated[_Line, AfterValidator(_is_a_pinned_driver), _Plain]
+HostFolder = Annotated[_Line, AfterValidator(_is_a_folder_of_a_node), _Plain]
 DriverChannel = Literal["production", "lts"]
 KernelModules = Literal["open", "proprietary"]

@@ -136,7 +136,7 @@ def test_a_file_that_is_there_is_left_as_it_is(project: Path) -> None:
         ),
         (["--watts", "900", "--circuit", "0"], "Fix it: --watts 480"),
         (["--yes", "--slices", "65"], "gpu:slices = 65: must be at most 64. Fix it: --slices 64"),
-        (["--yes", "--talos-version", "v1.15.0"], "gpu:talosVersion = v1.15.0: has no NVIDIA container toolkit"),
+        (["--yes", "--talos-version", "v1.16.0"], "gpu:talosVersion = v1.16.0: is newer than v1.15"),
     ],
 )
 def test_what_the_settings_refuse_is_not_written(project: Path, words: list[str], said: str) -> None:

@@ -88,13 +88,26 @@ def test_the_power_limit_has_the_one_capability_that_setting_it_takes() -> None:
     }
 
 
-PLUGINS = ("nvidia-device-plugin", "nvidia-whole-gpu-plugin")
+PLUGINS = ("nvidia-device-plugin", "nvidia-whole-gpu-plugin", "nvidia-dra-driver")
+DRIVER = ["/var/lib/kubelet/plugins_registry", "/var/lib/kubelet/plugins/gpu.nvidia.com", "/var/run/cdi"]
+
+
+def _name(manifest: Manifest) -> str:
+    return manifest["metadata"]["labels"]["app.kubernetes.io/name"]
+
+
+def _has_toolkit(pod: Any) -> bool:
+    return "runtimeClassName" in pod
 
 
 @every_pod
 def test_no_pod_shares_more_with_its_host_than_a_folder_or_process_ids(pod: Any, manifest: Manifest) -> None:
     host_paths = [volume["hostPath"] for volume in pod["volumes"] if "hostPath" in volume]
-    name = manifest["metadata"]["labels"]["app.kubernetes.io/name"]
+    name = _name(manifest)
+    if name == "nvidia-dra-driver" or not _has_toolkit(pod):
+        of_the_driver = [each["path"].rpartition("/")[2] for each in host_paths if "type" not in each]
+        assert of_the_driver == ["bin", "lib64"]
+        host_paths = [each for each in host_paths if "type" in each]
     shared = "/var/lib/kubelet/plugins/gpu-power-limit"
     assert (
         host_paths
@@ -103,18 +116,26 @@ def test_no_pod_shares_more_with_its_host_than_a_folder_or_process_ids(pod: Any,
             "nvidia-whole-gpu-plugin": [{"path": SOCKETS, "type": "Directory"}],
             "nvidia-power-limit": [{"path": shared, "type": "DirectoryOrCreate"}],
             "nvidia-gpu-usage": [],
+            "nvidia-dra-driver": [
+                {"path": path, "type": "Directory" if path.endswith("registry") else "DirectoryOrCreate"}
+                for path in DRIVER
+            ],
         }[name]
     )
-    entered = {"hostPID", "hostNetwork", "hostIPC", "hostUsers", "serviceAccountName"} & set(pod)
+    entered = {"hostPID", "hostNetwork", "hostIPC", "hostUsers"} & set(pod)
     assert entered == ({"hostPID"} if name == "nvidia-gpu-usage" else set())
-    assert "privileged" not in str(pod)
+    assert ("privileged" in str(pod)) is not _has_toolkit(pod)
 
 
 @every_pod
-def test_no_pod_gets_a_token_for_the_api_server(pod: Any, manifest: Manifest) -> None:
-    """Neither asks the API server anything."""
-    assert pod["automountServiceAccountToken"] is False
-    assert "serviceAccountName" not in pod, manifest["metadata"]["name"]
+def test_no_pod_but_the_dra_driver_gets_a_token_for_the_api_server(pod: Any, manifest: Manifest) -> None:
+    """No other asks the API server anything."""
+    if _name(manifest) == "nvidia-dra-driver":
+        assert pod["serviceAccountName"] == "nvidia-dra-driver"
+        assert "automountServiceAccountToken" not in pod
+    else:
+        assert pod["automountServiceAccountToken"] is False
+        assert "serviceAccountName" not in pod, manifest["metadata"]["name"]
 
 
 @every_pod
@@ -129,8 +150,12 @@ def test_every_container_says_what_it_needs_and_what_it_may_take(pod: Any, manif
 def test_no_pod_uses_up_a_slice(pod: Any, manifest: Manifest) -> None:
     """They see their GPUs through the runtime; a request would hide all but one, and take a slice from the users."""
     assert "nvidia.com" not in str(pod["containers"][0]["resources"])
+    visible = [each["value"] for each in pod["containers"][0]["env"] if each["name"] == "NVIDIA_VISIBLE_DEVICES"]
+    if not _has_toolkit(pod):
+        assert visible == (["void"] if _name(manifest) == "nvidia-dra-driver" else [])
+        return
     assert pod["runtimeClassName"] == "nvidia"
-    (visible,) = (each["value"] for each in pod["containers"][0]["env"] if each["name"] == "NVIDIA_VISIBLE_DEVICES")
+    (visible,) = visible
     assert re.fullmatch(r"all|(\d+|GPU-[-0-9a-f]{36})(,(\d+|GPU-[-0-9a-f]{36}))*", visible), manifest["kind"]
 
 

@@ -7,13 +7,16 @@ from typing import Any
 
 import node_access
 import pytest
+import roles
 import rules
 from rules import RESOURCE_RULES, STACK_RULES
 
-from gpuctl.desired import device_plugin, power_limit, usage
+from gpuctl.desired import device_plugin, dra, power_limit, usage
 from gpuctl.desired.capacity import memory_per_slice
+from gpuctl.desired.daemon_set import grounds
 from gpuctl.desired.names import PART_OF
 from gpuctl.desired.operator_stack import operator_stack
+from gpuctl.desired.profiles import profiles
 from gpuctl.desired.verify_cronjob import verify_cronjob
 from gpuctl.settings import Settings, read_config
 from gpuctl.settings.catalogue import CATALOGUE
@@ -23,6 +26,7 @@ from tests.fixtures.stack_files import ROOT, SHIPPED, VALID, config_of, settings
 Manifest = dict[str, Any]
 UNKNOWN_GPU = "a-gpu-that-is-not-in-the-catalogue"
 KEEPING = [pytest.param(path, id=path.stem) for path in (*VALID, *SHIPPED) if path.stem != UNKNOWN_GPU]
+(GROUND,) = grounds(profiles(settings()))
 DIGEST = "sha256:" + "0" * 64
 PINNED = f"mirror.lan:5000/app@{DIGEST}"
 UNPRIVILEGED = {
@@ -68,7 +72,7 @@ def _message(resource: Manifest) -> str:
 
 def _power_limit(**env: str | None) -> Manifest:
     """The product's DaemonSet, with other values."""
-    daemon_set = copy.deepcopy(power_limit.daemon_set(settings()))
+    daemon_set = copy.deepcopy(power_limit.daemon_set(settings(), GROUND))
     (container,) = daemon_set["spec"]["template"]["spec"]["containers"]
     rest = [each for each in container["env"] if each["name"] not in env]
     container["env"] = rest + [{"name": name, "value": value} for name, value in env.items()]
@@ -111,8 +115,8 @@ def test_the_rules_name_things_as_the_product_does() -> None:
     assert (rules.PUBLISHED_IMAGE, version[:1]) == (image, "v")
     assert (power_limit.NAME, device_plugin.NAME) == (node_access.POWER_LIMIT, node_access.DEVICE_PLUGIN)
     assert usage.NAME == node_access.USAGE
-    assert device_plugin.WHOLE == node_access.WHOLE_GPUS
-    assert power_limit.daemon_set(settings())["metadata"]["labels"][PART_OF[0]] == PART_OF[1]
+    assert (device_plugin.WHOLE, dra.NAME) == (node_access.WHOLE_GPUS, node_access.DRA_DRIVER)
+    assert power_limit.daemon_set(settings(), GROUND)["metadata"]["labels"][PART_OF[0]] == PART_OF[1]
 
 
 def test_every_rule_is_in_the_docs() -> None:
@@ -197,7 +201,7 @@ class TestNodeAccess:
 
     def test_the_usage_watcher_alone_has_the_process_ids_of_its_node(self) -> None:
         """It has nothing else: not another container beside it, another namespace, root or a capability."""
-        daemon_set = copy.deepcopy(usage.daemon_set(settings(usage=True)))
+        daemon_set = copy.deepcopy(usage.daemon_set(settings(usage=True), GROUND))
         spec = daemon_set["spec"]["template"]["spec"]
         (container,) = spec["containers"]
         refused = node_access.namespaces_of_the_host_are_not_entered
@@ -501,3 +505,48 @@ class TestTheNodeAndTheApiServerByOtherWays:
     )
     def test_nothing_is_put_into_the_api_servers_way(self, kind: str) -> None:
         assert list(_violations([{"kind": kind, "metadata": {"name": "w"}}])) == ["api-extensions"]
+
+
+class TestDra:
+    """What the DRA driver needs beyond all others, and nothing like it."""
+
+    @staticmethod
+    def _stack(*without: str, **keys: Any) -> list[Manifest]:
+        found = manifests(settings(backend="dra", **keys))
+        return [each for each in found if each["kind"] not in without]
+
+    def _the(self, kind: str, **keys: Any) -> Manifest:
+        return copy.deepcopy(next(each for each in self._stack(**keys) if each["kind"] == kind))
+
+    def test_nobody_writes_slices_without_the_policy_that_holds_them_to_their_node(self) -> None:
+        assert _violations(self._stack()) == {}
+        for kind in ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"):
+            assert _violations(self._stack(kind)).keys() == {"own-slices"}
+
+    def test_no_other_role_writes_slices(self) -> None:
+        role = self._the("ClusterRole")
+        role["metadata"]["name"] = "another"
+        assert "grants create on resourceslices.resource.k8s.io" in "".join(roles.roles_are_those_shipped(role))
+
+    def test_that_policy_is_about_slices_alone_and_denies(self) -> None:
+        policy = self._the("ValidatingAdmissionPolicy")
+        policy["spec"]["matchConstraints"]["resourceRules"][0]["resources"].append("secrets")
+        assert len(list(roles.the_api_is_left_alone(policy))) == 1
+        binding = self._the("ValidatingAdmissionPolicyBinding")
+        binding["spec"]["validationActions"] = ["Audit"]
+        assert len(list(roles.the_api_is_left_alone(binding))) == 1
+
+    def test_a_driver_behind_the_runtime_class_is_not_privileged(self) -> None:
+        for daemon_set in self._stack(talosVersion="v1.15.0")[2:]:
+            assert list(node_access.containers_are_unprivileged(daemon_set)) == []
+            if daemon_set["kind"] == "DaemonSet":
+                daemon_set["spec"]["template"]["spec"]["runtimeClassName"] = "nvidia"
+                assert len(list(node_access.containers_are_unprivileged(daemon_set))) == 1
+
+    def test_the_nodes_driver_is_mounted_read_only(self) -> None:
+        daemon_set = self._the("DaemonSet", powerManagement=False)
+        mounts = daemon_set["spec"]["template"]["spec"]["containers"][0]["volumeMounts"]
+        assert _node_paths(daemon_set) == []
+        mounts[-1]["readOnly"] = False
+        (message,) = _node_paths(daemon_set)
+        assert "driver-lib64 is the node's own '/usr/local/lib64'" in message

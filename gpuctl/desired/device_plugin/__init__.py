@@ -21,7 +21,9 @@ WHOLE = "nvidia-whole-gpu-plugin"
 
 def groups(settings: Settings, node: GpuNode) -> tuple[SharedGpus, ...]:
     """All GPUs of a node, which it shares in one way; or whole ones, and shared ones under a name of their own."""
-    slices, whole, shared = settings.sharing_of(node)
+    slices, whole, shared, backend, _ = settings.sharing_of(node)
+    if backend != "device-plugin":
+        return ()
     if not whole:
         resource = RENAMED_RESOURCE if settings.rename_by_default else RESOURCE
         mode = Mode.TIME_SLICING if slices > 1 else Mode.WHOLE
@@ -43,6 +45,8 @@ def parts(settings: Settings, profiles: Sequence[Profile]) -> Sequence[Part]:
     from gpuctl.desired.device_plugin.daemon_set import daemon_set
 
     served = [(profile, group) for profile in profiles for group in groups(settings, profile.nodes[0])]
+    if not served:
+        return []
     shared, whole = ([each for each in served if each[1].component == name] for name in (NAME, WHOLE))
     objects: dict[str, Manifest] = {}
     for profile, group in whole:

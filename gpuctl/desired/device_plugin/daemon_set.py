@@ -9,12 +9,6 @@ from gpuctl.desired.profiles import Profile
 from gpuctl.desired.sharing import SharedGpus
 from gpuctl.settings import Settings
 
-_NODE_BY_NODE = {
-    "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}},
-    "minReadySeconds": 5,
-}
-"""A pod counts as available five seconds after its probes succeed: a configuration on which it exits stops at the first
-node instead of taking every node down, which v0.18.2 did without both."""
 _STATE = "/run/nvidia-device-plugin"
 """Where the supervisor and the plugin meet."""
 _SOCKETS = "/var/lib/kubelet/device-plugins"
@@ -64,8 +58,8 @@ def daemon_set(settings: Settings, profile: Profile, group: SharedGpus) -> Manif
         config_hash(settings, group),
         container,
         volumes,
-        placement={"nodeSelector": node_labels(profile.name)},
-        rollout=_NODE_BY_NODE,
+        placement={"nodeSelector": node_labels(profile.label)},
+        rollout=daemon_sets.NODE_BY_NODE,
         profile=profile.name,
     )
 
