@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,6 +15,9 @@ from testbed.cluster import Cluster, capabilities
 from testbed.cluster_state import cluster_names
 from testbed.errors import BedError
 from testbed.gpus import MODELS, NodeSpec
+from testbed.l3 import pack as l3_pack
+from testbed.l3 import run as l3_run
+from testbed.l3.proofs import PROOFS
 from testbed.layout import CACHE
 from testbed.progress import say
 from testbed.status import table
@@ -33,6 +37,8 @@ python -m testbed down
 """
 
 app = typer.Typer(help=_HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+_PYTHON = "{}.{}".format(*sys.version_info)
 
 Name = Annotated[str, typer.Option(help="The cluster; several can run side by side.")]
 
@@ -88,6 +94,50 @@ def up(
     else:
         cluster.up(nodes, kwok_nodes)
     say(f"cluster {name} is up. Work with it: python -m testbed shell --name {name}")
+
+
+@app.command()
+def pack(
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="A tar archive.")],
+    real_gpu: Annotated[bool, typer.Option("--real-gpu", help="For a machine with NVIDIA GPUs.")] = False,
+    python: Annotated[str, typer.Option(metavar="VERSION", help="Of Python on that machine.")] = _PYTHON,
+) -> None:
+    """Write all that a GPU machine without Go and registries needs to prove the product: see ./l3 in it.
+
+    Larger than 60 MiB, it becomes FILE.1, FILE.2 and so on.
+    """
+    if not real_gpu:
+        raise typer.BadParameter("what is packed is for real GPUs: python -m testbed pack --real-gpu -o FILE")
+    files = l3_pack.write(output, python)
+    joined = f"tar -xf {output.name}" if files == [output] else f"cat {output.name}.* | tar -x"
+    for path in files:
+        print(path)
+    say(f"on the GPU machine, in an empty folder, as root: {joined} && ./l3 --evidence evidence")
+
+
+@app.command()
+def l3(
+    evidence: Annotated[Path, typer.Option(metavar="FOLDER", help="For the evidence files.")],
+    proof: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help=f"Only this one; may be repeated: {', '.join(PROOFS)}.")
+    ] = None,
+    rehearse: Annotated[
+        NodeSpec | None,
+        typer.Option(
+            parser=NodeSpec.parse,
+            metavar="gpu-1=MODELxN",
+            help="On a node with simulated GPUs, without what needs CUDA, to see whether all of it runs.",
+        ),
+    ] = None,
+) -> None:
+    """Prove the product on this machine's own NVIDIA GPUs: up, deployed, proven, down.
+
+    GPU settings are only read, and compared before and after. Exit code 1: a proof does not hold or a setting changed.
+    """
+    if unknown := {*(proof or ())} - {*PROOFS}:
+        raise typer.BadParameter(f"there is no proof {', '.join(sorted(unknown))}: {', '.join(PROOFS)}")
+    if not l3_run.run(evidence.absolute(), proof or list(PROOFS), rehearse):
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -192,7 +192,7 @@ class Cluster:
             self._take_down()
 
     def _bring_up(self, parts: Parts) -> None:
-        environments.prepare(self._directory, parts.tool("provider"))
+        environments.prepare(self._directory, parts.provider)
         if parts.state.address != LOOPBACK:
             links.make_bridge(parts.slot, NETWORK_PREFIX if parts.state.talos else 32)
         with step("control plane"):

@@ -19,6 +19,11 @@ def build(directory: Path) -> None:
     _compile("-static", "-s", "-o", directory / "nvidia-smi", _NVML / "nvidia-smi.c", _NVML / "nvml.c")
 
 
+def build_cuda_load(source: Path, directory: Path) -> None:
+    """Compiles the CUDA load, which finds the driver's library as it runs, into a directory."""
+    _compile("-s", "-o", directory / "cuda-load", source)
+
+
 def _compile(*arguments: str | Path) -> None:
     subprocess.run(["gcc", *_WARNINGS, *arguments], check=True)
 

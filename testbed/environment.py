@@ -10,14 +10,15 @@ from testbed.layout import ClusterDir
 _CLIENT_TIMEOUT_SECONDS = 60
 
 
-def prepare(directory: ClusterDir, provider: Path) -> None:
-    """Makes the folders that the environment names, with the Kubernetes provider installed for Pulumi."""
+def prepare(directory: ClusterDir, provider: Path | None) -> None:
+    """Makes the folders that the environment names, with the Kubernetes provider, if any, installed for Pulumi."""
     plugin = directory.pulumi_home / "plugins" / f"resource-kubernetes-v{PROVIDER_VERSION}"
     for folder in (plugin, directory.pulumi_state, directory.temporary):
         folder.mkdir(parents=True, exist_ok=True)
     link = plugin / "pulumi-resource-kubernetes"
     link.unlink(missing_ok=True)
-    link.symlink_to(provider)
+    if provider:
+        link.symlink_to(provider)
 
 
 def environment(directory: ClusterDir, commands: Path, address: str) -> dict[str, str]:

@@ -34,8 +34,9 @@ def tools_for(state: ClusterState | None, *, real_gpus: Set[bool], kwok: bool, t
     makers: dict[str, Callable[[], Path]] = {
         "kubernetes": tools.kubernetes,
         "commands": tools.commands,
-        "provider": tools.provider,
     }
+    if tools.has_pulumi():
+        makers["provider"] = tools.provider
     if talos:
         makers |= {
             "talos": partial(tools.talos_programs, talos),
@@ -114,6 +115,11 @@ class Parts:
     def commands(self) -> Path:
         """The folder with kubectl and pulumi."""
         return self.tool("commands")
+
+    @property
+    def provider(self) -> Path | None:
+        """Pulumi's Kubernetes provider; None in a cluster that does without Pulumi."""
+        return Path(self.state.tools["provider"]) if "provider" in self.state.tools else None
 
     def start_node(self, name: str) -> None:
         """Starts a recorded node, with its GPUs and images."""

@@ -1,12 +1,13 @@
 """Where each program of the test bed lies; asking for one that is missing builds or fetches it."""
 
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from testbed import debian, driver, go_tools, images, installed_pulumi, talos
 from testbed.artifacts import artifact, folder_content, key
-from testbed.gobuild import build
+from testbed.gobuild import build, built
 from testbed.talos_node import images as talos_node_images
 from testbed.talos_node import releases, root
 from testbed.talos_node.releases import release_of
@@ -30,6 +31,13 @@ def kwok() -> Path:
     return build(go_tools.KWOK)
 
 
+def has_pulumi() -> bool:
+    """Whether Pulumi is there or can be built: a machine that programs were only copied to does without it."""
+    if shutil.which("go") or installed_pulumi.provider():
+        return True
+    return all(built(tool) for tool in (go_tools.PULUMI, go_tools.PROVIDER))
+
+
 def provider() -> Path:
     """Pulumi's Kubernetes provider, the program."""
     return installed_pulumi.provider() or build(go_tools.PROVIDER) / "pulumi-resource-kubernetes"
@@ -38,17 +46,17 @@ def provider() -> Path:
 def commands() -> Path:
     """The folder to put first on PATH.
 
-    It has kubectl, pulumi with its Python language host unless the machine's own will do, and shellcheck
-    where it can be had.
+    It has kubectl; pulumi with its Python language host, unless the machine's own will do or none can be had; and
+    shellcheck where it can be had.
     """
     programs = [kubernetes() / "kubectl"]
     host = b""
-    if installed_pulumi.provider() is None:
-        built = build(go_tools.PULUMI)
-        programs += [built / "pulumi", built / "pulumi-language-python-exec"]
+    if has_pulumi() and installed_pulumi.provider() is None:
+        folder = build(go_tools.PULUMI)
+        programs += [folder / "pulumi", folder / "pulumi-language-python-exec"]
         host = _LANGUAGE_HOST.read_bytes()
-    if debian.obstacle() is None:
-        programs.append(debian.packages() / "usr" / "bin" / "shellcheck")
+    if debian.obstacle() is None and (shellcheck := debian.packages() / "usr" / "bin" / "shellcheck").exists():
+        programs.append(shellcheck)
 
     def fill(out: Path) -> None:
         for program in programs:  # no symbolic link: pulumi looks for the host beside its real path
@@ -73,6 +81,18 @@ def simulated_driver() -> Path:
 def container_toolkit() -> Path:
     """The folder with NVIDIA's container runtime and nvidia-ctk, for nodes with real GPUs."""
     return build(go_tools.TOOLKIT)
+
+
+def plugin() -> Path:
+    """The folder with NVIDIA's device plugin."""
+    return build(go_tools.PLUGIN)
+
+
+def cuda_load() -> Path:
+    """The folder with a CUDA program of known load, for nodes with real GPUs."""
+    source = Path(driver.__file__).parent / "l3" / "cuda-load.c"
+    inputs = key(Path(driver.__file__).read_bytes(), source.read_bytes())
+    return artifact("cuda-load", inputs, "compiling a CUDA load", partial(driver.build_cuda_load, source))
 
 
 def talos_programs(version: str) -> Path:

@@ -55,3 +55,9 @@ def test_the_provider_is_installed_where_pulumi_looks_for_it_and_may_change(
     assert (directory.pulumi_home / plugin).resolve() == tmp_path / "new"
     assert directory.pulumi_state.is_dir()
     assert directory.temporary.is_dir()
+
+
+def test_a_cluster_that_does_without_pulumi_has_no_provider(directory: ClusterDir, tmp_path: Path) -> None:
+    prepare(directory, tmp_path / "provider")
+    prepare(directory, None)
+    assert list(directory.pulumi_home.rglob("pulumi-resource-kubernetes")) == []
