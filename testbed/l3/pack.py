@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Iterable, Iterator
+from itertools import takewhile
 from pathlib import Path
 
 from testbed import debian, tools
@@ -33,12 +34,11 @@ DEBIAN_FILES = (
 
 _PROJECT = Path(__file__).parents[2]
 _PACKAGES = ("testbed", "gpuctl")
-_REQUIREMENTS = _PROJECT / "requirements-gpuctl.txt"
+_REQUIREMENTS, _MORE = "requirements-gpuctl.txt", "requirements-dev.txt"
+_ONE_MORE = "pyroute2"
+"""What the test bed needs besides gpuctl's packages."""
 _PLATFORMS = ("manylinux2014_x86_64", "manylinux_2_17_x86_64", "manylinux_2_28_x86_64")
-_FILTERS = [
-    {"id": lzma.FILTER_X86},
-    {"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 192 * 2**20},
-]
+_FILTERS = [{"id": lzma.FILTER_X86}, {"id": lzma.FILTER_LZMA2, "preset": 6}]
 """A third smaller than gzip's, of Go programs."""
 _START = """\
 #!/bin/sh
@@ -53,7 +53,7 @@ esac
 for archive in programs packages project; do
   [ -e "$archive" ] && continue
   mkdir -p unpacking
-  "$python" -m tarfile -e "$archive.tar.xz" unpacking
+  "$python" -W ignore -m tarfile -e "$archive.tar.xz" unpacking
   mv "unpacking/$archive" .
 done
 PYTHONPATH=$PWD/packages:$PWD/project XDG_CACHE_HOME=$PWD/programs
@@ -91,6 +91,14 @@ def programs() -> dict[Path, list[Path]]:
     return found
 
 
+def requirements() -> str:
+    """The Python packages that gpuctl and the test bed import, with versions and hashes."""
+    lines = (_PROJECT / _MORE).read_text().splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith(f"{_ONE_MORE}=="))
+    hashes = list(takewhile(lambda line: line.startswith("    --hash="), lines[start + 1 :]))
+    return "\n".join([(_PROJECT / _REQUIREMENTS).read_text(), lines[start], *hashes]) + "\n"
+
+
 def _programs() -> Path:
     found = programs()
 
@@ -103,8 +111,11 @@ def _programs() -> Path:
 
 
 def _python_packages(python: str) -> Path:
+    pinned = requirements()
+
     def make(out: Path) -> None:
-        folder = out / "packages"
+        folder, listed = out / "packages", out / "requirements.txt"
+        listed.write_text(pinned)
         platforms = (word for platform in _PLATFORMS for word in ("--platform", platform))
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
         only = (
@@ -117,7 +128,7 @@ def _python_packages(python: str) -> Path:
             python,
         )
         done = subprocess.run(
-            [*command, *only, *platforms, "--target", folder, "-r", _REQUIREMENTS],
+            [*command, *only, *platforms, "--target", folder, "-r", listed],
             capture_output=True,
             text=True,
             check=False,
@@ -126,7 +137,7 @@ def _python_packages(python: str) -> Path:
             raise BedError(f"pip cannot have the packages for Python {python}: {done.stderr.strip()}")
         (out / "packages.tar.xz").write_bytes(_compressed(("packages", folder, _files(folder))))
 
-    inputs = key(_REQUIREMENTS.read_bytes(), python, *_PLATFORMS, str(_FILTERS))
+    inputs = key(pinned, python, *_PLATFORMS, str(_FILTERS))
     return artifact("packed-python", inputs, f"packing Python packages for Python {python}", make)
 
 

@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -61,15 +62,17 @@ class Product:
                 self.output("kubectl", "delete", "--ignore-not-found", "-f", "-", text=self._objects)
                 self._objects = ""
 
-    def verify(self, *options: str) -> tuple[int, dict[str, list[str]]]:
-        """Runs `gpuctl verify`; the exit code, and what did not pass and was not skipped: check -> facts."""
+    def verify(self, *options: str) -> tuple[int, Counter[str], list[str]]:
+        """Runs `gpuctl verify`; the exit code, how many results of each outcome, and those that are not good."""
         command = [sys.executable, "-m", "gpuctl", "verify", "--stack", STACK, "--wait", _WAIT, "-o", "json", *options]
         done = self.run(*command)
         if not done.stdout:
             raise BedError(f"gpuctl verify ended with {done.returncode}: {done.stderr.strip()}")
         (stack,) = json.loads(done.stdout)["stacks"]
         checks = [check for category in stack["categories"] for check in category["checks"]]
-        return done.returncode, {check["id"]: _facts(check) for check in checks if _facts(check)}
+        results = [(check["id"], result["outcome"], result["fact"]) for check in checks for result in check["results"]]
+        bad = [f"{check} {outcome}: {fact}" for check, outcome, fact in results if outcome not in ("pass", "skip")]
+        return done.returncode, Counter(outcome for _, outcome, _ in results), bad
 
     def usage(self) -> list[Object]:
         """The rows of `gpuctl status` about pods and what they have of each GPU."""
@@ -102,14 +105,6 @@ class Product:
     def _offered(self, resources: Mapping[str, int]) -> dict[str, int]:
         allocatable = self._cluster.api.nodes()[NODE]["status"]["allocatable"]
         return {resource: int(allocatable.get(resource, 0)) for resource in resources}
-
-
-def _facts(check: Object) -> list[str]:
-    return [
-        f"{result['outcome']}: {result['fact']}"
-        for result in check["results"]
-        if result["outcome"] not in ("pass", "skip")
-    ]
 
 
 def _spoken(offers: Mapping[str, int]) -> str:

@@ -45,10 +45,9 @@ class Bench:
     def prove_sharing(self, name: str) -> tuple[bool, list[str]]:
         """Runs every check and the coexistence proof, with its evidence under a name."""
         evidence = ("--evidence", str(self.evidence / name))
-        code, bad = self.product.verify("--sharing", "--cuda-image", IMAGE, *evidence)
-        return code == 0, [f"gpuctl verify --sharing ended with {code}"] + [
-            f"{check}: {fact}" for check, facts in bad.items() for fact in facts
-        ]
+        code, outcomes, bad = self.product.verify("--sharing", "--cuda-image", IMAGE, *evidence)
+        counted = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
+        return code == 0, [f"gpuctl verify --sharing ended with {code}: {counted}", *bad]
 
 
 def shared(bench: Bench) -> Outcome:

@@ -47,6 +47,7 @@ def observe(product: Product, resource: str) -> dict[str, PodUsage]:
     ]
     workload.start(*loads)
     try:
+        time.sleep(INTERVAL)  # what a first launch takes beside its own memory is taken by then
         driver = _by_pod(workload.pods())
         pods = {load.name: PodUsage(load.memory_mib, load.busy_percent, *driver[load.name]) for load in loads}
         time.sleep(2 * INTERVAL)  # a sample that was begun before the pods is over

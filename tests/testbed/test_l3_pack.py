@@ -133,6 +133,13 @@ def test_what_is_larger_than_a_part_becomes_parts_that_cat_joins(
     assert b"".join(part.read_bytes() for part in parts) == whole.read_bytes()
 
 
+def test_the_packages_are_gpuctls_and_the_test_beds_with_hashes() -> None:
+    pinned = [line.split("==")[0] for line in pack.requirements().splitlines() if "==" in line]
+    assert {"pydantic-core", "typer", "rich", "pyyaml", "pyroute2"} <= set(pinned)
+    assert "pytest" not in pinned
+    assert pack.requirements().count("--hash=sha256:") >= len(pinned)
+
+
 def test_a_part_is_under_sixty_mebibytes() -> None:
     assert pack.PART_BYTES <= 60 * MEBIBYTE
 
