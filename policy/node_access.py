@@ -9,6 +9,8 @@ DEVICE_PLUGIN = "nvidia-device-plugin"
 """The DaemonSet that registers the slices, and its container; with `-PROFILE` for nodes that are shared otherwise."""
 WHOLE_GPUS = "nvidia-whole-gpu-plugin"
 """The same for GPUs that are whole beside shared ones."""
+MPS = "nvidia-mps-control-daemon"
+"""The DaemonSet by which slices run at once, and its container; with `-PROFILE` as well."""
 POWER_LIMIT = "nvidia-power-limit"
 """The DaemonSet that sets power limits, and its container."""
 USAGE = "nvidia-gpu-usage"
@@ -34,24 +36,27 @@ class Grant(NamedTuple):
 _DRIVER_PARTS = ("/bin", "/lib64")
 """The folders of a node's NVIDIA driver, below a root that the stack file names; they must be mounted read-only."""
 _NOTHING = Grant(frozenset(), root=False)
+_MPS_FOLDERS = frozenset({"/var/run/gpu-mps", "/var/run/gpu-mps/shm"})
 GRANTS = {
-    DEVICE_PLUGIN: Grant(frozenset({"/var/lib/kubelet/device-plugins"})),
+    DEVICE_PLUGIN: Grant(frozenset({"/var/lib/kubelet/device-plugins"}) | _MPS_FOLDERS),
     WHOLE_GPUS: Grant(frozenset({"/var/lib/kubelet/device-plugins"})),
+    MPS: Grant(_MPS_FOLDERS),
     POWER_LIMIT: Grant(frozenset({"/var/lib/kubelet/plugins/gpu-power-limit"}), frozenset({"SYS_ADMIN"})),
     USAGE: Grant(frozenset(), root=False, host_pid=True),
     DRA_DRIVER: Grant(
         frozenset({"/var/lib/kubelet/plugins_registry", "/var/lib/kubelet/plugins/gpu.nvidia.com", "/var/run/cdi"})
     ),
 }
-"""DaemonSet, and container of the same name -> what it needs: the kubelet's socket belongs to root, the driver lets
-nobody set a power limit who is not root with SYS_ADMIN, and names processes only to who has the node's process ids. The
-image is no part of this: a mirror has another name, and `image-pinned` judges it."""
+"""DaemonSet, and container of the same name -> what it needs: the kubelet's socket belongs to root, and so does
+what MPS and its clients share; the driver lets nobody set a power limit who is not root with SYS_ADMIN, and names
+processes only to who has the node's process ids. The image is no part of this: a mirror has another name, and
+`image-pinned` judges it."""
 
 
 def grant_of(container: Container) -> Grant:
     """What a container may have; nothing, if it is not one that the product ships."""
     grant = GRANTS.get(container.name, _NOTHING)
-    has_profiles = container.name in (DEVICE_PLUGIN, WHOLE_GPUS, DRA_DRIVER)
+    has_profiles = container.name in (DEVICE_PLUGIN, WHOLE_GPUS, MPS, DRA_DRIVER)
     profile = has_profiles and container.owner.startswith(f"{container.name}-")
     without_toolkit = (
         container.name in (POWER_LIMIT, USAGE) and container.owner == f"{container.name}-{WITHOUT_TOOLKIT}"
@@ -142,8 +147,8 @@ def host_paths_are_those_shipped(resource: Properties) -> Iterator[str]:
             if not users or any(not _may_mount(user, volume, path) for user in users):
                 yield (
                     f"{subject}: volume {volume.get('name')} is the node's own {path!r}, which "
-                    f"{', '.join(user.name for user in users) or 'no container'} mounts. Only the device plugin's "
-                    "and the power limit's own folders are needed, each by its own container. Fix it: remove the "
+                    f"{', '.join(user.name for user in users) or 'no container'} mounts. Only the device plugin's, "
+                    "MPS's and the power limit's own folders are needed, each by its own container. Fix it: remove the "
                     "volume, or use an emptyDir"
                 )
 

@@ -164,7 +164,7 @@ RESOURCE_RULES: list[Rule[Properties]] = [
     Rule("host-path", "Only the product's own folders of a node are mounted.", host_paths_are_those_shipped),
     Rule("seccomp", "Containers run under the runtime's seccomp profile.", system_calls_are_filtered),
     Rule("privilege-escalation", "No container gains rights, or sees more of /proc.", privileges_do_not_grow),
-    Rule("root", "Only the device plugin and the power limit are root.", root_is_only_who_needs_it),
+    Rule("root", "Only the device plugin, MPS and the power limit are root.", root_is_only_who_needs_it),
     Rule("roles", "A role reads, and writes what the CronJob and the DRA driver write.", roles_are_those_shipped),
     Rule("api-extensions", "Nothing is put into the API server's way.", the_api_is_left_alone),
     Rule(

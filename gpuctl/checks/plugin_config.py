@@ -93,8 +93,10 @@ def _sharing(config: dict[str, Any]) -> str:
     slices = replicas(config)
     if not slices:
         return "whole GPUs"
-    slicing: dict[str, Any] = config["sharing"]["timeSlicing"]
+    is_mps = bool(config["sharing"].get("mps"))
+    slicing: dict[str, Any] = config["sharing"]["mps" if is_mps else "timeSlicing"]
     ways = [f"{counted(number, 'slice')} per GPU of {name}" for name, number in sorted(slices.items())]
+    ways += ["by MPS"] if is_mps else []
     ways += ["under the name of shared GPUs"] if slicing.get("renameByDefault") else []
     ways += ["more than one in a pod refused"] if slicing.get("failRequestsGreaterThanOne") else []
     return ", ".join(ways)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from gpuctl.cli.options import OutputOption, Stack, settings_of
 from gpuctl.desired import capacity as desired
 from gpuctl.desired.backends import groups
-from gpuctl.desired.sharing import offers_text
+from gpuctl.desired.sharing import Mode, offers_text
 from gpuctl.forms.line import Line, line
 from gpuctl.forms.output import Output, show
 from gpuctl.forms.table import table
@@ -37,29 +37,40 @@ def document(stack: str, settings: Settings) -> dict[str, object]:
         "powerBudgetWatts": {"total": budget.total, "byNode": dict(budget.by_node)},
         "circuits": desired.circuit_budgets(settings),
         "memoryPerSliceMiB": desired.memory_per_slice(settings),
+        **desired.limits_per_slice(settings),
     }
 
 
 def lines(stack: str, settings: Settings) -> Iterator[Line]:
     """The figures for people."""
     offered = desired.capacity(settings).by_resource
-    figures = ("SLICES", *offered, "LIMIT W", "NODE W", "GiB/SLICE")
-    yield from table(("NODE", "GPUS", *figures), _nodes(settings), right=figures)
+    figures = ("SLICES", *offered, "LIMIT W", "NODE W", "GiB/SLICE", "THREADS")
+    columns = list(zip(("NODE", "GPUS", *figures), *_nodes(settings), strict=True))
+    headings, *rows = zip(
+        *(each for each in columns if "".join(each[1:]).strip()), strict=True
+    )  # THREADS is for MPS alone
+    yield from table(headings, rows, right=figures)
     if settings.circuits:
         watts = ("GPUS W", "BASE W", "USED W", "ALLOWED W")
         yield line()
         yield from table(("CIRCUIT OF", *watts), _circuits(settings), right=watts)
     yield line()
-    yield line(
-        f"stack {stack}, context {settings.context}: {offers_text(offered)}. "
-        "GiB per slice is an average: time slicing does not isolate memory."
-    )
+    yield line(f"stack {stack}, context {settings.context}: {offers_text(offered)}. {_what_memory_is(settings)}")
+
+
+def _what_memory_is(settings: Settings) -> str:
+    modes = {group.mode for node in settings.nodes for group in groups(settings, node)}
+    if Mode.MPS not in modes:
+        return "GiB per slice is an average: time slicing does not isolate memory."
+    if Mode.TIME_SLICING not in modes:
+        return "GiB per slice is a limit."
+    return "GiB per slice is a limit where THREADS has a figure, and elsewhere an average."
 
 
 def _nodes(settings: Settings) -> list[tuple[str, ...]]:
     offered, budget = desired.capacity(settings).by_resource, desired.power_budget(settings)
     rows = [_node(settings, node, offered, budget.by_node[node.name]) for node in settings.nodes]
-    return [*rows, ("all", "", "", *map(str, offered.values()), "", _or_unknown(budget.total), "")]
+    return [*rows, ("all", "", "", *map(str, offered.values()), "", _or_unknown(budget.total), "", "")]
 
 
 def _node(settings: Settings, node: GpuNode, resources: Iterable[str], watts: int | None) -> tuple[str, ...]:
@@ -78,6 +89,7 @@ def _node(settings: Settings, node: GpuNode, resources: Iterable[str], watts: in
         "\n".join(limits) if settings.power_management else "default",
         _or_unknown(watts),
         "\n".join(_gib(group.memory_mib) for group in found),
+        "\n".join(f"{group.threads_percent} %" if group.threads_percent else "" for group in found),
     )
 
 

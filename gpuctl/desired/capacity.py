@@ -74,12 +74,21 @@ def circuit_budgets(settings: Settings) -> list[dict[str, object]]:
 
 
 def memory_per_slice(settings: Settings) -> dict[str, int | None]:
-    """Average memory of the smallest slice of each node, in MiB; None with a model that is not in the catalogue."""
+    """Memory of the smallest slice of each node, in MiB; None with a model that is not in the catalogue."""
     return {node.name: smallest(groups(settings, node)) for node in settings.nodes}
 
 
+def limits_per_slice(settings: Settings) -> dict[str, dict[str, dict[str, int | None]]]:
+    """The figure `limitsPerSlice`: MiB, and percent of a GPU's multiprocessors; nothing where no node has MPS."""
+    found = {node.name: group for node in settings.nodes for group in groups(settings, node) if group.mps}
+    limits = {
+        name: {"memoryMiB": group.memory_mib, "threadsPercent": group.threads_percent} for name, group in found.items()
+    }
+    return {"limitsPerSlice": limits} if limits else {}
+
+
 def smallest(found: Iterable[SharedGpus]) -> int | None:
-    """Average memory of the smallest slice of some groups, in MiB; None where it is not known."""
+    """Memory of the smallest slice of some groups, in MiB; None where it is not known."""
     memory = [group.memory_mib for group in found]
     known = [each for each in memory if each is not None]
     return min(known) if known and len(known) == len(memory) else None

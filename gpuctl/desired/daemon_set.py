@@ -216,6 +216,14 @@ def checksum(config_map: Manifest) -> str:
     return hashlib.sha256("".join(config_map["data"].values()).encode()).hexdigest()
 
 
+def checked(daemon_set: Manifest) -> Manifest:
+    """With a checksum of its own pod template, by which the cluster tells a pod that will be replaced."""
+    template = daemon_set["spec"]["template"]
+    digest = hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()
+    template["metadata"]["annotations"] = {CHECKSUM_ANNOTATION: digest}
+    return daemon_set
+
+
 def unchanging(name: str, namespace: str, component: str, profile: str, data: dict[str, str]) -> Manifest:
     """A ConfigMap that pods read once: with a hash of its content in its name, and the API server refuses to change it.
 

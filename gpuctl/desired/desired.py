@@ -11,6 +11,7 @@ from gpuctl.desired.capacity import (
     PowerBudget,
     capacity,
     circuit_budgets,
+    limits_per_slice,
     memory_per_slice,
     power_budget,
 )
@@ -37,7 +38,7 @@ class DesiredNode:
     labels: Mapping[str, str]
     """By which the DaemonSets find the node."""
     memory_mib: int | None
-    """Average memory of one slice of its smallest GPU; None with a model that is not in the catalogue."""
+    """Memory of one slice of its smallest GPU; None with a model that is not in the catalogue."""
     limits: tuple[int, ...]
     """Watts of its GPUs, each different limit once, in the order of its models; none of those that are left alone."""
     watts: int | None
@@ -140,7 +141,7 @@ class Desired:
 
     @property
     def memory_per_slice(self) -> dict[str, int | None]:
-        """Average memory of one slice of each node's smallest GPU, in MiB; None where it is not known."""
+        """Memory of one slice of each node's smallest GPU, in MiB; None where it is not known."""
         return {name: node.memory_mib for name, node in self.nodes.items()}
 
     @property
@@ -162,6 +163,7 @@ class Desired:
             "powerBudgetWatts": {"total": self.power.total, "byNode": dict(self.power.by_node)},
             "circuits": self.circuits,
             "memoryPerSliceMiB": self.memory_per_slice,
+            **limits_per_slice(self.settings),
             "namespace": self.settings.namespace,
             "devicePluginImage": self.settings.image,
             "configHash": said["time-slicing"]["hashes"] if "time-slicing" in said else {},

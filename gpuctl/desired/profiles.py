@@ -1,9 +1,10 @@
 """Profiles: the nodes that share their GPUs in the same way, and so need the same objects.
 
-A node belongs to the profile `default` unless it overrides slices or backend, keeps GPUs whole beside shared ones, or
-has no container toolkit where the stack's Talos has one; then its profile carries the name of the first node that does
-the same, which stays the same when the value changes, or the one that the stack file gives it, which also outlives that
-node. Power limits make no profile: a node that moved to another would lose its plugin and its agent for a moment.
+A node belongs to the profile `default` unless it overrides slices, MPS, its limits or backend, keeps GPUs whole beside
+shared ones, or has no container toolkit where the stack's Talos has one; then its profile carries the name of the first
+node that does the same, which stays the same when the value changes, or the one that the stack file gives it, which
+also outlives that node. Power limits make no profile: a node that moved to another would lose its plugin and its agent
+for a moment.
 """
 
 import hashlib
@@ -19,7 +20,7 @@ DEFAULT = "default"
 
 @dataclass(frozen=True)
 class Profile:
-    """Nodes whose GPUs the same backend offers, with the same slices and the same GPUs whole beside shared ones."""
+    """Nodes whose GPUs the same backend offers, in the same slices with the same limits, and the same whole."""
 
     name: str
     sharing: Sharing
@@ -27,7 +28,7 @@ class Profile:
 
     @property
     def slices(self) -> int:
-        """Time slices per shared GPU."""
+        """Pods that share one GPU that is shared."""
         return self.sharing.slices
 
     @property

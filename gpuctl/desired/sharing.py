@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from gpuctl.settings import GpuGroup
+from gpuctl.settings.nodes import Mps
 
 RESOURCE = "nvidia.com/gpu"
 RENAMED_RESOURCE = "nvidia.com/gpu.shared"
@@ -17,6 +18,8 @@ class Mode(Enum):
     """Not at all: one pod has it."""
     TIME_SLICING = "time-slicing"
     """In turns, without isolation of memory or faults."""
+    MPS = "mps"
+    """At once, each with a hard limit of memory and threads; a fatal fault of one ends those on the same GPU."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class SharedGpus:
     """Whose pods offer it: what the label `app.kubernetes.io/name` says of them."""
     which: tuple[str, ...] = ()
     """By index or UUID; empty where they are all GPUs of the node."""
+    mps: Mps | None = None
+    """What the stack file gives each slice; None but for MPS."""
 
     @property
     def count(self) -> int:
@@ -52,12 +57,29 @@ class SharedGpus:
 
     @property
     def memory_mib(self) -> int | None:
-        """Average memory of one slice of the smallest GPU; None with a model that is not in the catalogue.
+        """Memory of one slice of the smallest GPU; None with a model that is not in the catalogue.
 
-        An average and no reservation: time slicing does not isolate memory, and one pod can take all of it.
+        With time slices an average and no reservation: memory is not isolated, and one pod can take all of it.
         """
+        if self.limit_mib:
+            return self.limit_mib
         known = [group.model.memory_mib for group in self.gpus if group.model and group.model.memory_mib]
         return min(known) // self.slices if len(known) == len(self.gpus) else None
+
+    @property
+    def visible(self) -> str:
+        """As NVIDIA_VISIBLE_DEVICES has them."""
+        return ",".join(self.which) or "all"
+
+    @property
+    def limit_mib(self) -> int | None:
+        """Memory that the stack file gives each slice; None where it is a share of what the GPU has."""
+        return (self.mps.memory_mib or None) if self.mps else None
+
+    @property
+    def threads_percent(self) -> int | None:
+        """Part of a GPU's multiprocessors that one slice may use; None where it is not limited."""
+        return (self.mps.threads_percent or 100 // self.slices) if self.mps else None
 
 
 def offers_text(offers: Mapping[str, int]) -> str:

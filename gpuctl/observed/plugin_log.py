@@ -75,7 +75,7 @@ def loaded_config(lines: Sequence[str]) -> dict[str, Any] | None:
 def replicas(config: dict[str, Any]) -> dict[str, int]:
     """Resource -> slices per GPU, by a configuration of the plugin; empty where GPUs are whole."""
     sharing: dict[str, Any] = config.get("sharing") or {}
-    slicing: dict[str, Any] = sharing.get("timeSlicing") or {}
+    slicing: dict[str, Any] = sharing.get("mps") or sharing.get("timeSlicing") or {}
     return {each["name"]: each["replicas"] for each in slicing.get("resources") or ()}
 
 

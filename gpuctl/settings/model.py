@@ -11,7 +11,7 @@ from gpuctl.settings.boot_image import ExtensionName, KernelArgument, OptionalIn
 from gpuctl.settings.catalogue import GpuModel, key_of, meant
 from gpuctl.settings.circuits import Circuit
 from gpuctl.settings.gpu_models import DescribedGpu
-from gpuctl.settings.nodes import GpuGroup, GpuNode, Model, Sharing
+from gpuctl.settings.nodes import GpuGroup, GpuNode, Model, Mps, Sharing
 from gpuctl.settings.refusal import listed
 from gpuctl.settings.talos_rules import CDI_FROM
 from gpuctl.settings.talos_tables import RELEASES, Minor, Release, has_toolkit, minor_of
@@ -37,6 +37,12 @@ class Settings(Model):
     """Folder of the nodes with the `bin` and `lib64` of NVIDIA's driver, where `backend` is dra."""
     slices: values.Slices = 4
     """Time slices per GPU: how many pods can share each one. 1 means whole GPUs."""
+    sharing: values.SharingMode = "time-slicing"
+    """How pods share a GPU: `time-slicing`, in turns; `mps`, at once and with a memory limit; see docs/sharing.md."""
+    memory_per_slice_mib: Annotated[values.SliceMebibytes, Field(alias="memoryPerSliceMiB")] = 0
+    """Memory that a slice may use with `mps`; 0: its share of the GPU's."""
+    threads_per_slice_percent: values.SlicePercent = 0
+    """Part of a GPU's multiprocessors that a slice may use with `mps`; 0: its share of them."""
     power_management: values.Switch = True
     """Whether the power-limit DaemonSet is deployed."""
     power_limits: Annotated[dict[str, values.WattsOrNone], values.Structure] = {}  # noqa: RUF012 (pydantic copies it)
@@ -146,12 +152,21 @@ class Settings(Model):
     def sharing_of(self, node: GpuNode) -> Sharing:
         """How the GPUs of a node are shared."""
         bare = not has_toolkit(self.talos_version_of(node))
-        return node.sharing(self.slices_of(node))._replace(backend=self.backend_of(node), bare=bare)
+        slices = self.slices_of(node)
+        is_mps = slices > 1 and (node.sharing_mode or self.sharing) == "mps"
+        memory, threads = node.memory_per_slice_mib, node.threads_per_slice_percent
+        mps = Mps(
+            self.memory_per_slice_mib if memory is None else memory,
+            self.threads_per_slice_percent if threads is None else threads,
+        )
+        return Sharing(slices, *node.whole_and_shared, self.backend_of(node), bare, mps if is_mps else None)
 
     @property
     def usual_sharing(self) -> Sharing:
         """That of nodes with no keys of their own."""
-        return Sharing(self.slices, backend=self.backend, bare=not has_toolkit(self.talos_version))
+        is_mps = self.slices > 1 and self.sharing == "mps"
+        mps = Mps(self.memory_per_slice_mib, self.threads_per_slice_percent) if is_mps else None
+        return Sharing(self.slices, backend=self.backend, bare=not has_toolkit(self.talos_version), mps=mps)
 
     def backend_of(self, node: GpuNode) -> values.Backend:
         """What offers the GPUs of a node."""

@@ -35,6 +35,13 @@ class GpuGroup:
         return self.described or CATALOGUE.get(self.gpu)
 
 
+class Mps(NamedTuple):
+    """What MPS, NVIDIA's multi-process service, gives each slice; 0: its share of the GPU."""
+
+    memory_mib: int
+    threads_percent: int
+
+
 class Sharing(NamedTuple):
     """How the GPUs of a node are shared: nodes with the same sharing need the same objects."""
 
@@ -48,14 +55,22 @@ class Sharing(NamedTuple):
     """What offers them."""
     bare: bool = False
     """Whether the nodes have no NVIDIA container toolkit, so that what serves them must reach the GPUs without it."""
+    mps: Mps | None = None
+    """None where they take turns."""
 
     def __str__(self) -> str:
         slices = f"{self.slices} slice{'' if self.slices == 1 else 's'}"
         if self.backend != "device-plugin":
             return f"{slices} by {self.backend}{' without container toolkit' if self.bare else ''}"
-        if not self.whole:
-            return slices
-        return f"{slices}, GPU {'/'.join(self.whole)} whole and {'/'.join(self.shared)} shared"
+        found = [slices]
+        if self.mps:
+            memory, threads = self.mps
+            of = [f"{memory} MiB"] if memory else []
+            of += [f"{threads} % of the threads"] if threads else []
+            found += [f"MPS with {' and '.join(of)} each" if of else "MPS"]
+        if self.whole:
+            found += [f"GPU {'/'.join(self.whole)} whole and {'/'.join(self.shared)} shared"]
+        return ", ".join(found)
 
 
 class GpuNode(Model):
@@ -75,6 +90,12 @@ class GpuNode(Model):
     """Physical GPUs in the node."""
     slices: values.Slices | None = None
     """Time slices per GPU of this node, instead of `slices`."""
+    sharing_mode: Annotated[values.SharingMode | None, Field(alias="sharing")] = None
+    """Instead of `sharing`, for this node."""
+    memory_per_slice_mib: Annotated[values.SliceMebibytes | None, Field(alias="memoryPerSliceMiB")] = None
+    """Instead of `memoryPerSliceMiB`, for this node."""
+    threads_per_slice_percent: values.SlicePercent | None = None
+    """Instead of `threadsPerSlicePercent`, for this node."""
     whole_gpus: values.WholeGpus = 0
     """GPUs left whole beside the shared ones, then nvidia.com/gpu.shared: how many, the first; or UUIDs of which."""
     shared_gpus: tuple[values.GpuUuid, ...] = ()
@@ -123,19 +144,14 @@ class GpuNode(Model):
         """Physical GPUs in the node, of all models."""
         return sum(cards.count for cards in self.cards)
 
-    def sharing(self, slices: int) -> Sharing:
-        """How its GPUs are shared.
-
-        Args:
-            slices: per GPU, those of the stack where the node has none of its own.
-        """
+    @property
+    def whole_and_shared(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Its GPUs that are whole, and those that are not, by index or UUID; none where all are shared alike."""
         whole = self.whole_gpus
-        if not whole:
-            return Sharing(slices)
-        if isinstance(whole, tuple):
-            return Sharing(slices, whole, self.shared_gpus)
+        if not whole or isinstance(whole, tuple):
+            return (whole, self.shared_gpus) if whole else ((), ())
         indexes = tuple(map(str, range(self.count)))
-        return Sharing(slices, indexes[:whole], indexes[whole:])
+        return indexes[:whole], indexes[whole:]
 
     @field_validator("gpus")
     @classmethod

@@ -9,6 +9,7 @@ from gpuctl.settings import boot_image, dra_rules, limit_rules, talos_rules
 from gpuctl.settings.circuit_rule import no_circuit_is_overloaded
 from gpuctl.settings.gpu_models import watts_are_in_order
 from gpuctl.settings.model import Settings
+from gpuctl.settings.mps import mps_is_possible, mps_keys_are_for_mps, mps_takes_one_slice_for_a_pod
 from gpuctl.settings.nodes import GpuNode
 from gpuctl.settings.profile_names import profiles_have_one_name
 from gpuctl.settings.refusal import Path, Problem
@@ -95,7 +96,8 @@ _FIELDS = {"gpus": "gpus", "gpu": "gpu", "count": "count_of_gpu"}
 
 _LIMITS = ("nodes", "powerManagement", "powerLimit", "powerLimits")
 _CARDS = ("nodes.gpus", "nodes.gpu", "nodes.count")
-_SHARING = ("slices", "wholeGpus", "sharedGpus", "gpus", "gpu", "count", "backend", "talosVersion")
+_MPS = ("sharing", "memoryPerSliceMiB", "threadsPerSlicePercent")
+_SHARING = ("slices", "wholeGpus", "sharedGpus", "gpus", "gpu", "count", "backend", "talosVersion", *_MPS)
 _BACKEND = ("nodes", "backend")
 _TALOS = ("nodes", "talosVersion")
 _IMAGE = ("systemExtensions", "kernelArguments", "overlay", "fabricManager", "secureBoot")
@@ -119,7 +121,13 @@ RULES = (
     Rule((*_TALOS, "defaultRuntime"), _of(dra_rules.nothing_needs_a_missing_toolkit, "talosVersion")),
     Rule(("nodes", "slices"), _of(whole_gpus_are_beside_shared_ones, *_SHARING)),
     Rule(("nodes",), _of(uuids_are_of_one_gpu, "wholeGpus", "sharedGpus")),
-    Rule(("nodes", "slices", "backend", "talosVersion"), _of(profiles_have_one_name, *_SHARING, "profile")),
+    Rule((*_BACKEND, "slices", *_MPS), _of(mps_is_possible, *_SHARING)),
+    Rule((*_BACKEND, "slices", *_MPS), _of(mps_keys_are_for_mps, *_SHARING)),
+    Rule(
+        ("nodes", "slices", "sharing", "failRequestsGreaterThanOne", "devicePluginVersion"),
+        _of(mps_takes_one_slice_for_a_pod, *_SHARING),
+    ),
+    Rule(("nodes", "slices", "backend", "talosVersion", *_MPS), _of(profiles_have_one_name, *_SHARING, "profile")),
     Rule((*_TALOS, "talosContract"), _of(talos_rules.contracts_are_not_newer, "talosVersion", "talosContract")),
     Rule((*_TALOS, "kubernetesVersion"), _of(talos_rules.kubernetes_runs_on_talos, "talosVersion")),
     Rule((*_TALOS, "driverChannel"), _of(talos_rules.driver_knows_every_gpu, "talosVersion", "driverChannel")),

@@ -349,6 +349,10 @@ WattsOrNone = Annotated[
 BaseWatts = Annotated[int, Field(ge=0, le=10_000), _Number]
 CircuitWatts = Annotated[int, Field(ge=0, le=100_000), _Number]
 Mebibytes = Annotated[int, Field(ge=1, le=10_000_000), _Number]
+SliceMebibytes = Annotated[int, Field(ge=0, le=10_000_000), _Number]
+"""Memory of one slice; 0: its share of the GPU's."""
+SlicePercent = Annotated[int, Field(ge=0, le=100), _Number]
+"""Part of a GPU's multiprocessors that one slice may use; 0: its share of them."""
 IntervalSeconds = Annotated[int, Field(ge=5, le=3600), _Number]
 GpuCount = Annotated[int, Field(ge=1, le=MOST_GPUS), _Number]
 _UUIDS: dict[str, Any] = {"type": "array", "items": {"type": "string", "pattern": f"^{_GPU_UUID}$"}}
@@ -384,5 +388,6 @@ OptionalPolicy = Annotated[Literal["distributed", "packed"] | None, _Unset, _Pla
 Backend = Literal["device-plugin", "dra"]
 DriverImage = Annotated[_Line, AfterValidator(_is_a_pinned_driver), _Plain]
 HostFolder = Annotated[_Line, AfterValidator(_is_a_folder_of_a_node), _Plain]
+SharingMode = Literal["time-slicing", "mps"]
 DriverChannel = Literal["production", "lts"]
 KernelModules = Literal["open", "proprietary"]

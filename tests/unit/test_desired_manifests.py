@@ -21,6 +21,7 @@ from tests.fixtures.snapshots import YamlSnapshot
 from tests.fixtures.stack_files import ROOT, SHIPPED, VALID, config_of, each_shipped, each_valid, settings
 
 SCRIPTS = ("nvidia-power-limit-agent", "nvidia-device-plugin-supervisor")
+MPS = "nvidia-mps-control-daemon"
 
 
 def identity(manifest: Manifest) -> tuple[str, str | None, str]:
@@ -32,7 +33,7 @@ def _without_long_texts(documents: list[Manifest]) -> list[Manifest]:
     """With a word in place of the dashboard's text, and of scripts and their hashes."""
     documents = copy.deepcopy(documents)
     for document in documents:
-        for name in SCRIPTS:
+        for name in (*SCRIPTS, f"{MPS}-scripts"):
             if document["metadata"]["name"].startswith(name):
                 document["data"] = dict.fromkeys(document["data"], "a script")
                 document["metadata"]["name"] = f"{name}-HASH"
@@ -43,7 +44,17 @@ def _without_long_texts(documents: list[Manifest]) -> list[Manifest]:
         if document["metadata"]["name"].startswith("nvidia-power-limit") and document["kind"] == "DaemonSet":
             document["spec"]["template"]["metadata"]["annotations"][CHECKSUM_ANNOTATION] = "its hash"
             document["spec"]["template"]["spec"]["volumes"][0]["configMap"]["name"] = "nvidia-power-limit-agent-HASH"
+        if document["kind"] == "DaemonSet":
+            _without_hashes_of_mps(document["metadata"]["name"], document["spec"]["template"])
     return documents
+
+
+def _without_hashes_of_mps(name: str, template: dict[str, Any]) -> None:
+    for volume in template["spec"]["volumes"]:
+        if volume["name"] == "mps-daemon":
+            volume["configMap"]["name"] = f"{MPS}-scripts-HASH"
+    if name.startswith(MPS):
+        template["metadata"]["annotations"][CHECKSUM_ANNOTATION] = "its hash"
 
 
 RELEASED: dict[str, str] = json.loads((ROOT / "tests" / "fixtures" / "released_manifests.json").read_text())
@@ -106,6 +117,23 @@ def test_these_are_the_objects_of_monitoring(snapshot: SnapshotAssertion) -> Non
     namespace, *_, rule, dashboard = _without_long_texts(manifests(read_config("fixture", config_of(path))))
     assert namespace["metadata"]["name"] == rule["metadata"]["namespace"]
     assert [rule, dashboard] == snapshot(extension_class=YamlSnapshot)
+
+
+def test_these_are_the_objects_of_mps(snapshot: SnapshotAssertion) -> None:
+    """Of GPUs that are shared in two ways, beside whole ones."""
+    (path,) = (path for path in VALID if path.stem == "mps-with-limits-of-its-own")
+    documents = _without_long_texts(manifests(read_config("fixture", config_of(path))))
+    named = {MPS, "nvidia-device-plugin"}
+    wanted = [each for each in documents if each["metadata"].get("labels", {}).get("app.kubernetes.io/name") in named]
+    assert [each for each in wanted if each["metadata"]["labels"]["app.kubernetes.io/instance"] != "gpu-4"] == snapshot(
+        extension_class=YamlSnapshot
+    )
+
+
+@pytest.mark.parametrize("version", kubernetes_schema.VERSIONS)
+def test_the_api_server_understands_every_field_of_mps(version: str) -> None:
+    wrong = [kubernetes_schema.unknown_or_wrong(each, version) for each in manifests(settings(sharing="mps"))]
+    assert [each for each in wrong if each] == []
 
 
 @pytest.mark.parametrize("version", kubernetes_schema.VERSIONS)

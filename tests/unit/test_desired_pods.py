@@ -88,7 +88,8 @@ def test_the_power_limit_has_the_one_capability_that_setting_it_takes() -> None:
     }
 
 
-PLUGINS = ("nvidia-device-plugin", "nvidia-whole-gpu-plugin", "nvidia-dra-driver")
+PLUGINS = ("nvidia-device-plugin", "nvidia-whole-gpu-plugin", "nvidia-mps-control-daemon", "nvidia-dra-driver")
+"""With the daemon that a plugin waits for: what runs once on a node, and not beside its successor."""
 DRIVER = ["/var/lib/kubelet/plugins_registry", "/var/lib/kubelet/plugins/gpu.nvidia.com", "/var/run/cdi"]
 
 
@@ -100,6 +101,10 @@ def _has_toolkit(pod: Any) -> bool:
     return "runtimeClassName" in pod
 
 
+def _env(pod: Any) -> list[dict[str, str]]:
+    return pod["containers"][0]["env"]
+
+
 @every_pod
 def test_no_pod_shares_more_with_its_host_than_a_folder_or_process_ids(pod: Any, manifest: Manifest) -> None:
     host_paths = [volume["hostPath"] for volume in pod["volumes"] if "hostPath" in volume]
@@ -109,6 +114,10 @@ def test_no_pod_shares_more_with_its_host_than_a_folder_or_process_ids(pod: Any,
         assert of_the_driver == ["bin", "lib64"]
         host_paths = [each for each in host_paths if "type" in each]
     shared = "/var/lib/kubelet/plugins/gpu-power-limit"
+    mps = [{"path": path, "type": "DirectoryOrCreate"} for path in ("/var/run/gpu-mps", "/var/run/gpu-mps/shm")]
+    if name == "nvidia-device-plugin" and any(each["name"] == "CUDA_MPS_PIPE_DIRECTORY" for each in _env(pod)):
+        assert host_paths[1:] == mps
+        del host_paths[1:]
     assert (
         host_paths
         == {
@@ -120,6 +129,7 @@ def test_no_pod_shares_more_with_its_host_than_a_folder_or_process_ids(pod: Any,
                 {"path": path, "type": "Directory" if path.endswith("registry") else "DirectoryOrCreate"}
                 for path in DRIVER
             ],
+            "nvidia-mps-control-daemon": mps,
         }[name]
     )
     entered = {"hostPID", "hostNetwork", "hostIPC", "hostUsers"} & set(pod)
@@ -175,10 +185,10 @@ def test_a_bad_configuration_stops_at_the_first_node(pod: Any, manifest: Manifes
     Of the power limit the old pod stays until the new one is ready, so that a bad one takes down nothing at all. With a
     surge, minReadySeconds would make the update stand still.
     """
-    is_plugin = manifest["metadata"]["name"].startswith(PLUGINS)
-    assert manifest["spec"].get("minReadySeconds") == (5 if is_plugin else None), pod
+    runs_once = manifest["metadata"]["name"].startswith(PLUGINS)
+    assert manifest["spec"].get("minReadySeconds") == (5 if runs_once else None), pod
     assert manifest["spec"]["updateStrategy"]["rollingUpdate"] == (
-        {"maxUnavailable": 1} if is_plugin else {"maxSurge": "100%", "maxUnavailable": 0}
+        {"maxUnavailable": 1} if runs_once else {"maxSurge": "100%", "maxUnavailable": 0}
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from gpuctl.desired.daemon_set import unchanging
 from gpuctl.desired.device_plugin import NAME
+from gpuctl.desired.device_plugin.mps import ROOT as MPS_ROOT
 from gpuctl.desired.names import Manifest, yaml_text
 from gpuctl.desired.profiles import DEFAULT, Profile
 from gpuctl.desired.sharing import RENAMED_RESOURCE, RESOURCE, Mode, SharedGpus
@@ -28,9 +29,11 @@ def plugin_config(settings: Settings, group: SharedGpus) -> dict[str, Any]:
     config: dict[str, Any] = {"version": "v1"}
     if settings.allocation_policy:
         config["flags"] = {"plugin": {"sharedDevicesAllocationPolicy": settings.allocation_policy}}
-    if group.mode is Mode.TIME_SLICING:
+    if group.mode is Mode.MPS:
+        config.setdefault("flags", {})["mpsRoot"] = MPS_ROOT
+    if group.mode is not Mode.WHOLE:
         config["sharing"] = {
-            "timeSlicing": {
+            "mps" if group.mode is Mode.MPS else "timeSlicing": {
                 "renameByDefault": group.resource == RENAMED_RESOURCE,
                 "failRequestsGreaterThanOne": settings.fail_requests_greater_than_one,
                 "resources": [{"name": RESOURCE, "replicas": group.slices}],

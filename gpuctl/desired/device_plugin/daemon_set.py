@@ -3,10 +3,11 @@
 from typing import Any
 
 from gpuctl.desired import daemon_set as daemon_sets
+from gpuctl.desired.device_plugin import mps
 from gpuctl.desired.device_plugin.config import CONFIG_KEY, SCRIPT, config_hash, config_map, supervisor
 from gpuctl.desired.names import Manifest, node_labels
 from gpuctl.desired.profiles import Profile
-from gpuctl.desired.sharing import SharedGpus
+from gpuctl.desired.sharing import Mode, SharedGpus
 from gpuctl.settings import Settings
 
 _STATE = "/run/nvidia-device-plugin"
@@ -28,7 +29,7 @@ def daemon_set(settings: Settings, profile: Profile, group: SharedGpus) -> Manif
         "env": [
             {"name": "CONFIG_FILE", "value": f"/config/{CONFIG_KEY}"},
             {"name": "FAIL_ON_INIT_ERROR", "value": "true"},
-            {"name": "NVIDIA_VISIBLE_DEVICES", "value": ",".join(group.which) or "all"},
+            {"name": "NVIDIA_VISIBLE_DEVICES", "value": group.visible},
             {"name": "NVIDIA_DRIVER_CAPABILITIES", "value": "compute,utility"},
         ],
         "securityContext": daemon_sets.security_context(),
@@ -52,6 +53,8 @@ def daemon_set(settings: Settings, profile: Profile, group: SharedGpus) -> Manif
         {"name": "supervisor", "configMap": {"name": supervisor(settings)["metadata"]["name"]}},
         {"name": "state", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
     ]
+    if group.mode is Mode.MPS:
+        _beside_the_mps_daemon(container, volumes, settings, group)
     return daemon_sets.daemon_set(
         settings,
         group.component,
@@ -62,6 +65,18 @@ def daemon_set(settings: Settings, profile: Profile, group: SharedGpus) -> Manif
         rollout=daemon_sets.NODE_BY_NODE,
         profile=profile.name,
     )
+
+
+def _beside_the_mps_daemon(
+    container: dict[str, Any], volumes: list[dict[str, Any]], settings: Settings, group: SharedGpus
+) -> None:
+    """Only Ready while it offers slices, which is while the daemon serves; it may wait for that as long as it takes."""
+    container["command"] = mps.OFFER
+    container["env"] += mps.environment(group)
+    container["volumeMounts"] += mps.MOUNTS
+    volumes += mps.volumes(settings)
+    del container["startupProbe"]
+    container["livenessProbe"] |= mps.liveness(_serves(group)["exec"]["command"])
 
 
 def _serves(group: SharedGpus) -> dict[str, Any]:

@@ -1,0 +1,201 @@
+"""Slices by MPS: what is deployed for them, what a slice may use, and how little the daemon may do."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import yaml
+
+from gpuctl.cli import capacity as capacity_verb
+from gpuctl.desired.desired import Desired, desired_state
+from gpuctl.desired.sharing import Mode
+from tests.fixtures.plugin_config import PluginConfig
+from tests.fixtures.stack_files import settings
+
+DAEMON, PLUGIN = "nvidia-mps-control-daemon", "nvidia-device-plugin"
+
+
+def _node(name: str = "gpu-1", **keys: Any) -> dict[str, Any]:
+    return {"name": name, "gpu": "rtx-3090", "count": 2} | keys
+
+
+def _desired(*nodes: dict[str, Any], **keys: Any) -> Desired:
+    return desired_state(settings(nodes=list(nodes) or [_node()], **{"sharing": "mps"} | keys))
+
+
+def _daemon_sets(desired: Desired) -> Mapping[str, dict[str, Any]]:
+    return {each["metadata"]["name"]: each for each in desired.manifests if each["kind"] == "DaemonSet"}
+
+
+def _pod(desired: Desired, name: str) -> dict[str, Any]:
+    return _daemon_sets(desired)[name]["spec"]["template"]["spec"]
+
+
+def _env(desired: Desired, name: str) -> dict[str, str]:
+    return {each["name"]: each["value"] for each in _pod(desired, name)["containers"][0]["env"]}
+
+
+def _limits(desired: Desired, name: str = DAEMON) -> tuple[str, str | None, str]:
+    """Slices, MiB and percent as the daemon gets them."""
+    env = _env(desired, name)
+    return env["MPS_SLICES"], env.get("MPS_MEMORY_MIB"), env["MPS_THREADS_PERCENT"]
+
+
+def _checksum(desired: Desired) -> str:
+    return _daemon_sets(desired)[DAEMON]["spec"]["template"]["metadata"]["annotations"]["checksum/config"]
+
+
+def test_by_default_a_slice_has_its_share_of_memory_and_threads() -> None:
+    desired = _desired()
+    (group,) = desired.nodes["gpu-1"].groups
+    assert (group.mode, group.memory_mib, group.threads_percent) == (Mode.MPS, 6144, 25)
+    assert _limits(desired) == ("4", None, "25")
+
+
+def test_threads_that_do_not_divide_are_rounded_down() -> None:
+    assert _limits(_desired(slices=3)) == ("3", None, "33")
+
+
+def test_keys_of_the_stack_say_what_a_slice_has() -> None:
+    desired = _desired(memoryPerSliceMiB=4096, threadsPerSlicePercent=50)
+    assert _limits(desired) == ("4", "4096", "50")
+    assert desired.outputs["limitsPerSlice"] == {"gpu-1": {"memoryMiB": 4096, "threadsPercent": 50}}
+    assert desired.outputs["memoryPerSliceMiB"] == {"gpu-1": 4096}
+
+
+def test_keys_of_a_node_come_before_those_of_the_stack() -> None:
+    nodes = (_node(), _node("gpu-2", memoryPerSliceMiB=2048), _node("gpu-3", threadsPerSlicePercent=100))
+    desired = _desired(*nodes, memoryPerSliceMiB=4096)
+    assert desired.outputs["limitsPerSlice"] == {
+        "gpu-1": {"memoryMiB": 4096, "threadsPercent": 25},
+        "gpu-2": {"memoryMiB": 2048, "threadsPercent": 25},
+        "gpu-3": {"memoryMiB": 4096, "threadsPercent": 100},
+    }
+    assert [profile.name for profile in desired.profiles] == ["default", "gpu-2", "gpu-3"]
+    assert _limits(desired, f"{DAEMON}-gpu-2") == ("4", "2048", "25")
+
+
+def test_a_node_may_have_mps_in_a_stack_of_time_slices_and_the_other_way_round() -> None:
+    one = _desired(_node(), _node("gpu-2", sharing="mps"), sharing="time-slicing")
+    other = _desired(_node(), _node("gpu-2", sharing="time-slicing"))
+    assert [name for name in _daemon_sets(one) if "mps" in name] == [f"{DAEMON}-gpu-2"]
+    assert [name for name in _daemon_sets(other) if "mps" in name] == [DAEMON]
+    assert [profile.name for profile in other.profiles] == ["default", "gpu-2"]
+
+
+def test_time_slicing_is_the_default_and_needs_no_daemon() -> None:
+    assert _desired(sharing="time-slicing").manifests == desired_state(settings()).manifests
+    assert "limitsPerSlice" not in desired_state(settings()).outputs
+
+
+def test_a_node_of_whole_gpus_needs_no_daemon() -> None:
+    desired = _desired(_node(), _node("gpu-2", slices=1))
+    assert [node.groups[0].mode for node in desired.nodes.values()] == [Mode.MPS, Mode.WHOLE]
+    assert [name for name in _daemon_sets(desired) if "mps" in name] == [DAEMON]
+
+
+def test_the_plugin_is_told_to_share_by_mps_and_where() -> None:
+    texts = [each["data"]["config.yaml"] for each in _desired().manifests if "config.yaml" in each.get("data", {})]
+    (config,) = (PluginConfig.model_validate(yaml.safe_load(text)) for text in texts)
+    assert config.flags.mps_root == "/var/run/gpu-mps"
+    assert config.sharing is not None
+    assert config.sharing.time_slicing is None
+    assert config.sharing.mps is not None
+    assert [each.replicas for each in config.sharing.mps.resources] == [4]
+
+
+def test_the_allocation_policy_stands_beside_it() -> None:
+    desired = _desired(devicePluginVersion="v0.20.0", allocationPolicy="packed")
+    (text,) = [each["data"]["config.yaml"] for each in desired.manifests if "config.yaml" in each.get("data", {})]
+    flags = yaml.safe_load(text)["flags"]
+    assert flags == {"plugin": {"sharedDevicesAllocationPolicy": "packed"}, "mpsRoot": "/var/run/gpu-mps"}
+
+
+def test_only_the_shared_gpus_have_a_daemon_beside_whole_ones() -> None:
+    desired = _desired(_node(wholeGpus=1))
+    assert desired.nodes["gpu-1"].offers == {"nvidia.com/gpu": 1, "nvidia.com/gpu.shared": 4}
+    env = _env(desired, DAEMON)
+    assert env["NVIDIA_VISIBLE_DEVICES"] == "1"
+    assert env["CUDA_MPS_PIPE_DIRECTORY"] == "/mps/nvidia.com/gpu.shared/pipe"
+    assert "CUDA_MPS_PIPE_DIRECTORY" not in _env(desired, "nvidia-whole-gpu-plugin")
+
+
+@pytest.mark.parametrize(("rename", "resource"), [(False, "nvidia.com/gpu"), (True, "nvidia.com/gpu.shared")])
+def test_daemon_and_plugin_meet_in_the_folder_of_the_resource(rename: bool, resource: str) -> None:
+    """The plugin makes the folder's name of the resource, and gives it to its pods."""
+    desired = _desired(renameByDefault=rename)
+    found = {_env(desired, name)["CUDA_MPS_PIPE_DIRECTORY"] for name in (DAEMON, PLUGIN)}
+    assert found == {f"/mps/{resource}/pipe"}
+
+
+def test_the_daemon_comes_before_the_plugin_and_the_power_limit_before_both() -> None:
+    parts = {part.name: part for part in _desired().parts}
+    assert {"mps", "power-limit"} <= {*parts["device-plugin"].after}
+    assert "power-limit" in parts["mps"].after
+    assert parts["mps"].type_token == "gpu:index:Mps"
+
+
+def test_the_daemon_may_do_next_to_nothing() -> None:
+    pod = _pod(_desired(), DAEMON)
+    (container,) = pod["containers"]
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert pod["securityContext"] == {"runAsUser": 0, "seccompProfile": {"type": "RuntimeDefault"}}
+    assert not {"hostPID", "hostIPC", "hostNetwork", "shareProcessNamespace", "initContainers"} & pod.keys()
+    paths = [each["hostPath"]["path"] for each in pod["volumes"] if "hostPath" in each]
+    assert paths == ["/var/run/gpu-mps", "/var/run/gpu-mps/shm"]
+    assert not [each for each in container["volumeMounts"] if "mountPropagation" in each]
+
+
+def test_the_plugin_runs_nvidias_control_program_through_the_script_of_that_name() -> None:
+    desired = _desired()
+    (config_map,) = (each for each in desired.manifests if "nvidia-cuda-mps-control" in each.get("data", {}))
+    assert {*config_map["data"]} == {"daemon.sh", "nvidia-cuda-mps-control", "offer.sh"}
+    for name in (DAEMON, PLUGIN):
+        (volume,) = (each for each in _pod(desired, name)["volumes"] if each["name"] == "mps-daemon")
+        assert volume["configMap"] == {"name": config_map["metadata"]["name"], "defaultMode": 0o555}
+
+
+def test_a_plugin_that_waits_for_its_daemon_is_not_started_again() -> None:
+    (container,) = _pod(_desired(), PLUGIN)["containers"]
+    assert "startupProbe" not in container
+    assert container["livenessProbe"]["exec"]["command"] == [
+        "/busybox/sh",
+        "-c",
+        "[ ! -e /run/nvidia-device-plugin/offering ] || "
+        "/busybox/test -S /var/lib/kubelet/device-plugins/nvidia-gpu.sock",
+    ]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"slices": 6}, {"memoryPerSliceMiB": 1024}, {"threadsPerSlicePercent": 10}, {"devicePluginVersion": "v0.18.1"}],
+)
+def test_whatever_replaces_a_daemon_changes_its_checksum(other: dict[str, Any]) -> None:
+    assert _checksum(_desired()) == _checksum(_desired(powerLimit=250))
+    assert _checksum(_desired()) != _checksum(_desired(**other))
+
+
+def test_the_capacity_table_shows_limits() -> None:
+    nodes = (_node(), _node("gpu-2", sharing="time-slicing"), _node("gpu-3", wholeGpus=1))
+    stack = settings(nodes=list(nodes), sharing="mps", threadsPerSlicePercent=50)
+    lines = [line.plain.rstrip() for line in capacity_verb.lines("lab", stack)]
+    assert lines[:5] == [
+        "NODE   GPUS          SLICES  nvidia.com/gpu  nvidia.com/gpu.shared  LIMIT W  NODE W  GiB/SLICE  THREADS",
+        "gpu-1  2 x rtx-3090       4               8                             300     600        6.0     50 %",
+        "gpu-2  2 x rtx-3090       4               8                             300     600        6.0",
+        "gpu-3  1 x rtx-3090       1               1                             300     600       24.0",
+        "       1 x rtx-3090       4                                      4      300                6.0     50 %",
+    ]
+    assert lines[-1].endswith("GiB per slice is a limit where THREADS has a figure, and elsewhere an average.")
+
+
+def test_the_capacity_of_mps_alone_is_no_average() -> None:
+    *_, last = capacity_verb.lines("lab", settings(sharing="mps"))
+    assert last.plain.endswith("8 nvidia.com/gpu. GiB per slice is a limit.")
+    assert capacity_verb.document("lab", settings(sharing="mps"))["limitsPerSlice"] == {
+        "gpu-1": {"memoryMiB": 6144, "threadsPercent": 25}
+    }
