@@ -1,6 +1,5 @@
 """What else in the cluster sets up GPUs: two owners of one thing undo each other's work."""
 
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
@@ -11,12 +10,8 @@ from gpuctl.checks.workloads import PODS, is_own
 from gpuctl.cluster import Pod
 from gpuctl.desired.power_limit import NAME as POWER_LIMIT
 from gpuctl.desired.usage import NAME as USAGE
-from gpuctl.observed.gpu_software import PLUGINS, SETUPS, gpu_software
+from gpuctl.observed.gpu_software import PLUGINS, SETUPS, gpu_software, sets_power_limits
 from gpuctl.observed.pods import warnings
-
-_WRITERS = re.compile(r"power-?limit|gpu-power-(agent|manager)|nvidia[-_]oc\b")
-_DYNAMO = "dynamo.nvidia.com/gpu-power-limit"
-"""The annotation by which the power agent of NVIDIA Dynamo is given a limit."""
 
 
 @Check(
@@ -120,7 +115,7 @@ def no_other_power_agent(context: Context) -> Iterator[Result]:
     nodes = context.desired.nodes
     found: dict[str, list[Pod]] = defaultdict(list)
     for pod in context.pods:
-        if pod.node in nodes and pod.active and not is_own(context, pod) and _writes_limits(pod):
+        if pod.node in nodes and pod.active and not is_own(context, pod) and sets_power_limits(pod):
             found[pod.namespace].append(pod)
     for namespace, pods in found.items():
         yield _competitor(context, f"what looks like another power-limit agent runs on {_nodes(pods)}", namespace, pods)
@@ -142,11 +137,6 @@ def _found(context: Context, known: Mapping[str, str], nodes: set[str] | None) -
         if concerns and (what := gpu_software(pod, known)):
             found[what, pod.namespace].append(pod)
     return found
-
-
-def _writes_limits(pod: Pod) -> bool:
-    texts = [pod.name, *(container.image for container in pod.spec.containers)]
-    return _DYNAMO in pod.metadata.annotations or any(map(_WRITERS.search, texts))
 
 
 def _nodes(pods: list[Pod]) -> str:

@@ -29,12 +29,12 @@ gpuctl doctor --stack lab             why it is not, and what fixes it
 A stack is config/Pulumi.NAME.yaml, or the file that PULUMI_OPTION_CONFIG_FILE names, as for pulumi itself.
 """
 _WIDTH = 80
-_FIRST = "What a cluster has (its first stack file)"
+_FIRST = "What a cluster has (its first stack file, and what it is taken over from)"
 _BEFORE, _AFTER = "What a cluster must be (from the stack file alone)", "What a cluster is (asks the cluster)"
 
 _VERBS = group_of(
     {
-        _FIRST: ("init",),
+        _FIRST: ("init", "adopt"),
         _BEFORE: ("capacity", "stacks", "plan", "render", "talos"),
         _AFTER: ("verify", "status", "usage", "power", "doctor"),
     }

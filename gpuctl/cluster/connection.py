@@ -15,8 +15,9 @@ from gpuctl.cluster.objects import Manifest, Node, Pod
 
 _PAGE = 500
 """Objects in one answer to a list, as kubectl asks for."""
-_MANAGED = {"fieldManager": "gpuctl"}
-"""Who changes an object."""
+_MANAGER = "gpuctl"
+"""Who changes an object, unless it is said."""
+_MANAGED = {"fieldManager": _MANAGER}
 
 _Item = TypeVar("_Item")
 _Found = TypeVar("_Found")
@@ -72,9 +73,13 @@ class Cluster:
         """Creates an object."""
         self._api.request("POST", _path(manifest), _MANAGED, _typed(manifest))
 
-    def apply(self, manifest: Manifest) -> None:
-        """Creates an object or brings it to this state, taking the fields over from whoever had them."""
-        path, parameters = _path(manifest, manifest["metadata"]["name"]), {"force": "true"} | _MANAGED
+    def apply(self, manifest: Manifest, manager: str = _MANAGER) -> None:
+        """Creates an object or brings it to this state, taking the fields over from whoever had them.
+
+        With a UID, only the object of that UID is changed, and none created.
+        """
+        path = _path(manifest, manifest["metadata"]["name"])
+        parameters = {"force": "true", "fieldManager": manager}
         self._api.request("PATCH", path, parameters, _typed(manifest), "apply-patch+yaml")
 
     def delete(self, kind: str, name: str, namespace: str | None = None, grace_seconds: int | None = None) -> None:

@@ -6,13 +6,16 @@ _NAMESPACED = {
     "ConfigMap": ("", "v1", "configmaps"),
     "CronJob": ("batch", "v1", "cronjobs"),
     "DaemonSet": ("apps", "v1", "daemonsets"),
+    "Deployment": ("apps", "v1", "deployments"),
     "Event": ("", "v1", "events"),
     "Pod": ("", "v1", "pods"),
     "PrometheusRule": ("monitoring.coreos.com", "v1", "prometheusrules"),
     "ResourceClaim": ("resource.k8s.io", "v1", "resourceclaims"),
+    "ReplicaSet": ("apps", "v1", "replicasets"),
     "ServiceAccount": ("", "v1", "serviceaccounts"),
 }
 _GLOBAL = {
+    "ClusterPolicy": ("nvidia.com", "v1", "clusterpolicies"),
     "ClusterRole": ("rbac.authorization.k8s.io", "v1", "clusterroles"),
     "ClusterRoleBinding": ("rbac.authorization.k8s.io", "v1", "clusterrolebindings"),
     "CustomResourceDefinition": ("apiextensions.k8s.io", "v1", "customresourcedefinitions"),
@@ -26,6 +29,16 @@ _GLOBAL = {
     "ValidatingAdmissionPolicy": ("admissionregistration.k8s.io", "v1", "validatingadmissionpolicies"),
     "ValidatingAdmissionPolicyBinding": ("admissionregistration.k8s.io", "v1", "validatingadmissionpolicybindings"),
 }
+
+
+def is_known(kind: str) -> bool:
+    """Whether the project handles a kind."""
+    return kind in _NAMESPACED or kind in _GLOBAL
+
+
+def is_namespaced(kind: str) -> bool:
+    """Whether the objects of a kind are each in a namespace."""
+    return kind in _NAMESPACED
 
 
 def api_of(kind: str) -> tuple[str, str, str]:
@@ -47,5 +60,5 @@ def path_of(kind: str, namespace: str | None = None, *names: str) -> str:
     """The path of a kind's objects, of one that is named, or of its subresource; a namespace counts where it can."""
     _, _, plural = api_of(kind)
     root = "apis" if "/" in (version := api_version(kind)) else "api"
-    place = ["namespaces", namespace] if namespace and kind in _NAMESPACED else []
+    place = ["namespaces", namespace] if namespace and is_namespaced(kind) else []
     return "/".join(["", root, version, *(quote(part, safe="") for part in (*place, plural, *names))])

@@ -19,6 +19,11 @@ SETUPS = {
     r"/k8s-mig-manager\b": "NVIDIA's MIG manager",
     r"nvidia/driver\b": "the GPU Operator's driver",
 }
+DRIVERS = ("the GPU Operator's container toolkit", "the GPU Operator's driver")
+"""Those without which no GPU pod of their node runs."""
+_POWER_WRITERS = re.compile(r"power-?limit|gpu-power-(agent|manager)|nvidia[-_]oc\b")
+_DYNAMO = "dynamo.nvidia.com/gpu-power-limit"
+"""The annotation by which the power agent of NVIDIA Dynamo is given a limit."""
 _OTHER_DUTIES = {"gpu-feature-discovery", "mps-control-daemon-ctr", "config-manager"}
 """Containers of NVIDIA's Helm chart that run the device plugin's image and are none."""
 
@@ -31,3 +36,9 @@ def gpu_software(pod: Pod, known: Mapping[str, str]) -> str:
             if re.search(pattern, image):
                 return what
     return ""
+
+
+def sets_power_limits(pod: Pod) -> bool:
+    """Whether it is known to write power limits: by name, image or the annotation of NVIDIA Dynamo."""
+    texts = [pod.name, *(container.image for container in pod.spec.containers)]
+    return _DYNAMO in pod.metadata.annotations or any(map(_POWER_WRITERS.search, texts))

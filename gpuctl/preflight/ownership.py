@@ -115,7 +115,7 @@ def foreign(desired: Desired, stack: str, find: Find) -> list[Foreign]:
             *(("", each) for each in _existing(desired, find)),
             *((desired.settings.namespace, each) for each in _in_the_namespace(desired, find)),
         )
-        if not _is_the_projects(manifest)
+        if not is_the_projects(manifest)
     ]
 
 
@@ -129,9 +129,9 @@ def of_other_stacks(desired: Desired, own: str, find: Find, nodes: Iterable[Node
         nodes: of the cluster.
     """
     owners = {
-        f"{manifest['kind'].lower()}/{manifest['metadata']['name']}": _owner(manifest)
+        f"{manifest['kind'].lower()}/{manifest['metadata']['name']}": owner_of(manifest)
         for manifest in (*_existing(desired, find), *_used(desired, find))
-        if _is_the_projects(manifest)
+        if is_the_projects(manifest)
     }
     owners |= {f"node/{node.name}": node.metadata.annotations.get(OWNER) for node in nodes}
     others = dict.fromkeys(stack for stack in owners.values() if stack and stack != own)
@@ -150,7 +150,7 @@ def unmarked(desired: Desired, find: Find) -> list[str]:
         desired: what the stack asks for.
         find: the object of a kind and a name, if there is one.
     """
-    found = (each for each in _existing(desired, find) if _is_the_projects(each) and _owner(each) is None)
+    found = (each for each in _existing(desired, find) if is_the_projects(each) and owner_of(each) is None)
     return [f"{each['kind'].lower()}/{each['metadata']['name']}" for each in found]
 
 
@@ -166,7 +166,7 @@ def _in_the_namespace(desired: Desired, find: Find) -> Iterable[Manifest]:
     """What the namespace has under the names of the stack's objects, once it is the project's."""
     namespace = desired.settings.namespace
     there = find("Namespace", namespace)
-    if there is None or not _is_the_projects(there):
+    if there is None or not is_the_projects(there):
         return
     for wanted in desired.manifests:
         existing = find(wanted["kind"], wanted["metadata"]["name"], namespace) if _is_inside(wanted) else None
@@ -184,10 +184,12 @@ def _used(desired: Desired, find: Find) -> Iterable[Manifest]:
     return [] if existing is None else [existing]
 
 
-def _is_the_projects(manifest: Manifest) -> bool:
+def is_the_projects(manifest: Manifest) -> bool:
+    """Whether an object is one of this project."""
     label, value = PART_OF
     return manifest["metadata"].get("labels", {}).get(label) == value
 
 
-def _owner(manifest: Manifest) -> str | None:
+def owner_of(manifest: Manifest) -> str | None:
+    """The stack of which an object is, as `PROJECT/STACK`; None where it does not say."""
     return manifest["metadata"].get("annotations", {}).get(OWNER)

@@ -47,6 +47,11 @@ def refusals(desired: Desired, owner: str, seen: Seen) -> list[str]:
     return [reason for rule in _RULES for reason in rule(desired, owner, seen)]
 
 
+def obstacles(desired: Desired, owner: str, seen: Seen) -> list[str]:
+    """The same without what is about the ownership of objects, which can be settled."""
+    return [reason for rule in _RULES if rule not in _OF_OWNERSHIP for reason in rule(desired, owner, seen)]
+
+
 def _missing_nodes(desired: Desired, _: str, seen: Seen) -> Iterator[str]:
     present, context = {node.name for node in seen.nodes}, desired.settings.context
     missing = [name for name in desired.nodes if name not in present]
@@ -118,3 +123,4 @@ _RULES: tuple[Callable[[Desired, str, Seen], Iterator[str]], ...] = (
     _objects_that_others_provide,
     _other_stacks,
 )
+_OF_OWNERSHIP = (_objects_of_others, _other_stacks)
