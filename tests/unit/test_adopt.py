@@ -199,6 +199,24 @@ def test_another_stack_is_in_the_way_until_it_is_said_to_be_gone() -> None:
     assert node["labels"]["nvidia.com/device-plugin.config"] == "default"
 
 
+def test_what_a_stack_has_in_another_namespace_is_removed_by_it_or_by_hand_once_it_is_gone() -> None:
+    fake = of_another_stack()
+    plugin, agent = (
+        fake.objects["DaemonSet", "gpu-device-plugin", name] for name in ("nvidia-device-plugin", "nvidia-power-limit")
+    )
+    plugin["metadata"]["annotations"] = {"gpu-sharing/stack": "gpu/old"}
+    assert "gpu-sharing/stack" not in agent["metadata"].get("annotations", {})
+    delete = f"{KUBECTL} delete -n gpu-device-plugin daemonset nvidia-"
+    theirs = _commands(_adoption(fake, namespace="gpu-new"))
+    assert "pulumi destroy --stack old" in theirs
+    assert f"{delete}power-limit --cascade=foreground" in theirs
+    gone = _commands(_adoption(fake, "gpu/old", namespace="gpu-new"))
+    assert gone[:2] == [
+        f"{delete}power-limit --cascade=foreground",
+        f"{delete}device-plugin --cascade=foreground",
+    ]
+
+
 @pytest.mark.parametrize("name", ["gpu/never", OWN])
 def test_a_stack_of_which_nothing_is_there_is_refused(name: str) -> None:
     with pytest.raises(NoSuchStackError, match="gpu/old"):

@@ -92,6 +92,15 @@ def test_with_something_in_the_way_nothing_is_changed(
     assert _writes(fake) == 0
 
 
+def test_with_something_in_the_way_not_even_what_could_be_is_taken_over(fake: FakeCluster) -> None:
+    del fake.node_objects["gpu-2"]
+    done = _adopt("--yes")
+    assert done.exit_code == 1
+    assert "context admin@lab has no node gpu-2" in done.stdout
+    assert "In the way, and to be fixed first; nothing is taken over until then:" in done.stdout
+    assert _writes(fake) == 0
+
+
 def test_a_stack_that_is_gone_is_taken_over_where_it_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     fake = _use(of_another_stack(), monkeypatch, tmp_path)
     dry = _adopt("--from-stack", "gpu/old")

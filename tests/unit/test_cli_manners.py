@@ -106,7 +106,20 @@ def test_a_handler_is_put_back() -> None:
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
 
-VERBS = ("init", "capacity", "stacks", "plan", "render", "talos", "verify", "status", "usage", "power", "doctor")
+VERBS = (
+    "init",
+    "adopt",
+    "capacity",
+    "stacks",
+    "plan",
+    "render",
+    "talos",
+    "verify",
+    "status",
+    "usage",
+    "power",
+    "doctor",
+)
 _TALOS = ("talos patch", "talos schematic", "talos check")
 
 
