@@ -15,6 +15,8 @@ from gpuctl.preflight.ownership import Find
 from gpuctl.settings.refusal import listed
 
 _POWER_AGENT = "another power-limit agent"
+_OPERANDS = "nvidia.com/gpu.deploy.operands=false"
+"""The label by which the GPU Operator keeps its parts off a node."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,23 @@ class Software:
     """The controller."""
     root: Root
     pods: tuple[Pod, ...]
+    outside: tuple[str, ...]
+    """The nodes on which it runs and that are not the stack's: there it has to stay."""
 
     @property
     def nodes(self) -> list[str]:
         """Where it runs."""
         return sorted({pod.node for pod in self.pods})
+
+    @property
+    def inside(self) -> list[str]:
+        """Those of them that are the stack's."""
+        return [name for name in self.nodes if name not in self.outside]
+
+    @property
+    def must_go(self) -> bool:
+        """Whether all of it must go."""
+        return self.is_in_the_way and not self.outside
 
     @property
     def config_maps(self) -> list[str]:
@@ -67,16 +81,16 @@ def software(desired: Desired, pods: Iterable[Pod], find: Find) -> list[Software
 
 def _what(desired: Desired, pod: Pod) -> str:
     """What a pod is, as far as it concerns the stack; empty where it does not."""
-    if pod.node not in desired.nodes:
-        return gpu_software(pod, SETUPS)
     is_agent = desired.settings.power_management and sets_power_limits(pod)
     return gpu_software(pod, PLUGINS) or (_POWER_AGENT if is_agent else "") or gpu_software(pod, SETUPS)
 
 
 def _software(desired: Desired, made: Manifest, root: Root, found: Sequence[tuple[str, Pod]]) -> Software:
-    what = found[0][0]
-    in_the_way = what in (*PLUGINS.values(), _POWER_AGENT) and any(pod.node in desired.nodes for _, pod in found)
-    return Software(what, in_the_way, made, root, tuple(pod for _, pod in found))
+    what, nodes = found[0][0], {pod.node for _, pod in found}
+    in_the_way = what in (*PLUGINS.values(), _POWER_AGENT) and not nodes.isdisjoint(desired.nodes)
+    return Software(
+        what, in_the_way, made, root, tuple(pod for _, pod in found), tuple(sorted(nodes - desired.nodes.keys()))
+    )
 
 
 def items(desired: Desired, found: Sequence[Software], from_stack: str) -> Iterator[Item]:
@@ -117,7 +131,7 @@ def is_going(found: Sequence[Software], root: Root) -> bool:
 
 
 def _going(found: Sequence[Software]) -> set[tuple[str, ...]]:
-    return {_identity(each.root) for each in found if each.is_in_the_way}
+    return {_identity(each.root) for each in found if each.must_go}
 
 
 def _identity(root: Root) -> tuple[str, ...]:
@@ -131,6 +145,15 @@ def _identity(root: Root) -> tuple[str, ...]:
 def _removal(desired: Desired, each: Software, from_stack: str) -> Iterator[Step]:
     keeper, context = each.root.keeper, desired.settings.context
     kubectl = ("kubectl", "--context", context)
+    pods = [f"pod/{pod.name}" for pod in each.pods if pod.node in desired.nodes]
+    wait = command(*kubectl, "wait", "--for=delete", "-n", each.pods[0].namespace, *pods, "--timeout=5m")
+    if each.outside:
+        off = f"keep it off {listed(each.inside)}: it serves {listed(each.outside)} too, which the stack does not have"
+        label = command(*kubectl, "label", "nodes", *each.inside, _OPERANDS)
+        is_operator = each.root.object["kind"] == "ClusterPolicy"
+        yield Step(When.REMOVAL, off, label) if is_operator else Step(When.REMOVAL, f"by its node selector, {off}")
+        yield Step(When.REMOVAL, "until it is gone from there", wait)
+        return
     if keeper.tool is Tool.HAND or (keeper.tool is Tool.STACK and keeper.name in ("", from_stack)):
         metadata = each.root.object["metadata"]
         place = ("-n", metadata["namespace"]) if "namespace" in metadata else ()
@@ -154,6 +177,4 @@ def _removal(desired: Desired, each: Software, from_stack: str) -> Iterator[Step
         yield Step(When.REMOVAL, f"in the project of {keeper}", destroy)
     else:
         yield Step(When.REMOVAL, f"remove {each.what} where {keeper} declares it")
-    pods = [f"pod/{pod.name}" for pod in each.pods]
-    wait = command(*kubectl, "wait", "--for=delete", "-n", each.pods[0].namespace, *pods, "--timeout=5m")
     yield Step(When.REMOVAL, "until it is gone", wait)

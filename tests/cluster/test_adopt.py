@@ -17,7 +17,7 @@ from tests.fixtures.starts import kustomization
 pytestmark = pytest.mark.cluster
 
 GPUCTL = f"{sys.executable} -m gpuctl"
-GPU_POD = {
+GPU_POD: dict[str, Any] = {
     "apiVersion": "v1",
     "kind": "Pod",
     "metadata": {"name": "trainer", "namespace": "default"},

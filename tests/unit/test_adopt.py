@@ -148,6 +148,29 @@ def test_an_operator_that_serves_none_of_the_stacks_nodes_is_left() -> None:
     assert _commands(found) == ["pulumi config set --stack lab gpu:createRuntimeClass false"]
 
 
+def test_what_serves_nodes_of_others_too_is_kept_off_the_stacks() -> None:
+    fake = running(written(kustomization("gpus")))
+    fake.add_node("gpu-9")
+    add_daemon_pod(fake, kustomization("gpus")[3], "gpu-9", "p4x9q")
+    found = _adoption(fake)
+    assert _commands(found) == [
+        "by its node selector, keep it off gpu-1: it serves gpu-9 too, which the stack does not have",
+        f"{KUBECTL} wait --for=delete -n gpus pod/nvidia-device-plugin-x7k2p --timeout=5m",
+    ]
+
+
+def test_the_gpu_operator_for_other_nodes_stays_with_its_runtime_class() -> None:
+    fake = _operator()
+    fake.add_node("gpu-9")
+    add_daemon_pod(fake, operands("")[3], "gpu-9", "p4x9q")
+    found = _adoption(fake)
+    assert _fates(found)[RUNTIME_CLASS] == "left"
+    assert _commands(found)[:2] == [
+        "pulumi config set --stack lab gpu:createRuntimeClass false",
+        f"{KUBECTL} label nodes gpu-1 nvidia.com/gpu.deploy.operands=false",
+    ]
+
+
 def _older() -> FakeCluster:
     """What a version deployed that did not write down of which stack it is."""
     fake = healthy(settings_of())
