@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from testbed.l3 import usage
+from testbed.l3 import mps, usage
 from testbed.l3.product import NODE, Product
 from testbed.l3.workload import IMAGE, Load, Workload
 
@@ -33,6 +33,8 @@ class Bench:
     gpu: str
     """The catalogue's key of the GPUs' model."""
     count: int
+    memory_mib: int
+    """Of each GPU."""
     simulated: bool
     evidence: Path
     """The folder of the evidence files."""
@@ -99,9 +101,30 @@ def whole_beside_shared(bench: Bench) -> Outcome:
     return found
 
 
+def limited_by_mps(bench: Bench) -> Outcome:
+    """Slices by MPS, beside a whole GPU where there are two."""
+    found = Outcome(
+        "mps", "a slice by MPS has a memory limit, and its neighbours go on when a pod runs into it", holds=False
+    )
+    if bench.simulated:
+        found.skipped = "simulated GPUs compute nothing"
+        return found
+    node, offers = ({"wholeGpus": bench.count - 1}, {GPU: bench.count - 1}) if bench.count > 1 else ({}, {})
+    resource = SHARED if offers else GPU
+    bench.product.deploy(bench.stack(**node) | {"sharing": "mps"}, offers | {resource: SLICES})
+    found.holds, found.observed = bench.prove_sharing("mps")
+    beside = [Load("whole", GPU, seconds=mps.SECONDS)] if offers else []
+    ended = mps.observe(bench.product, resource, bench.memory_mib // SLICES, beside, bench.evidence / "mps-limits.json")
+    mistakes = mps.mistakes(ended)
+    found.holds &= not mistakes
+    found.observed += [*mps.summary(ended), *mistakes]
+    return found
+
+
 PROOFS: dict[str, Callable[[Bench], Outcome]] = {
     "shared": shared,
     "usage": used,
     "whole-beside-shared": whole_beside_shared,
+    "mps": limited_by_mps,
 }
 """In the order in which they are made."""

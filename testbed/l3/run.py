@@ -37,7 +37,8 @@ def run(evidence: Path, proofs: Sequence[str], rehearsal: NodeSpec | None) -> bo
     try:
         cluster.up([rehearsal or NodeSpec(NODE)], real_gpu=rehearsal is None)
         import_image(cluster.nodes[NODE], simulated=rehearsal is not None)
-        bench = Bench(Product(cluster), boards[0], len(boards), rehearsal is not None, evidence)
+        memory = MODELS[boards[0]].memory_mib
+        bench = Bench(Product(cluster), boards[0], len(boards), memory, rehearsal is not None, evidence)
         outcomes = [_prove(proof, bench) for proof in proofs]
     finally:
         cluster.down()

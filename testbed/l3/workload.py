@@ -1,6 +1,7 @@
 """CUDA pods of known load, in an image that is written on the spot."""
 
 import json
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -16,6 +17,8 @@ IMAGE = "docker.io/local/cuda-load:testbed"
 _DRIVER = {"NVIDIA_DRIVER_CAPABILITIES": "compute,utility"}
 _SECONDS = 120
 _LABEL = "app=cuda-load"
+REFUSED = 3
+"""Exit code of a load whose memory was refused."""
 
 
 @dataclass(frozen=True)
@@ -65,14 +68,32 @@ class Ended:
     """What became of a load."""
 
     exit_code: int
-    said: str
-    """Its last line."""
+    lines: tuple[str, ...]
+    """Its log."""
+
+    @property
+    def said(self) -> str:
+        """Its last line."""
+        return self.lines[-1] if self.lines else ""
 
     @property
     def rounds(self) -> int:
         """How often it added its vectors; 0 when it did not come to its end."""
-        _, found, rest = self.said.partition("rounds=")
-        return int(rest.split()[0]) if found else 0
+        return int(self._figure(r"rounds=(\d+)"))
+
+    @property
+    def multiprocessors(self) -> int:
+        """How many of the GPU it had; 0 when it did not begin."""
+        return int(self._figure(r", (\d+) multiprocessors"))
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """When it computed, in seconds since 1970; both 0 when it did not come to its end."""
+        return float(self._figure(r"start=([\d.]+) end")), float(self._figure(r"end=([\d.]+)"))
+
+    def _figure(self, pattern: str) -> str:
+        found = re.search(pattern, "\n".join(self.lines))
+        return found[1] if found else "0"
 
 
 def import_image(node: Node, *, simulated: bool) -> None:
@@ -106,7 +127,7 @@ class Workload:
     def finish(self) -> dict[str, Ended]:
         """Waits until all have ended; deletes them."""
         self._wait("the CUDA pods have ended", lambda: all(_exit_code(pod) is not None for pod in self.pods().values()))
-        ended = {name: Ended(_exit_code(pod) or 0, self.said(name)) for name, pod in self.pods().items()}
+        ended = {name: Ended(_exit_code(pod) or 0, self._log(name)) for name, pod in self.pods().items()}
         self.delete()
         return ended
 
@@ -119,13 +140,11 @@ class Workload:
         found = self._product.output("kubectl", "get", "pods", "-l", _LABEL, "-o", "json")
         return {pod["metadata"]["name"]: pod for pod in json.loads(found)["items"]}
 
-    def said(self, name: str) -> str:
-        """The last line of a pod's log; empty while there is none."""
-        lines = self._product.run("kubectl", "logs", name).stdout.splitlines()
-        return lines[-1] if lines else ""
+    def _log(self, name: str) -> tuple[str, ...]:
+        return tuple(self._product.run("kubectl", "logs", name).stdout.splitlines())
 
     def _begun(self) -> set[str]:
-        return {name for name, pod in self.pods().items() if _exit_code(pod) is not None or "took" in self.said(name)}
+        return {name for name, pod in self.pods().items() if _exit_code(pod) is not None or self._log(name)}
 
     def _wait(self, what: str, holds: Callable[[], bool]) -> None:
         deadline = time.monotonic() + _SECONDS
