@@ -76,15 +76,21 @@ def up(
     real_gpu: Annotated[
         bool, typer.Option("--real-gpu", help="A node gpu-1 with this machine's own NVIDIA GPUs.")
     ] = False,
+    dra: Annotated[bool, typer.Option("--dra", help="Nodes have CDI and the image of NVIDIA's DRA driver.")] = False,
+    toolkit: Annotated[
+        bool, typer.Option("--toolkit/--no-toolkit", help="Nodes have the handler `nvidia`, as Talos up to 1.14.")
+    ] = True,
 ) -> None:
     """Start a cluster, or what is missing of it; add nodes to it."""
     cluster, nodes = Cluster(name), node or []
     if talos:
+        if dra or not toolkit:
+            raise typer.BadParameter("--dra and --no-toolkit are for nodes without --talos")
         cluster.up(nodes, kwok_nodes, talos=release_of(talos).version)
     elif real_gpu:
         if nodes:
             raise typer.BadParameter("--real-gpu brings its own node gpu-1; start --node in another cluster")
-        cluster.up([NodeSpec("gpu-1")], kwok_nodes, real_gpu=True)
+        cluster.up([NodeSpec("gpu-1")], kwok_nodes, real_gpu=True, dra=dra, toolkit=toolkit)
         say("node gpu-1 has this machine's own GPUs; leave their limits alone: gpu:powerManagement: false")
     elif nodes and (problem := capabilities()):
         say(f"{problem}. Here kwok plays the nodes of --node: they offer their GPUs, but run no containers")
@@ -92,7 +98,7 @@ def up(
         for spec in nodes:
             cluster.add_kwok_node(spec.name, len(spec.boards))
     else:
-        cluster.up(nodes, kwok_nodes)
+        cluster.up(nodes, kwok_nodes, dra=dra, toolkit=toolkit)
     say(f"cluster {name} is up. Work with it: python -m testbed shell --name {name}")
 
 

@@ -26,9 +26,9 @@ def key(*inputs: str | bytes) -> str:
 
 
 def folder_content(folder: Path) -> Iterable[str | bytes]:
-    """The names and contents of the files in a folder, as inputs of a key."""
-    for path in sorted(folder.iterdir()):
-        yield path.name
+    """The names and contents of the files in and below a folder, as inputs of a key."""
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        yield str(path.relative_to(folder))
         yield path.read_bytes()
 
 

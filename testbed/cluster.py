@@ -129,7 +129,14 @@ class Cluster:
         return found
 
     def up(
-        self, nodes: Sequence[NodeSpec] = (), kwok_nodes: int = 0, *, real_gpu: bool = False, talos: str = ""
+        self,
+        nodes: Sequence[NodeSpec] = (),
+        kwok_nodes: int = 0,
+        *,
+        real_gpu: bool = False,
+        talos: str = "",
+        dra: bool = False,
+        toolkit: bool = True,
     ) -> None:
         """Brings up what is missing of the cluster and of the nodes asked for; waits until all are Ready.
 
@@ -141,6 +148,8 @@ class Cluster:
             real_gpu: the nodes get this machine's own NVIDIA GPUs, through NVIDIA's container runtime.
             talos: the release of Talos that the nodes run, such as v1.13.9, one of talos_node.RELEASES; a cluster keeps
                 the one it was started with. Its first node is the control plane.
+            dra: nodes have CDI, a driver root and the image of NVIDIA's DRA driver; for a new cluster only.
+            toolkit: the nodes have the handler `nvidia`, as Talos has it up to 1.14.
 
         Raises:
             BedError: something on this machine is missing or did not start.
@@ -152,11 +161,17 @@ class Cluster:
             state = ClusterState.load(self._directory)
             if state:
                 talos = state.talos
+                if dra and not state.dra:
+                    raise BedError(
+                        f"the nodes of cluster {self.name!r} have no CDI. "
+                        f"Start over: python -m testbed down --name {self.name}"
+                    )
             elif talos and not nodes:
                 raise BedError(
                     "Talos' control plane is a node: python -m testbed up --talos v1.13.9 --node gpu-1=rtx-3090x2"
                 )
-            built = tools_for(state, real_gpus={real_gpu} if nodes else set(), kwok=kwok_nodes > 0, talos=talos)
+            kinds: set[bool] = {real_gpu} if nodes else set()
+            built = tools_for(state, real_gpus=kinds, kwok=kwok_nodes > 0, talos=talos, dra=dra)
             created = state is None
             if created:  # not before the builds, which take longer than addresses stay free
                 claim(self._directory, built, bridged=machine.obstacle() is None, talos=talos)
@@ -165,7 +180,7 @@ class Cluster:
             parts.state.tools |= built
             present = set(parts.state.nodes)
             for spec in nodes:
-                parts.state.add_node(spec.name, list(spec.boards), real_gpu=real_gpu)
+                parts.state.add_node(spec.name, list(spec.boards), real_gpu=real_gpu, toolkit=toolkit)
             parts.state.save(self._directory)
             try:
                 self._bring_up(parts)

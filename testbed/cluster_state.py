@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Self
 
 from testbed import cgroups, links
-from testbed.control_plane import PORTS
+from testbed.control_plane import PORTS, SERVICE_PORT
 from testbed.errors import BedError
 from testbed.layout import CACHE, CLUSTERS, SLOT_GROUPS, SLOTS, ClusterDir, Slot
 from testbed.locking import exclusive
@@ -31,6 +31,8 @@ class NodeRecord:
     """Keys of gpus.MODELS."""
     real_gpu: bool
     """Whether it has the machine's own GPUs instead."""
+    toolkit: bool = True
+    """Whether its containerd has the handler `nvidia`."""
 
 
 @dataclass
@@ -71,19 +73,29 @@ class ClusterState:
         draft.write_text(json.dumps(asdict(self), indent=2))
         draft.replace(directory.state)
 
-    def add_node(self, name: str, boards: list[str], *, real_gpu: bool) -> None:
+    @property
+    def dra(self) -> bool:
+        """Whether its nodes have CDI and NVIDIA's DRA driver."""
+        return "dra-images" in self.tools
+
+    def add_node(self, name: str, boards: list[str], *, real_gpu: bool, toolkit: bool = True) -> None:
         """Records a node under the next free number; one that is there keeps its own.
 
         Raises:
-            BedError: it is there with other GPUs.
+            BedError: it is there with other GPUs or another runtime.
         """
         used = {record.number for record in self.nodes.values()}
         number = next(number for number in range(1, 255) if number not in used)
-        present = self.nodes.setdefault(name, NodeRecord(number, boards, real_gpu))
+        present = self.nodes.setdefault(name, NodeRecord(number, boards, real_gpu, toolkit))
         if (present.boards, present.real_gpu) != (boards, real_gpu):
             raise BedError(
                 f"node {name} is up with other GPUs ({' + '.join(present.boards) or 'real ones'}); they are "
                 "built in. Give the new node another name, or start over: python -m testbed down"
+            )
+        if present.toolkit != toolkit:
+            raise BedError(
+                f"node {name} is up with{'' if present.toolkit else 'out'} the container toolkit. Give the new node "
+                "another name, or start over: python -m testbed down"
             )
 
 
@@ -104,6 +116,8 @@ def claim(directory: ClusterDir, tools: Mapping[str, str], *, bridged: bool, tal
         ports = dict(zip(_PORT_NAMES, _free_ports(slot, len(_PORT_NAMES)), strict=True))
         address = str(slot.api_address) if bridged else LOOPBACK
         state = ClusterState(slot.number, address, ports, claimed, talos, dict(tools))
+        if state.dra:  # the DRA driver reaches the API server by its Service, whose port is fixed
+            ports["kube-apiserver"] = SERVICE_PORT
         state.save(directory)
         return state
 

@@ -9,6 +9,7 @@ import subprocess
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Interface, IPv4Network
 from pathlib import Path
 
 from testbed import process
@@ -17,6 +18,9 @@ from testbed.kube_api import Access, KubeApi
 
 PORTS = ("etcd", "etcd-peers", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 """The ports a control plane listens on, by the program they belong to."""
+
+SERVICE_PORT = 443
+"""The port of the Service `kubernetes`, which kube-apiserver does not let anybody choose."""
 
 _START_SECONDS = 180
 _STOP_ORDER = ("kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd")
@@ -134,7 +138,7 @@ class ControlPlane:
             f"--advertise-address={self.address}",
             f"--secure-port={self.ports['kube-apiserver']}",
             f"--cert-dir={self._certificates}",
-            "--service-cluster-ip-range=10.96.0.0/16",
+            f"--service-cluster-ip-range={self._services()}",
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-account-key-file={self.directory / 'sa.pub'}",
             f"--service-account-signing-key-file={self.directory / 'sa.key'}",
@@ -143,6 +147,15 @@ class ControlPlane:
             "--allow-privileged=true",
             "--kubelet-preferred-address-types=InternalIP",
         ]
+
+    def _services(self) -> IPv4Network:
+        """The addresses of Services: the first is that of the Service `kubernetes`.
+
+        Where pods run, it is the API server's own address: so that Service works without kube-proxy, if the API server
+        listens on SERVICE_PORT.
+        """
+        own = IPv4Interface(f"{self.address}/24")
+        return IPv4Network("10.96.0.0/16") if own.is_loopback else own.network
 
     def _controller_manager(self, kubeconfig: Path) -> list[str]:
         return [

@@ -1,13 +1,21 @@
 """The NVIDIA driver of a node, simulated or real: what containerd starts for RuntimeClass `nvidia`."""
 
+import os
 import shutil
+import stat
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from testbed import container_runtime
-from testbed.gpus import NodeSpec, SimulatedGpu
+from testbed.gpus import DRIVER_VERSION, NodeSpec, SimulatedGpu
 
+DRIVER_ROOT = "/usr/local"
+"""Where Talos has the driver, and nodes with CDI here."""
+
+_CONTROL_DEVICES = ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools")
+_NULL = os.makedev(1, 3)
 _NVML = Path(__file__).parent / "nvml"
 _WARNINGS = ("-O2", "-Wall", "-Wextra")
 
@@ -33,10 +41,34 @@ def simulated(directory: Path, spec: NodeSpec, driver: Path, runc: Path) -> Path
     (directory / "gpus.conf").write_text(spec.driver_config())
     for uuid in spec.uuids():
         (directory / "gpu" / uuid).mkdir(parents=True, exist_ok=True)
-    runtime = directory / "container_runtime.py"
-    shutil.copy(container_runtime.__file__, runtime)
-    command = (sys.executable, "-I", "-S", runtime, driver, directory / "gpus.conf", directory / "gpu", runc)
-    return _script(directory / "nvidia-container-runtime", "exec " + " ".join(f"'{word}'" for word in command))
+    shutil.copy(container_runtime.__file__, directory / "container_runtime.py")
+    return _runtime(directory, "nvidia", driver, runc)
+
+
+def laid_over(directory: Path) -> Mapping[str, Path]:
+    """What `simulated_devices` made: path on the node -> folder whose files are there beside those of the machine."""
+    return {DRIVER_ROOT: directory / "driver-root", "/dev": directory / "devices"}
+
+
+def simulated_devices(directory: Path, spec: NodeSpec, driver: Path, runc: Path) -> Path:
+    """Adds what a node with CDI has as well: a driver root and device nodes, which are /dev/null in disguise.
+
+    Returns:
+        The runc for containerd, which knows what is behind the device nodes.
+    """
+    root, devices = laid_over(directory).values()
+    for folder in (root / "bin", root / "lib64", devices):
+        folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(driver / "nvidia-smi", root / "bin")
+    library = f"libnvidia-ml.so.{DRIVER_VERSION}"
+    shutil.copy(driver / "libnvidia-ml.so.1", root / "lib64" / library)
+    (root / "lib64" / "libnvidia-ml.so.1").unlink(missing_ok=True)
+    (root / "lib64" / "libnvidia-ml.so.1").symlink_to(library)
+    for name in (*_CONTROL_DEVICES, *(f"nvidia{number}" for number in range(len(spec.boards)))):
+        if not (devices / name).exists():
+            os.mknod(devices / name, stat.S_IFCHR, _NULL)
+            (devices / name).chmod(0o666)
+    return _runtime(directory, "runc", driver, runc)
 
 
 def simulated_gpus(directory: Path, spec: NodeSpec) -> list[SimulatedGpu]:
@@ -60,6 +92,15 @@ def real(directory: Path, toolkit: Path, runc: Path) -> Path:
     )
     command = f"NVIDIA_CTK_CONFIG_FILE_PATH='{config}' exec '{toolkit / 'nvidia-container-runtime'}'"
     return _script(directory / "nvidia-container-runtime", command)
+
+
+def _runtime(directory: Path, handler: str, driver: Path, runc: Path) -> Path:
+    """What containerd starts for a handler; only for a new container it is more than runc."""
+    files = (driver, directory / "gpus.conf", directory / "gpu", directory / "devices", runc)
+    command = (sys.executable, "-I", "-S", directory / "container_runtime.py", handler, *files)
+    words = " ".join(f"'{word}'" for word in command)
+    name = "nvidia-container-runtime" if handler == "nvidia" else handler
+    return _script(directory / name, f'case " $* " in *" create "*) exec {words} "$@" ;; esac\nexec \'{runc}\'')
 
 
 def _script(path: Path, command: str) -> Path:

@@ -19,6 +19,7 @@ OLDER_KUBERNETES_VERSION = "1.33.3"
 """For Talos up to v1.12, which does not run the other."""
 KWOK_VERSION = "0.8.0"
 PLUGIN_VERSION = "0.18.2"
+DRA_DRIVER_VERSION = "0.5.0"
 TOOLKIT_VERSION = "1.18.2"
 ACTIONLINT_VERSION = "1.7.12"
 
@@ -119,6 +120,17 @@ PLUGIN = GoTool(
     ldflags=(f"{_BINDS_NVML_LATE} -X github.com/NVIDIA/k8s-device-plugin/internal/info.version=v{PLUGIN_VERSION}"),
     cgo=True,
 )
+DRA_DRIVER = GoTool(
+    name="dra-driver",
+    title=f"NVIDIA DRA driver {DRA_DRIVER_VERSION}",
+    programs={
+        "gpu-kubelet-plugin": "sigs.k8s.io/dra-driver-nvidia-gpu/cmd/gpu-kubelet-plugin",
+        "nvidia-cdi-hook": "github.com/NVIDIA/nvidia-container-toolkit/cmd/nvidia-cdi-hook",
+    },
+    ldflags=(f"{_BINDS_NVML_LATE} -X sigs.k8s.io/dra-driver-nvidia-gpu/internal/info.version=v{DRA_DRIVER_VERSION}"),
+    cgo=True,
+)
+"""Takes as long as Kubernetes, so only clusters that ask for it have it built."""
 TOOLKIT = GoTool(
     name="toolkit",
     title=f"NVIDIA container runtime {TOOLKIT_VERSION}",

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 DEVICE_PLUGIN = "nvcr.io/nvidia/k8s-device-plugin:v0.18.2"
+DRA_DRIVER = "nvcr.io/nvidia/dra-driver-nvidia-gpu:v0.5.0"
 PAUSE = "registry.k8s.io/pause:3.10.1"
 BUSYBOX = "docker.io/library/busybox:testbed"
 
@@ -68,6 +69,19 @@ def device_plugin_image(plugin: Path, busybox: Path) -> Image:
     }
     image = program_image(DEVICE_PLUGIN, plugin, "/usr/bin/nvidia-device-plugin", busybox)
     image.env = env
+    return image
+
+
+def dra_driver_image(programs: Path, busybox: Path) -> Image:
+    """NVIDIA's DRA driver under its published tag, with its published environment and without an entry point."""
+    image = program_image(DRA_DRIVER, programs / "gpu-kubelet-plugin", "/usr/bin/gpu-kubelet-plugin", busybox)
+    image.files["/usr/bin/nvidia-cdi-hook"] = programs / "nvidia-cdi-hook"
+    image.env = {
+        "NVIDIA_DISABLE_REQUIRE": "true",
+        "NVIDIA_VISIBLE_DEVICES": "all",
+        "NVIDIA_DRIVER_CAPABILITIES": "utility",
+    }
+    image.entrypoint = ()
     return image
 
 

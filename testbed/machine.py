@@ -16,8 +16,11 @@ from pathlib import Path
 from testbed import cgroups
 from testbed.layout import CACHE
 
-MOUNT_POINTS = ("/var/lib/kubelet", "/var/lib/cni", "/var/log/pods", "/var/log/containers", "/run/containerd")
-"""Paths fixed in the kubelet, containerd and CNI; each node mounts a folder of its own there."""
+MOUNT_POINTS = (
+    *("/var/lib/kubelet", "/var/lib/cni", "/var/log/pods", "/var/log/containers"),
+    *("/run/containerd", "/run/cdi"),
+)
+"""Paths fixed in the kubelet, containerd, CNI and CDI; each node mounts a folder of its own there."""
 
 Record = dict[str, list[str]]
 

@@ -5,6 +5,7 @@ again without this code.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -40,8 +41,14 @@ class NodeConfig:
     kubelet: Path
     debian: Path
     """Folder with the unpacked packages of containerd, runc and the CNI plugins."""
-    runtime: Path
-    """What containerd starts for RuntimeClass `nvidia`."""
+    containerd: Path
+    """Folder with containerd and its shim."""
+    runc: Path
+    """What containerd starts for pods without RuntimeClass."""
+    runtime: Path | None
+    """What containerd starts for RuntimeClass `nvidia`; None for a node without that handler."""
+    laid_over: Mapping[str, Path]
+    """Path on the node -> folder whose files are there beside those of the machine."""
 
     def write(self) -> None:
         """Writes every file of the node; the same configuration gives the same files."""
@@ -57,7 +64,7 @@ class NodeConfig:
         self._script(
             "start-containerd",
             f"export LD_LIBRARY_PATH='{self.debian}/usr/lib/x86_64-linux-gnu'\n"  # runc's libseccomp
-            f"exec '{self.debian}/usr/bin/containerd' --config='{self.directory}/containerd.toml'",
+            f"exec '{self.containerd}/containerd' --config='{self.directory}/containerd.toml'",
         )
         self._script(
             "start-kubelet",
@@ -72,12 +79,13 @@ class NodeConfig:
 
     def _mounts(self) -> str:
         """Runs first in the new namespaces; then sleeps and so keeps them."""
+        overlays = [line for point, folder in self.laid_over.items() for line in _overlay(point, folder)]
         mounts = [f"mount --bind '{self.directory}/{_mounted(point)}' {point}" for point in MOUNT_POINTS]
         for key in KERNEL_SETTINGS:
             shown, setting = f"{self.directory}/kernel/{Path(key).name}", f"/proc/sys/{key}"
             mounts.append(f"[ ! -e {setting} ] || mount --bind '{shown}' {setting}")
         ready = f"touch '{self.directory}/anchored'"
-        return "\n".join(["mount --make-rshared /", *mounts, ready, "exec sleep infinity"])
+        return "\n".join([*overlays, "mount --make-rshared /", *mounts, ready, "exec sleep infinity"])
 
     def _kubelet(self) -> dict[str, object]:
         return {
@@ -115,13 +123,18 @@ state = "/run/containerd/state"
   disable_apparmor = true
   restrict_oom_score_adj = true  # lowering a score needs CAP_SYS_RESOURCE, which not every machine gives
   netns_mounts_under_state_dir = true
+  enable_cdi = true  # the default from containerd 2 on; 1.6 has no CDI
   [{cri}.cni]
     bin_dir = "{self.debian}/usr/lib/cni"
     conf_dir = "{self.directory}/cni"
   [{cri}.containerd.runtimes.runc]
     runtime_type = "io.containerd.runc.v2"
     [{cri}.containerd.runtimes.runc.options]
-      BinaryName = "{self.debian}/usr/sbin/runc"
+      BinaryName = "{self.runc}"
+{self._handler(cri) if self.runtime else ""}"""
+
+    def _handler(self, cri: str) -> str:
+        return f"""\
   [{cri}.containerd.runtimes.nvidia]
     runtime_type = "io.containerd.runc.v2"
     [{cri}.containerd.runtimes.nvidia.options]
@@ -137,6 +150,17 @@ state = "/run/containerd/state"
         }
         bridge = {"type": "bridge", "bridge": "cni0", "isGateway": True, "hairpinMode": True, "ipam": ipam}
         return {"cniVersion": "1.0.0", "name": "pods", "plugins": [bridge]}
+
+
+def _overlay(point: str, folder: Path) -> list[str]:
+    """Lays a folder's files over those of the machine, on which other things may be mounted, such as /dev/pts."""
+    return [
+        f"mkdir -p '{folder}.machine' && mount --rbind {point} '{folder}.machine'",
+        f"mount -t overlay overlay -o 'lowerdir={folder}:{point}' {point}",
+        f"for mounted in '{folder}.machine'/*/; do",
+        f'  ! mountpoint -q "$mounted" || mount --rbind "$mounted" "{point}/$(basename "$mounted")"',
+        "done",
+    ]
 
 
 def _mounted(mount_point: str) -> str:

@@ -18,7 +18,9 @@ from testbed.talos_node.node import TalosNode, TalosNodeConfig
 from testbed.talos_node.releases import release_of
 
 
-def tools_for(state: ClusterState | None, *, real_gpus: Set[bool], kwok: bool, talos: str) -> dict[str, str]:
+def tools_for(
+    state: ClusterState | None, *, real_gpus: Set[bool], kwok: bool, talos: str, dra: bool = False
+) -> dict[str, str]:
     """Where each tool lies that a cluster needs; those missing are built.
 
     One that it was started with is kept while it is there, also when those of the checkout change.
@@ -28,6 +30,7 @@ def tools_for(state: ClusterState | None, *, real_gpus: Set[bool], kwok: bool, t
         real_gpus: the kinds of real nodes that come to it: with this machine's own GPUs, with simulated ones.
         kwok: whether nodes played by kwok come to it.
         talos: the release that its nodes run, if they run Talos.
+        dra: whether nodes that come to it have CDI and NVIDIA's DRA driver.
     """
     recorded = state.tools if state else {}
     kinds = real_gpus | {record.real_gpu for record in state.nodes.values()} if state else real_gpus
@@ -46,6 +49,8 @@ def tools_for(state: ClusterState | None, *, real_gpus: Set[bool], kwok: bool, t
         }
     elif kinds:
         makers |= {"debian": debian.packages, "images": tools.node_images}
+    if dra or (state and state.dra):
+        makers |= {"containerd": tools.containerd, "dra-images": tools.dra_images}
     if True in kinds:
         makers["toolkit"] = tools.container_toolkit
     if False in kinds and not talos:
@@ -135,7 +140,10 @@ class Parts:
             driver.real(directory, self.tool("toolkit"), runc)
         else:
             driver.simulated(directory, self._spec(name), self.tool("driver"), runc)
-        self._node(name).up(sorted(self.tool("images").iterdir()))
+        if self._has_simulated_devices(name):
+            driver.simulated_devices(directory, self._spec(name), self.tool("driver"), runc)
+        folders = [self.tool(name) for name in ("images", "dra-images") if name in self.state.tools]
+        self._node(name).up(sorted(archive for folder in folders for archive in folder.iterdir()))
 
     @property
     def _context(self) -> str:
@@ -149,7 +157,9 @@ class Parts:
         return NodeSpec(name, tuple(self.state.nodes[name].boards))
 
     def _node(self, name: str) -> Node:
-        number, directory = self.state.nodes[name].number, self.directory.node(name)
+        record, directory = self.state.nodes[name], self.directory.node(name)
+        number, debian = record.number, self.tool("debian")
+        simulated = self._has_simulated_devices(name)
         config = NodeConfig(
             name=name,
             directory=directory,
@@ -158,10 +168,16 @@ class Parts:
             pods=self.slot.pods(number),
             kubeconfig=self.directory.kubeconfig,
             kubelet=self.tool("kubernetes") / "kubelet",
-            debian=self.tool("debian"),
-            runtime=directory / "nvidia-container-runtime",
+            debian=debian,
+            containerd=self.tool("containerd") if self.state.dra else debian / "usr" / "bin",
+            runc=directory / "runc" if simulated else debian / "usr" / "sbin" / "runc",
+            runtime=directory / "nvidia-container-runtime" if record.toolkit else None,
+            laid_over=driver.laid_over(directory) if simulated else {},
         )
         return Node(config, driver.simulated_gpus(directory, self._spec(name)))
+
+    def _has_simulated_devices(self, name: str) -> bool:
+        return self.state.dra and not self.state.nodes[name].real_gpu
 
     def _talos_node(self, name: str) -> TalosNode:
         number, directory, slot = self.state.nodes[name].number, self.directory.node(name), self.slot

@@ -143,6 +143,22 @@ def node_images() -> Path:
     return artifact("images", inputs, "writing container images", write)
 
 
+def containerd() -> Path:
+    """The folder with containerd 2 and its shim, which read CDI specs; Debian's package is older."""
+    return build(releases.CONTAINERD)
+
+
+def dra_images() -> Path:
+    """The folder of the image archive that nodes get for backend DRA, beside the others."""
+    programs, busybox = build(go_tools.DRA_DRIVER), debian.packages() / "bin" / "busybox"
+
+    def write(out: Path) -> None:
+        images.write_archive(images.dra_driver_image(programs, busybox), out / "dra-driver.tar")
+
+    inputs = key(str(programs), str(busybox), Path(images.__file__).read_bytes())
+    return artifact("dra-images", inputs, "writing the image of the DRA driver", write)
+
+
 def everything() -> dict[str, Path]:
     """Builds or fetches all that is missing; what it is -> where it lies."""
     makers: dict[str, Callable[[], Path]] = {

@@ -172,6 +172,12 @@ API result_t nvmlInit_v2(void) {
   return r;
 }
 
+/* The flags only relax what init refuses; here it refuses nothing. */
+API result_t nvmlInitWithFlags(unsigned flags) {
+  (void)flags;
+  return nvmlInit_v2();
+}
+
 API result_t nvmlShutdown(void) {
   pthread_mutex_lock(&lock);
   result_t r = references ? NVML_SUCCESS : NVML_UNINITIALIZED;
@@ -218,6 +224,8 @@ API result_t nvmlSystemGetCudaDriverVersion_v2(int *version) {
   *version = cuda_version;
   return NVML_SUCCESS;
 }
+
+API result_t nvmlSystemGetCudaDriverVersion(int *version) { return nvmlSystemGetCudaDriverVersion_v2(version); }
 
 /* ---- devices ---- */
 static result_t known(device_t d) {
@@ -318,7 +326,21 @@ API result_t nvmlDeviceGetTemperature(device_t d, unsigned sensor, unsigned *cel
   return NVML_SUCCESS;
 }
 
+/* NVML_DEVICE_ARCH_AMPERE is 7, then Ada 8, Hopper 9, Blackwell 10; NVML_DEVICE_ARCH_UNKNOWN for the rest. */
+static unsigned architecture(const struct gpu *g) {
+  switch (g->capability_major * 10 + g->capability_minor) {
+  case 80: case 86: return 7;
+  case 89: return 8;
+  case 90: return 9;
+  case 100: case 120: return 10;
+  default: return UINT_MAX;
+  }
+}
+
 NUMBER(nvmlDeviceGetMinorNumber, d->minor)
+NUMBER(nvmlDeviceGetIndex, d - gpus)
+NUMBER(nvmlDeviceGetArchitecture, architecture(d))
+NUMBER(nvmlDeviceGetBrand, strstr(d->name, "GeForce") ? 5 : 14) /* NVML_BRAND_GEFORCE, NVML_BRAND_NVIDIA */
 
 /* ---- processes: only those that have an id in the asker's own namespace ---- */
 static FILE *processes(device_t d) {
@@ -487,6 +509,18 @@ API result_t nvmlDeviceGetTopologyCommonAncestor(device_t a, device_t b, unsigne
 API result_t nvmlDeviceGetMigMode(device_t d, unsigned *current, unsigned *pending) {
   REQUIRE(d, current && pending);
   return NVML_NOT_SUPPORTED;
+}
+
+API result_t nvmlDeviceGetGpuInstanceProfileInfo(device_t d, unsigned profile, void *info) {
+  (void)profile;
+  REQUIRE(d, info);
+  return NVML_NOT_SUPPORTED;
+}
+
+API result_t nvmlDeviceIsMigDeviceHandle(device_t d, unsigned *mig) {
+  REQUIRE(d, mig);
+  *mig = 0;
+  return NVML_SUCCESS;
 }
 
 API result_t nvmlDeviceGetNvLinkState(device_t d, unsigned link, unsigned *active) {

@@ -34,16 +34,21 @@ typedef struct { unsigned pid; unsigned long long time; unsigned sm, memory, enc
 typedef struct { device_t device; unsigned long long type, data; unsigned gpu_instance, compute_instance; } event_t;
 
 result_t nvmlInit_v2(void);
+result_t nvmlInitWithFlags(unsigned);
 result_t nvmlShutdown(void);
 const char *nvmlErrorString(result_t);
 result_t nvmlSystemGetDriverVersion(char *, unsigned);
 result_t nvmlSystemGetNVMLVersion(char *, unsigned);
+result_t nvmlSystemGetCudaDriverVersion(int *);
 result_t nvmlSystemGetCudaDriverVersion_v2(int *);
 
 result_t nvmlDeviceGetCount_v2(unsigned *);
 result_t nvmlDeviceGetHandleByIndex_v2(unsigned, device_t *);
 result_t nvmlDeviceGetHandleByUUID(const char *, device_t *);
 result_t nvmlDeviceGetMinorNumber(device_t, unsigned *);
+result_t nvmlDeviceGetIndex(device_t, unsigned *);
+result_t nvmlDeviceGetArchitecture(device_t, unsigned *);
+result_t nvmlDeviceGetBrand(device_t, unsigned *);
 result_t nvmlDeviceGetName(device_t, char *, unsigned);
 result_t nvmlDeviceGetUUID(device_t, char *, unsigned);
 result_t nvmlDeviceGetPciInfo_v3(device_t, pci_t *);
@@ -53,6 +58,8 @@ result_t nvmlDeviceGetUtilizationRates(device_t, utilization_t *);
 result_t nvmlDeviceGetTemperature(device_t, unsigned, unsigned *);
 result_t nvmlDeviceGetComputeRunningProcesses_v3(device_t, unsigned *, process_t *);
 result_t nvmlDeviceGetProcessUtilization(device_t, process_share_t *, unsigned *, unsigned long long);
+result_t nvmlDeviceGetGpuInstanceProfileInfo(device_t, unsigned, void *);
+result_t nvmlDeviceIsMigDeviceHandle(device_t, unsigned *);
 result_t nvmlDeviceGetMigMode(device_t, unsigned *, unsigned *);
 result_t nvmlDeviceGetNvLinkState(device_t, unsigned, unsigned *);
 result_t nvmlDeviceGetTopologyCommonAncestor(device_t, device_t, unsigned *);

@@ -37,6 +37,14 @@ def test_other_inputs_give_another_artifact() -> None:
     assert artifact("tool", key("2"), "making", write) != first
 
 
+def test_a_file_in_a_folder_within_a_folder_is_an_input_too(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "file").write_text("1")
+    first = key(*artifacts.folder_content(tmp_path / "a"))
+    (tmp_path / "a" / "b" / "file").write_text("2")
+    assert key(*artifacts.folder_content(tmp_path / "a")) != first
+
+
 def test_where_one_input_ends_and_the_next_begins_matters() -> None:
     assert key("ab", "c") != key("a", "bc")
 

@@ -126,6 +126,12 @@ def test_the_api_server_is_on_the_bridge_only_where_real_nodes_can_run() -> None
     assert claim(ClusterDir("b"), bridged=True).address == str(Slot(1).api_address)
 
 
+def test_where_pods_use_the_api_servers_service_it_listens_on_the_port_of_that() -> None:
+    state = cluster_state.claim(ClusterDir("a"), {"dra-images": "/somewhere"}, bridged=True)
+    assert (state.dra, state.ports["kube-apiserver"]) == (True, 443)
+    assert claim(ClusterDir("b"), bridged=True).ports["kube-apiserver"] > 20000
+
+
 def test_a_port_in_use_is_passed_over() -> None:
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of a past run may linger
@@ -159,6 +165,13 @@ def test_a_node_keeps_its_number_and_a_removed_ones_is_used_again() -> None:
     del cluster.nodes["gpu-1"]
     cluster.add_node("gpu-3", ["l4"], real_gpu=False)
     assert cluster.nodes["gpu-3"].number == 1
+
+
+def test_a_node_that_is_up_cannot_lose_its_container_toolkit() -> None:
+    cluster = state()
+    cluster.add_node("gpu-1", ["l4"], real_gpu=False)
+    with pytest.raises(BedError, match=r"node gpu-1 is up with the container toolkit\. .*another name"):
+        cluster.add_node("gpu-1", ["l4"], real_gpu=False, toolkit=False)
 
 
 @pytest.mark.parametrize(("boards", "real_gpu"), [(["l4", "l4"], False), (["l4"], True)])

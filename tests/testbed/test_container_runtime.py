@@ -4,6 +4,7 @@ import json
 import stat
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +49,17 @@ def node(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(node: Path, verb: str, env: list[str], capabilities: list[str]) -> subprocess.CompletedProcess[str]:
+def run(
+    node: Path, verb: str, env: list[str], capabilities: list[str], handler: str = "nvidia", devices: Sequence[str] = ()
+) -> subprocess.CompletedProcess[str]:
     process = {"env": env, "capabilities": {"effective": capabilities}}
-    (node / "config.json").write_text(json.dumps({"process": process, "mounts": []}))
-    places = [node / "driver", node / "gpus.conf", node / "gpu", node / "runc"]
+    linux = {"devices": [{"path": path, "type": "c", "major": 1, "minor": 3} for path in devices]}
+    (node / "config.json").write_text(json.dumps({"process": process, "mounts": [], "linux": linux}))
+    places = [node / "driver", node / "gpus.conf", node / "gpu", node / "devices", node / "runc"]
     command = [
         sys.executable,
         container_runtime.__file__,
+        handler,
         *places,
         "--log",
         node / "log",
@@ -88,6 +93,51 @@ def test_nvidia_smi_comes_with_the_utility_capability_only(node: Path) -> None:
     assert "/usr/bin/nvidia-smi" not in mounts(node)
     run(node, "create", ["NVIDIA_VISIBLE_DEVICES=all", "NVIDIA_DRIVER_CAPABILITIES=compute,utility"], [])
     assert "/usr/bin/nvidia-smi" in mounts(node)
+
+
+def linux(node: Path) -> dict[str, Any]:
+    return json.loads((node / "config.json").read_text())["linux"]
+
+
+@pytest.fixture
+def with_devices(node: Path) -> Path:
+    """The node with a device node for each GPU and one for all."""
+    (node / "devices").mkdir()
+    for name in ("nvidia0", "nvidia1", "nvidiactl"):
+        (node / "devices" / name).symlink_to("/dev/null")
+    return node
+
+
+def test_a_container_gets_the_device_nodes_of_its_own_gpu_and_may_use_them(with_devices: Path) -> None:
+    run(with_devices, "create", [f"NVIDIA_VISIBLE_DEVICES={SECOND}"], [])
+    assert [device["path"] for device in linux(with_devices)["devices"]] == ["/dev/nvidia1", "/dev/nvidiactl"]
+    rule = {"allow": True, "access": "rw", "type": "c", "major": 1, "minor": 3}
+    assert linux(with_devices)["resources"]["devices"] == [rule, rule]
+
+
+def test_a_container_without_a_gpu_gets_no_device_node(with_devices: Path) -> None:
+    run(with_devices, "create", ["NVIDIA_VISIBLE_DEVICES=none"], [])
+    assert linux(with_devices) == {"devices": []}
+
+
+def test_a_device_node_that_the_container_has_is_not_added_again(with_devices: Path) -> None:
+    run(with_devices, "create", ["NVIDIA_VISIBLE_DEVICES=0"], [], devices=["/dev/nvidia0"])
+    assert [device["path"] for device in linux(with_devices)["devices"]] == ["/dev/nvidia0", "/dev/nvidiactl"]
+
+
+@pytest.mark.parametrize(
+    ("handler", "env"), [("runc", "NVIDIA_VISIBLE_DEVICES=all"), ("nvidia", "NVIDIA_VISIBLE_DEVICES=void")]
+)
+def test_behind_a_device_node_that_cdi_brought_is_that_gpu_and_nothing_else(
+    with_devices: Path, handler: str, env: str
+) -> None:
+    run(with_devices, "create", [env], [], handler, devices=["/dev/nvidia1", "/dev/nvidiactl"])
+    assert set(mounts(with_devices)) == {"/etc/gpu-sim/gpus.conf", f"/run/gpu-sim/{SECOND}"}
+
+
+def test_without_a_device_node_handler_runc_gives_nothing(with_devices: Path) -> None:
+    run(with_devices, "create", ["NVIDIA_VISIBLE_DEVICES=all"], [], "runc")
+    assert mounts(with_devices) == {}
 
 
 def test_a_container_without_gpus_is_left_alone(node: Path) -> None:

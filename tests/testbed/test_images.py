@@ -75,6 +75,22 @@ def test_the_device_plugin_image_has_its_tag_a_shell_and_the_programs_libraries(
     assert layer.getmember("usr/bin/nvidia-device-plugin").mode & 0o111
 
 
+def test_the_dra_drivers_image_has_its_tag_both_programs_and_no_entry_point(tmp_path: Path, busybox: Path) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in ("gpu-kubelet-plugin", "nvidia-cdi-hook"):
+        (programs / name).symlink_to("/bin/ls")
+    images.write_archive(images.dra_driver_image(programs, busybox), tmp_path / "driver.tar")
+    files = members(tmp_path / "driver.tar")
+    entry = json.loads(files["index.json"])["manifests"][0]
+    config = json.loads(blob(files, json.loads(blob(files, entry))["config"]))["config"]
+    reference = "nvcr.io/nvidia/dra-driver-nvidia-gpu:v0.5.0"
+    assert entry["annotations"]["io.containerd.image.name"] == reference
+    assert (config["Entrypoint"], "NVIDIA_VISIBLE_DEVICES=all" in config["Env"]) == ([], True)
+    names = set(layer_of(tmp_path / "driver.tar").getnames())
+    assert {"usr/bin/gpu-kubelet-plugin", "usr/bin/nvidia-cdi-hook", "lib/x86_64-linux-gnu/libc.so.6"} <= names
+
+
 def test_a_program_has_the_libraries_that_nvidias_driver_needs(tmp_path: Path, busybox: Path) -> None:
     """Without them the real driver's library cannot be loaded: device plugin v0.18.2 then finds no GPU."""
     images.write_archive(images.device_plugin_image(Path("/bin/ls"), busybox), tmp_path / "plugin.tar")

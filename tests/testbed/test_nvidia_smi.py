@@ -1,5 +1,6 @@
 """The simulated nvidia-smi and library, compiled, and asked as an agent and the device plugin ask."""
 
+import ctypes
 import os
 import shutil
 import subprocess
@@ -195,6 +196,35 @@ def test_a_process_sees_only_the_gpus_whose_state_it_has(smi: Smi, gpus: list[Si
     """In a container index 0 is the first GPU that the container was given."""
     gpus[0].directory.rmdir()
     assert query(smi, "index,uuid") == [["0", gpus[1].uuid]]
+
+
+def test_the_library_answers_what_nvidias_dra_driver_asks_of_each_gpu(
+    binaries: Path, node: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GPUSIM_CONFIG", str(node / "gpus.conf"))
+    monkeypatch.setenv("GPUSIM_STATE", str(node / "gpu"))
+    nvml = ctypes.CDLL(str(binaries / "libnvidia-ml.so.1"))
+    version, second, place = ctypes.c_int(), ctypes.c_void_p(), ctypes.c_uint(7)
+    assert nvml.nvmlInitWithFlags(0) == 0
+    try:
+        assert nvml.nvmlSystemGetCudaDriverVersion(ctypes.byref(version)) == 0
+        assert nvml.nvmlDeviceGetHandleByIndex_v2(1, ctypes.byref(second)) == 0
+        answers = {
+            name: (getattr(nvml, f"nvmlDevice{name}")(second, ctypes.byref(place)), place.value)
+            for name in ("GetIndex", "GetArchitecture", "GetBrand", "IsMigDeviceHandle")
+        }
+        profile = nvml.nvmlDeviceGetGpuInstanceProfileInfo(second, 0, ctypes.byref(place))
+    finally:
+        nvml.nvmlShutdown()
+    assert version.value == 13000
+    ada, geforce, not_supported = 8, 5, 3
+    assert answers == {
+        "GetIndex": (0, 1),
+        "GetArchitecture": (0, ada),
+        "GetBrand": (0, geforce),
+        "IsMigDeviceHandle": (0, 0),
+    }
+    assert profile == not_supported
 
 
 def test_the_library_has_every_symbol_that_the_device_plugin_binds(binaries: Path) -> None:
