@@ -36,8 +36,9 @@ def adopt(
     annotation by which `pulumi up` takes it for the stack's. What another tool or stack keeps is never touched,
     and nothing is removed: that is a list of commands. Pods that hold GPUs run on.
 
-    Exit codes: 0 nothing is left to do before `pulumi up`, 10 something is, 1 something else is in the way, and then
-    nothing is changed, 2 usage, or a stack file with mistakes, 3 the cluster does not answer, or refuses.
+    Exit codes: 0 nothing is left to do before `pulumi up`, or with --yes it is taken over; 10 something is left to do;
+    1 something else is in the way, and nothing is changed; 2 usage, or a stack file with mistakes; 3 the cluster does
+    not answer, or refuses.
     """
     from gpuctl.adopt.adoption import may_take_over, take_over
     from gpuctl.adopt.item import When
@@ -64,7 +65,7 @@ def adopt(
     )
     if found.obstacles:
         raise typer.Exit(Exit.FOUND)
-    if found.marked or any(step.when < When.CLEANING for step in found.steps):
+    if not yes and (found.marked or any(step.when < When.CLEANING for step in found.steps)):
         raise typer.Exit(Exit.CHANGED)
 
 
