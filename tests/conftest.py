@@ -15,7 +15,7 @@ _CLUSTER_SECONDS = 1800
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keeps the tests of a folder whose cluster they share in one process; the others go wherever there is room.
+    """Keeps tests that share a cluster in one process: those of a folder, on one release of Talos; others go anywhere.
 
     A test on a cluster gets more time than the others.
     """
@@ -23,6 +23,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         folder = item.path.relative_to(root).parts[0]
         if folder in _SHARED_CLUSTER:
-            item.add_marker(pytest.mark.xdist_group(folder))
+            item.add_marker(pytest.mark.xdist_group(folder + _release(item)))
         if any(item.get_closest_marker(marker) for marker in ("cluster", "node", "talos_node")):
             item.add_marker(pytest.mark.timeout(_CLUSTER_SECONDS, func_only=True))
+
+
+def _release(item: pytest.Item) -> str:
+    """The release of Talos that a test on nodes of several is for."""
+    callspec = getattr(item, "callspec", None)
+    return callspec.params["release"] if callspec and item.get_closest_marker("talos_node") else ""

@@ -14,14 +14,13 @@ import yaml
 from testbed import process
 from testbed.errors import BedError
 from testbed.kube_api import Access, KubeApi
-from testbed.talos_node import registry
+from testbed.talos_node import machine_config, registry
 from testbed.talos_node.node import TalosNode
 from testbed.talos_node.releases import TalosRelease
 
 _SECONDS = 300
 _CALL_SECONDS = 60
 _POLL_SECONDS = 0.5
-_PATCH = Path(__file__).with_name("machine_config.yaml")
 _REGISTRY = "registry"
 
 
@@ -95,10 +94,22 @@ class TalosControlPlane:
             self.apply(node)
             joined.touch()
 
-    def apply(self, node: TalosNode, *flags: str) -> None:
-        """Gives a node in maintenance mode its configuration, as `talosctl apply-config --insecure` with more flags."""
-        config = ("--file", str(self.directory / "worker.yaml"))
-        self._repeat("apply-config", "--insecure", *config, *flags, nodes=str(node.address))
+    def apply(self, node: TalosNode, *flags: str, contract: str = "") -> None:
+        """Gives a node in maintenance mode its configuration, as `talosctl apply-config --insecure` with more flags.
+
+        Args:
+            node: a worker.
+            flags: such as --config-patch.
+            contract: the line whose form the configuration has, such as 1.10; the node's own by default.
+        """
+        config = self.worker_config(contract or self.release.minor)
+        self._repeat("apply-config", "--insecure", "--file", str(config), *flags, nodes=str(node.address))
+
+    def worker_config(self, contract: str) -> Path:
+        """A worker's configuration in the form of a line, such as 1.10."""
+        folder = self.directory / f"contract-{contract}"
+        self._generate_into(folder, contract)
+        return folder / "worker.yaml"
 
     def down(self) -> None:
         """Ends what runs on the machine itself."""
@@ -123,24 +134,26 @@ class TalosControlPlane:
         process.start(self.directory, _REGISTRY, [*command, str(self.registry_port)])
 
     def _generate(self) -> None:
-        """Secrets, configurations of both roles and the talosconfig."""
-        secrets, draft = self.directory / "secrets.yaml", self.directory / "draft"
-        if not secrets.exists():
-            self._generated("secrets", "--output-file", str(secrets))
-        self._generated(
-            *("config", self.context, self.server, "--force", f"--with-secrets={secrets}", f"--output={draft}"),
-            *("--output-types=controlplane,worker,talosconfig", "--with-docs=false", "--with-examples=false"),
-            *(f"--talos-version=v{self.release.minor}", f"--kubernetes-version={self.release.kubernetes_version}"),
-            *(f"--additional-sans={self.address}", f"--registry-mirror=*=http://{self.bridge}:{self.registry_port}"),
-            f"--config-patch=@{_PATCH}",
-        )
+        """Secrets, the control plane's configuration and the talosconfig."""
+        draft = self.directory / "draft"
+        self._generate_into(draft, self.release.minor)
         for name in ("endpoint", "node"):
             self._call("--talosconfig", str(draft / "talosconfig"), "config", name, self.address)
-        for name in ("controlplane.yaml", "worker.yaml", "talosconfig"):  # the last says that all are there
+        for name in ("controlplane.yaml", "talosconfig"):  # the last says that all are there
             (draft / name).replace(self.directory / name)
 
-    def _generated(self, *arguments: str) -> None:
-        self._call("gen", *arguments)
+    def _generate_into(self, folder: Path, contract: str) -> None:
+        secrets = self.directory / "secrets.yaml"
+        if not secrets.exists():
+            self._call("gen", "secrets", "--output-file", str(secrets))
+        patches = machine_config.patches(contract).items()
+        self._call(
+            *("gen", "config", self.context, self.server, "--force", f"--with-secrets={secrets}", f"--output={folder}"),
+            *("--output-types=controlplane,worker,talosconfig", "--with-docs=false", "--with-examples=false"),
+            *(f"--talos-version=v{contract}", f"--kubernetes-version={self.release.kubernetes_version}"),
+            *(f"--additional-sans={self.address}", f"--registry-mirror=*=http://{self.bridge}:{self.registry_port}"),
+            *(f"{flag}={yaml.safe_dump_all(documents)}" for flag, documents in patches),
+        )
 
     def _call(self, *arguments: str) -> None:
         command = [str(self.program), *arguments]

@@ -76,8 +76,6 @@ def _mounts(directory: Path) -> Path:
         state.unlink()
     (root / "run/gpu-sim").mkdir()
     _bind(directory / "gpu", root / "run/gpu-sim")
-    for path in (directory / "etc").iterdir():
-        _bind(path, root / "etc" / path.name)
     _devices(root / "dev")
     _control_groups(root / "sys/fs/cgroup")
     _kernel_settings(directory / "kernel", root / "proc/sys")

@@ -6,7 +6,6 @@ without a trace, as a node of the other kind does (testbed/node.py).
 """
 
 import base64
-import json
 import os
 import shutil
 import subprocess
@@ -119,12 +118,13 @@ class TalosNode:
 
     def _lay_out(self) -> None:
         directory, config = self._directory, self._config
-        for name in ("etc", "kernel", "log", "root", *(f"gpu/{gpu.uuid}" for gpu in self.gpus)):
+        for name in ("kernel", "log", "root", *(f"gpu/{gpu.uuid}" for gpu in self.gpus)):
             (directory / name).mkdir(parents=True, exist_ok=True)
         if not (directory / "rootfs").exists():
             draft = directory / "rootfs.draft"
             shutil.rmtree(draft, ignore_errors=True)
             shutil.copytree(config.root, draft, symlinks=True, copy_function=os.link)
+            root.personalize(draft, self.name, config.gateway, self._network())
             root.add_extensions(draft, config.release, config.driver, config.spec)
             draft.rename(directory / "rootfs")
         for name in init.VOLUMES:
@@ -132,12 +132,6 @@ class TalosNode:
             if source.exists() and not volume.exists():  # docker fills a new volume from the image
                 shutil.copytree(source, volume)
             volume.mkdir(parents=True, exist_ok=True)
-        network = directory / "volumes/etc/cni/net.d/10-bridge.conflist"
-        network.parent.mkdir(exist_ok=True)
-        network.write_text(json.dumps(self._network(), indent=2))
-        (directory / "etc/hostname").write_text(f"{self.name}\n")
-        (directory / "etc/hosts").write_text("127.0.0.1 localhost\n")
-        (directory / "etc/resolv.conf").write_text(f"nameserver {config.gateway}\n")
 
     def _network(self) -> dict[str, object]:
         subnet = [[{"subnet": str(self._config.pods)}]]

@@ -89,6 +89,7 @@ RELEASES = {
         TalosRelease("v1.11.5", "gcr.io/etcd-development/etcd:v3.6.5", *_OLD, "570.172.08", "1.17.8"),
         TalosRelease("v1.12.6", "registry.k8s.io/etcd:v3.6.8", *_OLD, "570.211.01", "1.18.2"),
         TalosRelease("v1.13.9", "registry.k8s.io/etcd:v3.6.12", *_NEW, "595.91.07", "1.19.1"),
+        TalosRelease("v1.14.1", "registry.k8s.io/etcd:v3.7.1", *_NEW, "595.91.07", "1.19.1"),
     )
 }
 

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import subprocess
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from testbed.gpus import NodeSpec
@@ -26,7 +27,7 @@ _FOLDERS = """\
 boot dev etc/kubernetes/manifests etc/cni/net.d etc/ssl/certs etc/cri/conf.d/hosts mnt opt/cni/bin proc root run sys
 system tmp usr/bin usr/etc usr/lib/modules usr/lib/firmware usr/libexec/kubernetes usr/local/bin usr/local/share
 usr/local/lib/kubelet/credentialproviders usr/share/spdx usr/share/zoneinfo/Etc var .extra
-usr/local/glibc/usr/lib usr/local/gpu-sim
+usr/local/glibc/usr/lib usr/local/gpu-sim usr/local/share/gpu-testbed/net.d
 """
 _LINKS = {
     "bin": "usr/bin",
@@ -54,6 +55,12 @@ _PART = """\
     BinaryName = "/usr/local/bin/nvidia-container-runtime"
 """
 """nvidia-container-toolkit's file in siderolabs/extensions."""
+_NETWORK_FOLDER = "usr/local/share/gpu-testbed/net.d"
+_NETWORK_PART = f"""\
+[plugins."io.containerd.cri.v1.runtime".cni]
+  conf_dir = "/{_NETWORK_FOLDER}"
+"""
+"""Where containerd finds the network of pods: from v1.14 on /etc/cni is empty at every boot, for a CNI pod to fill."""
 
 
 def build(out: Path, talos: Path, containerd: Path, shim: Path, debian: Path) -> None:
@@ -76,6 +83,7 @@ def build(out: Path, talos: Path, containerd: Path, shim: Path, debian: Path) ->
     shutil.copytree(talos / "root", out, dirs_exist_ok=True)
     (out / "usr/etc/in-container").write_text("true\n")
     (out / "etc/cri/conf.d/10-nvidia-container-runtime.part").write_text(_PART)
+    (out / "etc/cri/conf.d/05-testbed.part").write_text(_NETWORK_PART)
     plugins = {f"opt/cni/bin/{name}": debian / "usr/lib/cni" / name for name in _CNI}
     programs = {
         "usr/bin/init": talos / "machined",
@@ -91,13 +99,25 @@ def build(out: Path, talos: Path, containerd: Path, shim: Path, debian: Path) ->
         (out / target).chmod(0o755)
 
 
+def personalize(root: Path, name: str, gateway: IPv4Address, network: dict[str, object]) -> None:
+    """Adds what is one node's own: its name, where names are resolved, and the network of its pods (CNI)."""
+    _replace(root / "etc/hostname", f"{name}\n")
+    _replace(root / "etc/hosts", "127.0.0.1 localhost\n")
+    _replace(root / "etc/resolv.conf", f"nameserver {gateway}\n")
+    _replace(root / _NETWORK_FOLDER / "10-bridge.conflist", json.dumps(network, indent=2))
+
+
 def add_extensions(root: Path, release: TalosRelease, driver: Path, spec: NodeSpec) -> None:
     """Adds what the image of a node with NVIDIA's extensions contains, with a simulated driver."""
-    (root / "etc/extensions.yaml").unlink()  # a hard link, so that writing to it would change every node's
-    (root / "etc/extensions.yaml").write_text(json.dumps(_manifest(release), indent=2))
+    _replace(root / "etc/extensions.yaml", json.dumps(_manifest(release), indent=2))
     shutil.copy(driver / "libnvidia-ml.so.1", root / "usr/local/glibc/usr/lib")
     shutil.copy(driver / "nvidia-smi", root / "usr/local/bin")
     (root / "usr/local/gpu-sim/gpus.conf").write_text(spec.driver_config())
+
+
+def _replace(path: Path, text: str) -> None:
+    path.unlink(missing_ok=True)  # a hard link, so that writing to it would change every node's
+    path.write_text(text)
 
 
 def _manifest(release: TalosRelease) -> dict[str, object]:

@@ -3,7 +3,6 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -55,9 +54,21 @@ class TalosBed(Bed):
         assert done.returncode == 0, f"gpuctl {' '.join(arguments)}: {done.stdout}{done.stderr}"
         return done.stdout
 
+    def check(self, config: Path, *flags: str) -> str:
+        """What `gpuctl talos check` prints of a configuration or a patch."""
+        return self.run(sys.executable, "-m", "gpuctl", "talos", "check", str(config), *flags).stdout
+
+    def check_patch(self, patch: Path) -> str:
+        """The same of a patch, which names no release."""
+        return self.check(patch, "--talos-version", self.release.version)
+
     def talosctl(self, node: str, *arguments: str) -> str:
-        """What talosctl says to a node; it must succeed."""
+        """What talosctl says of a node; it must succeed."""
         return self.output("talosctl", "--nodes", self.address(node), *arguments)
+
+    def read(self, node: str, path: str) -> str:
+        """A node's file; nothing while there is none or the node boots."""
+        return self.run("talosctl", "--nodes", self.address(node), "read", path).stdout
 
     def address(self, node: str) -> str:
         """Where a node answers talosctl."""
@@ -98,10 +109,13 @@ class TalosBed(Bed):
         assert done.returncode == 0, done.stderr
         return done.stderr
 
-    def join(self, node: str, *patches: Path) -> None:
-        """Boots a node whose disk and Node object are gone, and gives it its configuration in maintenance mode."""
+    def join(self, node: str, *patches: Path, contract: str = "") -> None:
+        """Boots a node whose disk and Node object are gone, and gives it its configuration in maintenance mode.
+
+        The configuration has the form of its own line, or of an older one, such as 1.10.
+        """
         self._patched.discard(node)
-        self.output("kubectl", "delete", "node", node)
+        self.output("kubectl", "delete", "node", node, "--ignore-not-found")  # one that did not boot
         directory = ClusterDir(self.cluster.name)
         state = ClusterState.load(directory)
         assert state
@@ -109,16 +123,17 @@ class TalosBed(Bed):
         links.wait_until_gone(Slot(state.slot).node_group(state.nodes[node].number))
         self.cluster.talos_nodes[node].up()
         flags = [word for patch in patches for word in ("--config-patch", f"@{patch}")]
-        self.cluster.talos.apply(self.cluster.talos_nodes[node], *flags)
+        self.cluster.talos.apply(self.cluster.talos_nodes[node], *flags, contract=contract)
 
     def wait_until_ready(self, node: str) -> None:
         """Waits until a node that joins is Ready."""
         wait_for(True, lambda: node in self.cluster.api.nodes())
         self.output("kubectl", "wait", "--for=condition=Ready", "--timeout=110s", f"node/{node}")
 
-    def console(self, node: str) -> str:
-        """What a node's process 1 has said since it booted first."""
-        return process.log_file(ClusterDir(self.cluster.name).node(node), "talos").read_text(errors="replace")
+    def says(self, node: str) -> str:
+        """What a node's process 1 has said on its console since it booted first, and its controllers in their log."""
+        console = process.log_file(ClusterDir(self.cluster.name).node(node), "talos").read_text(errors="replace")
+        return console + self.run("talosctl", "--nodes", self.address(node), "logs", "controller-runtime").stdout
 
     def configuration(self, node: str) -> Path:
         """A node's present configuration, in a file."""
@@ -126,10 +141,15 @@ class TalosBed(Bed):
         path.write_text(self.talosctl(node, "get", "machineconfig", "v1alpha1", "-o", "yaml"))
         return path
 
-    def machine(self, node: str) -> dict[str, Any]:
-        """The section `machine` of a node's present configuration."""
-        resource = yaml.safe_load(self.configuration(node).read_text())
-        return next(iter(yaml.safe_load_all(resource["spec"])))["machine"]
+    def documents(self, node: str) -> list[Config]:
+        """The documents of a node's present configuration; the first is the one of fields."""
+        return list(yaml.safe_load_all(yaml.safe_load(self.configuration(node).read_text())["spec"]))
+
+    def file(self, name: str, *documents: Config) -> Path:
+        """A patch or a configuration, in a file."""
+        path = Path(self.environment["TMPDIR"]) / f"{name}.yaml"
+        path.write_text(yaml.safe_dump_all(documents))
+        return path
 
     def labels(self, node: str) -> dict[str, str]:
         """A node's labels in Kubernetes."""

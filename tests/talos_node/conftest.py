@@ -9,15 +9,33 @@ from collections.abc import Iterator
 
 import pytest
 
+from gpuctl.settings.talos_tables import minor_of
 from testbed.cluster import Cluster, capabilities
 from testbed.errors import BedError
 from testbed.talos_node.releases import RELEASES, TalosRelease, release_of
 from tests.talos_node.bed import NODES, TalosBed
+from tests.testbed import machine_state
 
 _ASKED = os.environ.get("TALOS", "").split()
+_RELEASES = _ASKED or list(RELEASES)
 
 
-@pytest.fixture(scope="session", params=_ASKED or list(RELEASES))
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what does not concern a release, by the markers before_line and one_line."""
+    left_out = [item for item in items if item.get_closest_marker("talos_node") and not _concerns(item)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
+def _concerns(item: pytest.Item) -> bool:
+    release: str = getattr(item, "callspec").params["release"]  # noqa: B009  # pytest.Item has none by its type
+    before = item.get_closest_marker("before_line")
+    if before and minor_of(release) >= before.args:
+        return False
+    return not item.get_closest_marker("one_line") or release == _RELEASES[0]
+
+
+@pytest.fixture(scope="session", params=_RELEASES)
 def release(request: pytest.FixtureRequest) -> TalosRelease:
     """A release whose nodes this machine can start."""
     if problem := capabilities():
@@ -33,7 +51,23 @@ def release(request: pytest.FixtureRequest) -> TalosRelease:
 
 
 @pytest.fixture(scope="session")
-def session_bed(release: TalosRelease) -> Iterator[TalosBed]:
+def settings_before(release: TalosRelease) -> dict[str, str]:  # noqa: ARG001  # once for each
+    """The machine's kernel settings before the cluster of a release came up."""
+    return machine_state.kernel_settings()
+
+
+@pytest.fixture(scope="session")
+def mounts_before(release: TalosRelease) -> list[str]:  # noqa: ARG001
+    """The machine's mounts at that time."""
+    return machine_state.mounts()
+
+
+@pytest.fixture(scope="session")
+def session_bed(
+    release: TalosRelease,
+    settings_before: dict[str, str],  # noqa: ARG001  # first
+    mounts_before: list[str],  # noqa: ARG001
+) -> Iterator[TalosBed]:
     """The cluster; nothing is deployed yet, and no node has a patch."""
     cluster = Cluster(f"l2t-{release.minor.replace('.', '-')}")
     cluster.down()  # a run that was killed

@@ -63,6 +63,13 @@ def test_the_stack_offers_slices_holds_limits_and_passes_every_check(deployed: T
     assert of_talos == dict.fromkeys(("TAL001", "TAL002", "TAL003", "TAL004", "TAL006"), "pass")
 
 
+def test_what_is_deployed_stays_as_it_is_when_pulumi_looks_again(deployed: TalosBed) -> None:
+    refresh = ("pulumi", "refresh", "--yes", "--skip-preview", "--expect-no-changes", "--stack", STACK)
+    done = deployed.run(*refresh, seconds=300)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.one_line
 def test_slices_of_talos_nodes_are_shared_as_the_stack_says(deployed: TalosBed) -> None:
     deployed.gpuctl("verify", "--sharing", "--cuda-image", "", "--stack", STACK, "--wait", "2m", seconds=600)
 
@@ -83,6 +90,7 @@ def test_a_stack_file_that_says_other_than_the_nodes_is_found(
     assert check in deployed.begins(**keys)
 
 
+@pytest.mark.one_line
 def test_a_cordoned_node_is_found(deployed: TalosBed) -> None:
     deployed.output("kubectl", "cordon", "gpu-2")
     try:
@@ -91,22 +99,26 @@ def test_a_cordoned_node_is_found(deployed: TalosBed) -> None:
         deployed.output("kubectl", "uncordon", "gpu-2")
 
 
+@pytest.mark.one_line
 def test_a_lost_gpu_is_found(deployed: TalosBed, sick: SimulatedGpu) -> None:
     sick.lose()
     wait_for(True, lambda: "PWR002" in deployed.begins())
 
 
+@pytest.mark.one_line
 def test_a_gpu_that_fell_off_the_bus_is_found(deployed: TalosBed, sick: SimulatedGpu) -> None:
     sick.raise_xid(79)
     wait_for(True, lambda: "CAP003" in deployed.begins())
 
 
+@pytest.mark.one_line
 def test_a_gpu_that_takes_no_limit_is_found(deployed: TalosBed, sick: SimulatedGpu) -> None:
     sick.fail_set(3)
     sick.drift(350)
     wait_for(True, lambda: "PWR003" in deployed.begins())
 
 
+@pytest.mark.one_line
 def test_a_gpu_held_lower_by_something_else_is_found(deployed: TalosBed, sick: SimulatedGpu) -> None:
     sick.cap_elsewhere(200)
     wait_for(True, lambda: "PWR004" in deployed.begins())

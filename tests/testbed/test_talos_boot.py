@@ -25,7 +25,7 @@ SLOT = Slot(9)
 """Of no cluster: the test bed takes the lowest that is free."""
 FOLDERS = """\
 dev etc/cni/net.d etc/kubernetes opt proc root run sys system tmp usr/bin usr/libexec/kubernetes usr/local/bin var
-usr/local/glibc/usr/lib usr/local/gpu-sim
+usr/local/glibc/usr/lib usr/local/gpu-sim usr/local/share/gpu-testbed/net.d
 """
 INIT = """\
 #!/bin/sh

@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+import os
+import shutil
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -113,3 +116,17 @@ def test_a_node_shows_the_extensions_of_the_schematic_that_the_image_factory_wou
         "nvidia-container-toolkit-production": "595.91.07-v1.19.1",
         "schematic": "1deaeeb1ea2e7901c21c109368a7261f52dfd9a91e9d7eea83cfd0f0e1b7d488",
     }
+
+
+def test_what_is_one_nodes_own_is_not_in_the_root_that_all_share(tmp_path: Path) -> None:
+    """Roots are copies by hard links."""
+    shared, own = tmp_path / "shared", tmp_path / "own"
+    for name in ("etc", "usr/local/share/gpu-testbed/net.d"):
+        (shared / name).mkdir(parents=True)
+    (shared / "etc/hostname").write_text("")
+    shutil.copytree(shared, own, copy_function=os.link)
+    root.personalize(own, "gpu-1", IPv4Address("10.200.255.1"), {"name": "pods"})
+    assert (own / "etc/hostname").read_text() == "gpu-1\n"
+    assert (own / "etc/resolv.conf").read_text() == "nameserver 10.200.255.1\n"
+    assert json.loads((own / "usr/local/share/gpu-testbed/net.d/10-bridge.conflist").read_text()) == {"name": "pods"}
+    assert (shared / "etc/hostname").read_text() == ""
