@@ -79,6 +79,11 @@ class Product:
         said = self.output(sys.executable, "-m", "gpuctl", "status", "--stack", STACK, "-o", "json")
         return json.loads(said)["usage"]
 
+    def account(self) -> str:
+        """The page of `gpuctl usage` about each pod."""
+        options = ("--stack", STACK, "--since", "10m", "--by", "pod", "-o", "markdown")
+        return self.output(sys.executable, "-m", "gpuctl", "usage", *options)
+
     def run(self, *command: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
         """Runs a command in the cluster's environment."""
         return subprocess.run(

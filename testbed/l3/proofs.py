@@ -70,7 +70,7 @@ def used(bench: Bench) -> Outcome:
         return found
     stack = bench.stack() | {"usage": True, "usageInterval": usage.INTERVAL}
     bench.product.deploy(stack, {GPU: bench.count * SLICES})
-    pods = usage.observe(bench.product, GPU)
+    pods = usage.observe(bench.product, GPU, bench.evidence / "usage.md")
     mistakes = usage.mistakes(pods)
     found.holds = not mistakes
     found.observed = mistakes or [

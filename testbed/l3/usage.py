@@ -36,8 +36,14 @@ class PodUsage:
     seen_percent: list[int | None] = field(default_factory=list[int | None])
 
 
-def observe(product: Product, resource: str) -> dict[str, PodUsage]:
-    """Runs three busy pods and an idle one, each with other memory; pod -> what was seen of it."""
+def observe(product: Product, resource: str, account: Path) -> dict[str, PodUsage]:
+    """Runs three busy pods and an idle one, each with other memory; pod -> what was seen of it.
+
+    Args:
+        product: deployed, with the watcher.
+        resource: of the slices.
+        account: the file for what `gpuctl usage` says of these pods.
+    """
     workload = Workload(product)
     loads = [
         Load("busy-16-gib", resource, 16384, seconds=_SECONDS),
@@ -54,6 +60,7 @@ def observe(product: Product, resource: str) -> dict[str, PodUsage]:
         for _ in range(_SAMPLES):
             _add_sample(pods, product.usage())
             time.sleep(INTERVAL)
+        account.write_text(product.account())
     finally:
         workload.delete()
     return pods
