@@ -2,9 +2,9 @@
 
 Started by containerd as `container_runtime.py HANDLER DRIVER CONFIG STATE DEVICES RUNC ARGUMENTS...`. On `create`, when
 HANDLER is `nvidia` and the container's NVIDIA_VISIBLE_DEVICES names GPUs, it adds to the container's OCI configuration
-the simulated library and nvidia-smi (from DRIVER), the node's GPU description (CONFIG), the GPUs' device nodes (from
-DEVICES, where the node has any) and the state directory of each visible GPU (under STATE), and of no other: a GPU
-without its state directory does not exist for the library. Then it becomes runc.
+the simulated library, nvidia-smi and programs of MPS (from DRIVER), the node's GPU description (CONFIG), the GPUs'
+device nodes (from DEVICES, where the node has any) and the state directory of each visible GPU (under STATE), and of no
+other: a GPU without its state directory does not exist for the library. Then it becomes runc.
 
 NVIDIA_VISIBLE_DEVICES: unset, empty or `void` adds nothing; `none` adds the driver without GPUs; `all`; or
 UUIDs or indexes. The state is writable only for containers with CAP_SYS_ADMIN, which the real driver asks
@@ -24,6 +24,9 @@ from typing import Any
 
 LIBRARY_TARGET = "/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1"
 SMI_TARGET = "/usr/bin/nvidia-smi"
+MPS_FOLDER = "/usr/local/bin"
+"""Where Talos has them, and who starts them without a PATH does not find them."""
+MPS_PROGRAMS = ("nvidia-cuda-mps-control", "nvidia-cuda-mps-server", "gpu-client")
 CONFIG_TARGET = "/etc/gpu-sim/gpus.conf"
 STATE_TARGET = "/run/gpu-sim"
 
@@ -79,7 +82,10 @@ def inject(spec: dict[str, Any], handler: str, driver: Path, config: Path, state
     mounts.extend(_bind(state / uuid, f"{STATE_TARGET}/{uuid}", access) for uuid in visible)
     if injected is None:
         return
-    if {"utility", "all"} & set(env.get("NVIDIA_DRIVER_CAPABILITIES", "utility").split(",")):
+    asked = set(env.get("NVIDIA_DRIVER_CAPABILITIES", "utility").split(","))
+    if {"compute", "all"} & asked:
+        mounts.extend(_bind(driver / name, f"{MPS_FOLDER}/{name}", "ro") for name in MPS_PROGRAMS)
+    if {"utility", "all"} & asked:
         mounts.append(_bind(driver / "libnvidia-ml.so.1", LIBRARY_TARGET, "ro"))
         mounts.append(_bind(driver / "nvidia-smi", SMI_TARGET, "ro"))
     if injected:

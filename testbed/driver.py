@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from testbed import container_runtime
+from testbed.container_runtime import MPS_PROGRAMS
 from testbed.gpus import DRIVER_VERSION, NodeSpec, SimulatedGpu
 
 DRIVER_ROOT = "/usr/local"
@@ -21,10 +22,15 @@ _WARNINGS = ("-O2", "-Wall", "-Wextra")
 
 
 def build(directory: Path) -> None:
-    """Compiles the simulated library and nvidia-smi into a directory; needs gcc and a static C library."""
+    """Compiles the simulated library, nvidia-smi and MPS into a directory; needs gcc and a static C library."""
     library = ("-fPIC", "-fvisibility=hidden", "-shared", "-Wl,-soname,libnvidia-ml.so.1")
     _compile(*library, "-o", directory / "libnvidia-ml.so.1", _NVML / "nvml.c")
-    _compile("-static", "-s", "-o", directory / "nvidia-smi", _NVML / "nvidia-smi.c", _NVML / "nvml.c")
+    program = ("-static", "-s", "-o")
+    _compile(*program, directory / "nvidia-smi", _NVML / "nvidia-smi.c", _NVML / "nvml.c")
+    first, *others = MPS_PROGRAMS
+    _compile(*program, directory / first, _NVML / "mps.c", _NVML / "nvml.c")
+    for name in others:
+        (directory / name).hardlink_to(directory / first)
 
 
 def build_cuda_load(source: Path, directory: Path) -> None:

@@ -18,9 +18,9 @@ from testbed.layout import CACHE
 
 MOUNT_POINTS = (
     *("/var/lib/kubelet", "/var/lib/cni", "/var/log/pods", "/var/log/containers"),
-    *("/run/containerd", "/run/cdi"),
+    *("/run/containerd", "/run/cdi", "/run/gpu-mps"),
 )
-"""Paths fixed in the kubelet, containerd, CNI and CDI; each node mounts a folder of its own there."""
+"""Paths fixed in the kubelet, containerd, CNI, CDI and the product; each node mounts a folder of its own there."""
 
 Record = dict[str, list[str]]
 

@@ -32,7 +32,11 @@ def own_pods_are_allowed(context: Context) -> Iterator[Result]:
     """A DaemonSet whose pods are forbidden applies without an error; only its events show it."""
     settings = context.settings
     agents = (*[POWER_LIMIT] * settings.power_management, *[USAGE] * settings.usage)
-    wanted = {name: (*node.plugins, *agents) for name, node in context.desired.nodes.items() if name in context.nodes}
+    wanted = {
+        name: (*node.plugins, *node.daemons, *agents)
+        for name, node in context.desired.nodes.items()
+        if name in context.nodes
+    }
     lacking = {
         each for node, components in wanted.items() for each in components if pod_on(context, each, node) is None
     }

@@ -78,7 +78,7 @@ class Knowledge:
 
 KNOWLEDGE = (
     # A node that is gone or down explains all that is missing there, and DaemonSets that are not complete.
-    Knowledge(("NOD001", "NOD002"), ("NOD003", "TAL", "RUN", "CAP", "PWR", "USE", "POD"), on_one_node=True),
+    Knowledge(("NOD001", "NOD002"), ("NOD003", "TAL", "RUN", "CAP", "MPS", "PWR", "USE", "POD"), on_one_node=True),
     Knowledge(("NOD001", "NOD002", "NOD003"), ("STK005",)),
     Knowledge(("NOD003",), ("CAP001", "CAP002", "PWR001", "USE001"), on_one_node=True),
     # Without extensions or modules there is no driver, and without a driver no plugin and no agent.
@@ -100,6 +100,10 @@ KNOWLEDGE = (
     Knowledge(("STK003",), ("STK006", "STK007"), of_one_component=True),
     Knowledge(("STK006",), ("STK007",), on_one_node=True),
     Knowledge(("STK006", "STK007"), ("CAP001",), on_one_node=True),
+    # Without its daemon a plugin offers nothing, and no slice has a limit.
+    Knowledge(("TAL002", "TAL003", "TAL005", "RUN001"), ("MPS001",), on_one_node=True),
+    Knowledge(("STK003", "STK005", "POD020"), ("MPS001", "MPS002"), of_one_component=True),
+    Knowledge(("MPS001",), ("CAP001", "CAP002", "MPS004"), on_one_node=True),
     # Two owners of one thing.
     Knowledge(("STK004", "POD010"), ("CAP001", "CAP002", "CAP004")),
     Knowledge(("POD012",), ("PWR003", "PWR006")),

@@ -54,7 +54,8 @@ def daemon_set_of(context: Context, component: str, node: str) -> str:
     pod = pod_on(context, component, node)
     owners = pod.metadata.owner_references if pod else ()
     made_by = next((owner.name for owner in owners if owner.kind == "DaemonSet"), "")
-    return made_by or context.desired.nodes[node].plugins.get(component, component)
+    wanted = context.desired.nodes[node]
+    return made_by or {**wanted.plugins, **wanted.daemons}.get(component, component)
 
 
 def name_on(context: Context, component: str, node: str) -> str:

@@ -61,18 +61,24 @@ def plugins_have_loaded_the_sharing(context: Context) -> Iterator[Result]:
     pods = list(_pods(context))
     logs = side_by_side(lambda found: context.log(found[2]), pods)
     for (node, group, _), lines in zip(pods, logs, strict=True):
-        loaded = loaded_config(lines)
+        config = loaded_config(lines)
         wanted = _sharing(plugin_config(context.settings, group))
         plugin, subject = f"the device plugin on {node.name}", Subject(node.name, component=group.component)
-        if loaded is None:
+        if config is None:
             reason = "its log cannot be read, or is too long by now"
             yield skipped(f"what {plugin} has loaded is not known: {reason}", subject)
-        elif (runs := _sharing(loaded)) == wanted:
+        elif (runs := _sharing(config)) == wanted:
             yield passed(f"{plugin} runs with {wanted}", subject)
         else:
             yield failed(
                 f"{plugin} runs with {runs}, and the stack asks for {wanted}", restart(context, node, group), subject
             )
+
+
+def loaded(context: Context, node: DesiredNode, group: SharedGpus) -> dict[str, Any] | None:
+    """The configuration that the device plugin of some GPUs has loaded; None where its log does not say."""
+    pod = pod_on(context, group.component, node.name)
+    return loaded_config(context.log(pod)) if pod else None
 
 
 def _pods(context: Context) -> Iterator[tuple[DesiredNode, SharedGpus, Pod]]:

@@ -18,7 +18,7 @@ from gpuctl.desired.capacity import (
 from gpuctl.desired.limits import Limit, limits
 from gpuctl.desired.names import RUNTIME_CLASS, Manifest, node_labels
 from gpuctl.desired.profiles import Profile, profiles
-from gpuctl.desired.sharing import SharedGpus
+from gpuctl.desired.sharing import Mode, SharedGpus
 from gpuctl.settings import GpuNode, Settings
 
 if TYPE_CHECKING:
@@ -68,6 +68,13 @@ class DesiredNode:
     def plugins(self) -> Mapping[str, str]:
         """Component -> the DaemonSet that offers its GPUs, or some of them."""
         return {group.component: self.profile.named(group.component) for group in self.groups}
+
+    @cached_property
+    def daemons(self) -> Mapping[str, str]:
+        """Component -> the DaemonSet that its plugins need beside them."""
+        from gpuctl.desired.device_plugin import MPS
+
+        return {MPS: self.profile.named(MPS)} if any(group.mode is Mode.MPS for group in self.groups) else {}
 
     def group_of(self, uuid: str, index: int | None) -> SharedGpus:
         """The group of one of its GPUs, by what the driver says of that; of one that is in none, the last."""

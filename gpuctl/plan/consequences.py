@@ -1,6 +1,6 @@
 """What a change means for those who use the cluster: what restarts, what is lost, what is left to do by hand."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from gpuctl.desired import device_plugin, power_limit
@@ -96,6 +96,27 @@ def _whole_gpus(before: Desired, after: Desired) -> Iterator[Consequence]:
 
 def _whole(desired: Desired, node: str) -> tuple[str, ...]:
     return desired.nodes[node].profile.sharing.whole
+
+
+def _mps(before: Desired, after: Desired) -> Iterator[Consequence]:
+    """By the daemon's pod template: with another one its pod is replaced, and its clients lose their server."""
+    was, will_be = _templates(device_plugin.MPS, before), _templates(device_plugin.MPS, after)
+    stay = [name for name in after.nodes if name in before.nodes]
+    if ended := [name for name in stay if name in was and was[name] != will_be.get(name)]:
+        yield Consequence(
+            "removal",
+            f"The MPS daemon of {named(ended)} is replaced or goes: programs that use GPUs there end with errors. "
+            "`pulumi up` is refused while such pods run, unless gpu:interruptPods is true.",
+        )
+    if begun := [name for name in stay if name in will_be and name not in was]:
+        yield Consequence(
+            "warning",
+            f"Slices of {named(begun)} have limits by MPS from then on. Pods that run go on without one, on the bare "
+            "GPU beside the others: end them, so that what replaces them has its limit.",
+        )
+    limits = [name for name in stay if before.nodes[name].memory_mib != after.nodes[name].memory_mib]
+    if changed := [name for name in limits if name in was and name in will_be]:
+        yield Consequence("warning", f"A slice of {named(changed)} has another memory limit: see the table.")
 
 
 def _other_namespace(before: Desired, after: Desired) -> Iterator[Consequence]:
@@ -227,7 +248,9 @@ def _templates(component: str, desired: Desired) -> dict[str, list[tuple[str, An
     }
     found: dict[str, list[tuple[str, Any]]] = {}
     for node in desired.nodes.values():
-        names = [component] if component == power_limit.NAME else node.plugins.values()
+        names: Iterable[str] = [component] if component == power_limit.NAME else node.plugins.values()
+        if component == device_plugin.MPS:
+            names = node.daemons.values()
         if served := [(name, sets[name]) for name in names if name in sets]:
             found[node.name] = served
     return found
@@ -239,6 +262,7 @@ _RULES: tuple[Callable[[Desired, Desired], Iterator[Consequence]], ...] = (
     _less_capacity,
     _other_resource,
     _whole_gpus,
+    _mps,
     _power_management,
     _runtime_class,
     _other_namespace,

@@ -9,7 +9,7 @@ from gpuctl.desired.sharing import offers_text
 from gpuctl.plan.consequences import Consequence, consequences
 from gpuctl.plan.differences import Difference, differences
 from gpuctl.plan.figures import NodeFigures
-from gpuctl.plan.running_pods import crowded
+from gpuctl.plan.running_pods import clients, crowded
 from gpuctl.plan.side import Side
 from gpuctl.settings import Settings
 
@@ -92,7 +92,8 @@ def _consequences(
     before: Desired | None, after: Desired | None, connect: Callable[[Settings], Cluster]
 ) -> list[Consequence]:
     if before and after:
-        return [*consequences(before, after), *crowded(before, after, connect)]
+        live = [*crowded(before, after, connect), *clients(before, after, connect)]
+        return [*consequences(before, after), *live]
     if before:
         offered = offers_text(before.capacity.by_resource)
         return [

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from gpuctl.cluster import Cluster, Node
 from gpuctl.desired.desired import Desired
 from gpuctl.forms.command import command
+from gpuctl.preflight.interruptions import Pods, interruptions
 from gpuctl.preflight.ownership import Find, foreign, of_other_stacks
 from gpuctl.preflight.provided import lacking
 from gpuctl.preflight.serving import why_not_serving
@@ -22,15 +23,16 @@ class Seen(NamedTuple):
 
     nodes: Sequence[Node]
     find: Find
+    pods: Pods = lambda *_: ()
 
 
 def see(cluster: Cluster) -> Seen:
-    """The nodes of a cluster, and a way to its objects that asks for none a second time.
+    """The nodes of a cluster, a way to its objects that asks for none a second time, and one to its pods.
 
     Raises:
         ClusterError: the cluster does not answer; so does `find`.
     """
-    return Seen(cluster.nodes(), functools.cache(cluster.get))
+    return Seen(cluster.nodes(), functools.cache(cluster.get), cluster.pods)
 
 
 def refusals(desired: Desired, owner: str, seen: Seen) -> list[str]:
@@ -109,6 +111,10 @@ def _other_stacks(desired: Desired, owner: str, seen: Seen) -> Iterator[str]:
         yield found.reason
 
 
+def _programs_that_would_end(desired: Desired, owner: str, seen: Seen) -> Iterator[str]:
+    return interruptions(desired, _stack(owner), seen.pods)
+
+
 def _stack(owner: str) -> str:
     return owner.rpartition("/")[2]
 
@@ -122,5 +128,6 @@ _RULES: tuple[Callable[[Desired, str, Seen], Iterator[str]], ...] = (
     _objects_of_others,
     _objects_that_others_provide,
     _other_stacks,
+    _programs_that_would_end,
 )
 _OF_OWNERSHIP = (_objects_of_others, _other_stacks)

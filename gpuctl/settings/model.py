@@ -43,6 +43,8 @@ class Settings(Model):
     """Memory that a slice may use with `mps`; 0: its share of the GPU's."""
     threads_per_slice_percent: values.SlicePercent = 0
     """Part of a GPU's multiprocessors that a slice may use with `mps`; 0: its share of them."""
+    interrupt_pods: values.Switch = False
+    """Whether an update may replace a daemon of `mps` that programs use, which ends them; if not, it is refused."""
     power_management: values.Switch = True
     """Whether the power-limit DaemonSet is deployed."""
     power_limits: Annotated[dict[str, values.WattsOrNone], values.Structure] = {}  # noqa: RUF012 (pydantic copies it)

@@ -14,7 +14,12 @@ from gpuctl.checks.registry import CHECKS
 from gpuctl.checks.report import Entry, Report
 
 BY_ID = {check.id: check for check in CHECKS}
-COMPONENTS = {"plugin": "nvidia-device-plugin", "agent": "nvidia-power-limit", "watcher": "nvidia-gpu-usage"}
+COMPONENTS = {
+    "plugin": "nvidia-device-plugin",
+    "agent": "nvidia-power-limit",
+    "watcher": "nvidia-gpu-usage",
+    "mps": "nvidia-mps-control-daemon",
+}
 
 FOLLOWS = """
     NOD001@gpu-1 > NOD003@gpu-1  NOD001@gpu-1 > TAL001@gpu-1  NOD001@gpu-1 > RUN001@gpu-1
@@ -54,6 +59,11 @@ FOLLOWS = """
     TAL002@gpu-1 > USE001@gpu-1  TAL005@gpu-1 > USE001@gpu-1  RUN001@gpu-1 > USE001@gpu-1  PWR002@gpu-1 > USE001@gpu-1
     STK001 > USE001@gpu-1  STK003:watcher > USE001@gpu-1:watcher  STK005:watcher > USE001@gpu-1:watcher
     POD020:watcher > USE001@gpu-1:watcher
+    NOD001@gpu-1 > MPS001@gpu-1  NOD002@gpu-1 > MPS002@gpu-1
+    TAL002@gpu-1 > MPS001@gpu-1  TAL003@gpu-1 > MPS001@gpu-1  TAL005@gpu-1 > MPS001@gpu-1  RUN001@gpu-1 > MPS001@gpu-1
+    STK003:mps > MPS001@gpu-1:mps  STK005:mps > MPS001@gpu-1:mps  POD020:mps > MPS001@gpu-1:mps
+    STK003:mps > MPS002@gpu-1:mps
+    MPS001@gpu-1 > CAP001@gpu-1  MPS001@gpu-1 > CAP002@gpu-1  MPS001@gpu-1 > MPS004@gpu-1
 """
 """Cause > effect, each ID[@NODE][:COMPONENT]."""
 
@@ -64,6 +74,7 @@ STANDS_ALONE = """
     CAP004@gpu-2 > CAP005@gpu-1  CAP001@gpu-2 > POD006@gpu-1  PWR006@gpu-2 > PWR003@gpu-1
     STK003:agent > CAP001@gpu-1:plugin  STK005:agent > CAP002@gpu-1:plugin  POD020:agent > STK005:plugin
     STK003:agent > STK006@gpu-1:plugin  STK005:plugin > CAP001@gpu-1  PWR003@gpu-1 > STK005:plugin
+    RUN001@gpu-2 > MPS001@gpu-1  STK005:agent > MPS001@gpu-1:mps  MPS001@gpu-2 > CAP001@gpu-1
     NOD002 > CAP001  RUN001@gpu-2 > USE001@gpu-1  STK005:agent > USE001@gpu-1:watcher
 """
 """On another node, about another component, or about nothing that both have in common."""

@@ -9,6 +9,10 @@ import yaml
 from gpuctl.cli import capacity as capacity_verb
 from gpuctl.desired.desired import Desired, desired_state
 from gpuctl.desired.sharing import Mode
+from gpuctl.plan.consequences import consequences
+from gpuctl.plan.running_pods import clients
+from gpuctl.preflight.refusals import refusals, see
+from tests.fixtures.fake_cluster import FakeCluster, healthy
 from tests.fixtures.plugin_config import PluginConfig
 from tests.fixtures.stack_files import settings
 
@@ -199,3 +203,81 @@ def test_the_capacity_of_mps_alone_is_no_average() -> None:
     assert capacity_verb.document("lab", settings(sharing="mps"))["limitsPerSlice"] == {
         "gpu-1": {"memoryMiB": 6144, "threadsPercent": 25}
     }
+
+
+def _texts(before: Desired, after: Desired) -> list[str]:
+    return [f"{each.kind}: {each.text}" for each in consequences(before, after)]
+
+
+def _told(before: Desired, after: Desired, start: str) -> bool:
+    return any(text.startswith(start) for text in _texts(before, after))
+
+
+ENDS = "removal: The MPS daemon of gpu-1 is replaced or goes: programs that use GPUs there end with errors."
+
+
+def test_a_plan_says_that_programs_end_when_their_daemon_goes_or_gets_another_limit() -> None:
+    assert _told(_desired(), _desired(sharing="time-slicing"), ENDS)
+    assert _told(_desired(), _desired(memoryPerSliceMiB=1024), ENDS)
+    assert _told(_desired(), _desired(memoryPerSliceMiB=1024), "warning: A slice of gpu-1 has another memory limit")
+    assert not _told(_desired(), _desired(powerLimit=250), ENDS)
+
+
+def test_a_plan_says_that_pods_of_before_have_no_limit() -> None:
+    found = "warning: Slices of gpu-1 have limits by MPS from then on."
+    assert _told(_desired(sharing="time-slicing"), _desired(), found)
+    assert not _told(_desired(), _desired(), found)
+
+
+def _in_use(stack: Desired) -> FakeCluster:
+    """With one pod on a slice of gpu-1, and one of another resource."""
+    fake = healthy(stack.settings, {name: dict(node.offers) for name, node in stack.nodes.items()})
+    fake.add_pod("trainer", "gpu-1", "team", **{stack.resource: 1})
+    fake.add_pod("web", "gpu-1", "team", cpu=1)
+    return fake
+
+
+def test_a_plan_names_the_pods_that_must_end() -> None:
+    before, after = _desired(), _desired(sharing="time-slicing")
+    assert [each.text for each in clients(before, after, lambda _: _in_use(before))] == [
+        "1 pod of gpu-1 ends with errors (team/trainer)."
+    ]
+    assert [each.text for each in clients(after, before, lambda _: _in_use(after))] == [
+        "1 pod of gpu-1 has no limit until it is started again (team/trainer)."
+    ]
+    assert clients(before, before, lambda _: pytest.fail("the cluster is asked")) == []
+
+
+def _refused(before: Desired, after: Desired) -> list[str]:
+    return [reason for reason in refusals(after, "gpu/lab", see(_in_use(before))) if "MPS" in reason]
+
+
+@pytest.mark.parametrize("other", [{"sharing": "time-slicing"}, {"memoryPerSliceMiB": 1024}, {"slices": 2}])
+def test_an_update_that_ends_programs_is_refused(other: dict[str, Any]) -> None:
+    (reason,) = _refused(_desired(), _desired(**other))
+    assert reason == (
+        "the MPS daemon of node gpu-1 would be replaced or go, and the programs of pods that use its GPUs would end "
+        "with errors: team/trainer. Let them end first, such as by kubectl --context admin@lab drain gpu-1 "
+        "--ignore-daemonsets --delete-emptydir-data; or have them interrupted: "
+        "pulumi config set --stack lab gpu:interruptPods true"
+    )
+
+
+def test_an_update_that_ends_programs_is_done_where_the_stack_file_allows_it() -> None:
+    assert _refused(_desired(), _desired(slices=2, interruptPods=True)) == []
+
+
+def test_an_update_that_leaves_the_daemon_alone_is_not_refused() -> None:
+    assert _refused(_desired(), _desired(powerLimit=250)) == []
+    assert _refused(_desired(sharing="time-slicing"), _desired()) == []
+
+
+def test_a_pod_on_the_whole_gpu_is_no_reason() -> None:
+    before, after = _desired(_node(wholeGpus=1)), _desired(_node(wholeGpus=1), memoryPerSliceMiB=1024)
+    fake = healthy(before.settings, {"gpu-1": {"nvidia.com/gpu": 1, "nvidia.com/gpu.shared": 4}})
+    fake.add_pod("whole", "gpu-1", "team", **{"nvidia.com/gpu": 1})
+    assert [reason for reason in refusals(after, "gpu/lab", see(fake)) if "MPS" in reason] == []
+    fake.add_pod("slice", "gpu-1", "team", **{"nvidia.com/gpu.shared": 1})
+    (reason,) = (reason for reason in refusals(after, "gpu/lab", see(fake)) if "MPS" in reason)
+    assert "team/slice" in reason
+    assert "team/whole" not in reason

@@ -17,6 +17,8 @@ NAME = "nvidia-device-plugin"
 """Of its DaemonSet in the default profile, and of its container."""
 WHOLE = "nvidia-whole-gpu-plugin"
 """The same of the one that offers whole GPUs beside shared ones; no profile makes this name of the other."""
+MPS = "nvidia-mps-control-daemon"
+"""The same of the daemon that gives slices their limits."""
 
 
 def groups(settings: Settings, node: GpuNode) -> tuple[SharedGpus, ...]:

@@ -5,16 +5,18 @@ changes no setting of a GPU.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gpuctl.desired import daemon_set as daemon_sets
-from gpuctl.desired.names import Manifest, node_labels
+from gpuctl.desired.device_plugin import MPS as NAME
+from gpuctl.desired.names import CHECKSUM_ANNOTATION, Manifest, node_labels
 from gpuctl.desired.profiles import DEFAULT, Profile
 from gpuctl.desired.sharing import SharedGpus
 from gpuctl.settings import Settings
 
-NAME = "nvidia-mps-control-daemon"
-"""Of its DaemonSet in the default profile, and of its container."""
+if TYPE_CHECKING:
+    from gpuctl.desired.desired import Desired
+
 SCRIPTS = f"{NAME}-scripts"
 """Of the ConfigMap, without its hash."""
 ROOT = "/var/run/gpu-mps"
@@ -107,3 +109,13 @@ def daemon_set(settings: Settings, profile: Profile, group: SharedGpus) -> Manif
             profile=profile.name,
         )
     )
+
+
+def checksums(desired: "Desired") -> dict[str, str]:
+    """Node -> the checksum of the daemon that it is to have; with another one, that is replaced."""
+    found: dict[str, str] = {}
+    for manifest in desired.manifests:
+        if manifest["kind"] == "DaemonSet" and manifest["metadata"]["labels"]["app.kubernetes.io/name"] == NAME:
+            annotations = manifest["spec"]["template"]["metadata"]["annotations"]
+            found |= {node.name: annotations[CHECKSUM_ANNOTATION] for node in desired.selected_by(manifest)}
+    return found
