@@ -55,12 +55,19 @@ class StackPart(pulumi.ComponentResource):
 def _declared(name: str, manifest: Manifest, opts: pulumi.ResourceOptions, *, is_patch: bool) -> pulumi.CustomResource:
     """One Kubernetes object, or the fields of one that exists already.
 
+    Pulumi knows it by its own name, hash and all, and finds under the alias what an earlier version deployed. Under one
+    name for all contents, an update that failed would leave the former ConfigMap to be deleted, and going back to that
+    content would make it anew and delete it in the same update: Pulumi deletes what it has on record last.
+
     By its type token and not by its class: the classes' modules alone take longer to import than all else that the
     program does, and take a manifest's keys and nothing more.
     """
     group = manifest["apiVersion"] if "/" in manifest["apiVersion"] else f"core/{manifest['apiVersion']}"
     token = f"kubernetes:{group}:{manifest['kind']}{'Patch' if is_patch else ''}"
-    return pulumi.CustomResource(token, name, _annotated(manifest, is_patch=is_patch), opts)
+    own = manifest["metadata"]["name"]
+    if own != name:
+        opts.aliases = [pulumi.Alias(name=name)]
+    return pulumi.CustomResource(token, own, _annotated(manifest, is_patch=is_patch), opts)
 
 
 def _annotated(manifest: Manifest, *, is_patch: bool) -> dict[str, Any]:

@@ -21,7 +21,7 @@ class Part:
     objects: Mapping[str, Manifest] = field(default_factory=dict[str, Manifest])
     """Name -> object, in the order in which they must exist.
 
-    The name is by which Pulumi knows an object; it stays when the object's own changes with its content.
+    The name stays when the object's own has a hash that changes with its content.
     """
     after: tuple[str, ...] = ()
     """Names of the parts that must be complete before it; one that the stack does not have counts for nothing."""

@@ -30,7 +30,7 @@ class Key(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What pulumi does, or would do, to one Kubernetes object."""
+    """What pulumi does, or would do, to one Kubernetes object; a ConfigMap's name is without its hash."""
 
     operation: str
     kind: str
@@ -207,7 +207,8 @@ def _steps(events: list[dict[str, Any]]) -> Iterator[Step]:
     for event in events:
         metadata = event.get("resOutputsEvent", {}).get("metadata", {})
         if metadata.get("type", "").startswith("kubernetes:") and metadata["op"] not in ("same", "refresh"):
-            yield Step(metadata["op"], metadata["type"].rpartition(":")[2], metadata["urn"].rpartition("::")[2])
+            name = without_hash(metadata["urn"].rpartition("::")[2])
+            yield Step(metadata["op"], metadata["type"].rpartition(":")[2], name)
 
 
 def _messages(said: list[dict[str, str]], severity: str) -> str:

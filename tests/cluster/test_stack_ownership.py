@@ -134,6 +134,57 @@ class TestInterruption:
         assert stack.preview("--refresh", "--expect-no-changes").succeeded
 
 
+NO_CHANGE = {
+    "apiVersion": "admissionregistration.k8s.io/v1",
+    "kind": "ValidatingAdmissionPolicy",
+    "metadata": {"name": "no-change"},
+    "spec": {
+        "matchConstraints": {
+            "resourceRules": [
+                {"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["daemonsets"]}
+            ]
+        },
+        "validations": [{"expression": "object.metadata.name != 'nvidia-device-plugin'", "message": "not now"}],
+    },
+}
+BINDING = {
+    "apiVersion": "admissionregistration.k8s.io/v1",
+    "kind": "ValidatingAdmissionPolicyBinding",
+    "metadata": {"name": "no-change"},
+    "spec": {"policyName": "no-change", "validationActions": ["Deny"]},
+}
+
+
+class TestFailure:
+    def test_after_an_update_that_failed_the_former_slices_are_deployed_whole(
+        self, stack: Stack, environment: Environment
+    ) -> None:
+        """Their ConfigMap is there: it was to be deleted at the end of the update that failed."""
+        assert stack.up().errors == ""
+        before = snapshot(environment)
+        former = stack.settings.slices
+        plugin = ("--dry-run=server", "-n", stack.settings.namespace, "daemonset", "nvidia-device-plugin", "a=b")
+        document = {"apiVersion": "v1", "kind": "List", "items": [NO_CHANGE, BINDING]}
+        output(environment, "kubectl", "create", "-f", "-", text=json.dumps(document))
+        try:
+            stack.pulumi("config", "set", "gpu:slices", str(former + 2))
+            eventually("it is refused", lambda: run(environment, "kubectl", "annotate", *plugin).returncode != 0)
+            assert "not now" in stack.up().errors
+        finally:
+            for kind in ("validatingadmissionpolicybinding", "validatingadmissionpolicy"):
+                output(environment, "kubectl", "delete", kind, "no-change")
+        stack.pulumi("config", "set", "gpu:slices", str(former))
+        eventually("it is admitted", lambda: run(environment, "kubectl", "annotate", *plugin).returncode == 0)
+        assert stack.up().errors == ""
+        after = snapshot(environment)
+        names = {each["metadata"]["name"] for each in after.objects.values() if each["kind"] == "ConfigMap"}
+        template = after.objects[Key("DaemonSet", "nvidia-device-plugin")]["spec"]["template"]
+        mounted = {each["configMap"]["name"] for each in template["spec"]["volumes"] if "configMap" in each}
+        assert mounted <= names
+        assert after.objects.keys() == before.objects.keys()
+        stack.destroy()
+
+
 OWN_LABELS = {PRESENT_LABEL, PROFILE_LABEL}
 
 

@@ -56,7 +56,8 @@ def test_pulumi_is_seen_at_work(shown: str) -> None:
     assert shown.count("$ pulumi up --yes") == 2
     assert "+ 19 created" in shown
     assert "~ 1 updated" in shown
-    assert "+-1 replaced" in shown, "the ConfigMap, whose name has a hash"
+    assert "+ 1 created" in shown, "the ConfigMap, whose name has a hash"
+    assert "- 1 deleted" in shown, "the one before"
 
 
 def test_in_the_end_gpuctl_finds_everything_in_force_and_the_gpus_shared(shown: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 from components.stack import GpuStack
 from gpuctl.desired.desired import desired_state
 from gpuctl.settings import Settings, read_config, read_stack
+from tests.fixtures.names import without_hash
 from tests.fixtures.pulumi_program import Deployment, deploy
 from tests.fixtures.stack_files import SHIPPED, VALID, config_of, settings
 
@@ -99,6 +100,23 @@ def test_every_resource_is_the_one_that_deployed_stacks_have() -> None:
     declared = _declare(settings(nodes=NODES, usage=True, monitoring=True)).resources
     found = {(each.type, each.name, each.parent) for each in declared if not each.type.startswith("pulumi:")}
     assert found == IDENTITIES
+
+
+def test_a_config_map_whose_name_has_a_hash_is_known_by_it() -> None:
+    """Else an update that goes back to the content of the last but one, which failed, would delete what it has made."""
+    declared = _declare(settings(nodes=NODES, usage=True)).resources
+    hashed = {each.name: each.own_name for each in declared if each.own_name != each.name}
+    assert {without_hash(own_name): own_name for own_name in hashed.values()} == hashed
+    assert hashed.keys() == {
+        "nvidia-device-plugin-config",
+        "nvidia-device-plugin-config-gpu-2",
+        "nvidia-device-plugin-supervisor",
+        "nvidia-gpu-usage-watcher",
+        "nvidia-power-limit-agent",
+    }
+    assert {each.own_name for each in declared if each.name in hashed} == {
+        each.inputs["metadata"]["name"] for each in declared if each.name in hashed
+    }
 
 
 def test_every_object_inherits_the_provider_that_the_stack_is_given() -> None:
