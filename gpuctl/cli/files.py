@@ -46,6 +46,19 @@ def written(option: str, file: Path, text: str) -> bool:
     return True
 
 
+def write_below(option: str, file: Path, text: str) -> None:
+    """Writes a file and makes the folders above it.
+
+    Raises:
+        typer.BadParameter: that is not possible.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise typer.BadParameter(unwritable(file, error), param_hint=option) from error
+
+
 def _try(file: Path) -> None:
     if file.is_dir():
         raise IsADirectoryError

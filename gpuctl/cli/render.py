@@ -1,15 +1,19 @@
 """gpuctl render: the Kubernetes objects of a stack."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from gpuctl.cli.files import write_below
 from gpuctl.cli.options import Stack, settings_of
 from gpuctl.desired import monitoring, operator_stack
 from gpuctl.desired import verify_cronjob as cronjob
 from gpuctl.desired.desired import Desired, desired_state
+from gpuctl.desired.gitops import FLUX, gitops_folder
 from gpuctl.desired.names import yaml_text
 from gpuctl.forms.command import command
+from gpuctl.forms.output import say
 
 
 def render(
@@ -32,6 +36,10 @@ def render(
             metavar="URL",
             help="Print what makes the Pulumi Kubernetes Operator apply the stack from this git repository instead.",
         ),
+    ] = None,
+    gitops: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Write what Flux or Argo CD applies instead; a path in the repository."),
     ] = None,
     branch: Annotated[str, typer.Option(metavar="NAME", help="For --operator: the branch that is applied.")] = "main",
     operator_namespace: Annotated[
@@ -60,8 +68,23 @@ def render(
         print(yaml_text(*operator_stack.operator_stack(stack, operator, branch, operator_namespace)), end="")
         return
     desired = desired_state(settings)
+    if gitops:
+        _write_folder(desired, stack, gitops)
+        return
     print(_label_commands(desired), end="")
     print(yaml_text(*desired.manifests), end="")
+
+
+def _write_folder(desired: Desired, stack: str, folder: Path) -> None:
+    if folder.is_absolute() or ".." in folder.parts:
+        raise typer.BadParameter("must be a path below this folder, as the repository has it", param_hint="--gitops")
+    for name, text in gitops_folder(desired, stack, folder.as_posix()).items():
+        write_below("--gitops", folder / name, text)
+    say(f"{folder}: Argo CD applies the folder, and {folder / FLUX} has what Flux applies it by")
+    if desired.settings.label_nodes:
+        say("Neither labels nodes, because pruning would delete them: set gpu:labelNodes to false and apply the Talos")
+        say("patches, or label them:")
+        print(_label_commands(desired).replace("# ", ""), end="")
 
 
 def _label_commands(desired: Desired) -> str:

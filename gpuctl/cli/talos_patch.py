@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
-from gpuctl.cli.files import unwritable
+from gpuctl.cli.files import write_below
 from gpuctl.cli.options import Stack, settings_of
 from gpuctl.cli.talos_options import Node, node_named, read_machine_config
 from gpuctl.desired.names import contested, node_labels
 from gpuctl.desired.profiles import profile_of
 from gpuctl.desired.schematic import image_is_chosen, nvidia_extensions
 from gpuctl.desired.talos import CRI_FILE, Form, Present, form_of, image_of, talos_patch
+from gpuctl.desired.talos_tools import FILES, Tool, tool_file
 from gpuctl.forms.command import command
 from gpuctl.forms.output import say
 from gpuctl.machine_config import MachineConfig, present
@@ -38,6 +39,9 @@ def patch(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where the patches go, as NODE.yaml.")
     ] = Path("patches"),
+    tool: Annotated[
+        Tool | None, typer.Option("--for", help="Write one file in the form of this tool instead, for all nodes.")
+    ] = None,
     config: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="The node's present configuration: the patch adds only what it lacks."),
@@ -49,6 +53,9 @@ def patch(
     disk repeated, and nothing is added twice.
     """
     settings = settings_of(stack)
+    if tool:
+        _write_for(tool, settings, output, is_one=bool(node or config))
+        return
     if config and node is None and len(settings.nodes) > 1:
         raise typer.BadParameter("is the configuration of one node: name it with --node", param_hint="--config")
     known = _whole(config) if config else None
@@ -56,12 +63,21 @@ def patch(
     for each in nodes:
         seen = present(known, settings.talos_version_of(each)) if known else None
         file = output / f"{each.name}.yaml"
-        _write(file, talos_patch(settings, each, seen))
+        write_below("--output", file, talos_patch(settings, each, seen))
         say("\n".join(_told(settings.on(each), each, file, known, seen)))
         print()
     print(_LATER, end="")
     if known is None and any(form_of(settings, each) is Form.FIELDS for each in nodes):
         print(_ONCE, end="")
+
+
+def _write_for(tool: Tool, settings: Settings, output: Path, *, is_one: bool) -> None:
+    if is_one:
+        raise typer.BadParameter("is about all nodes: without --node and --config", param_hint="--for")
+    file = output / FILES[tool]
+    write_below("--output", file, tool_file(tool, settings))
+    say(f"{file}: in the form of {tool.value}, for {', '.join(node.name for node in settings.nodes)}")
+    print(_LATER, end="")
 
 
 def _whole(path: Path) -> MachineConfig:
@@ -80,14 +96,6 @@ def _whole(path: Path) -> MachineConfig:
     if broken:
         raise typer.BadParameter(f"{path}: {CRI_FILE} {broken[0]}; correct it first", param_hint="--config")
     return config
-
-
-def _write(file: Path, text: str) -> None:
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise typer.BadParameter(unwritable(file, error), param_hint="--output") from error
 
 
 def _way_there(settings: Settings, known: MachineConfig | None) -> Iterator[str]:

@@ -10,6 +10,8 @@ import pytest
 import yaml
 from inline_snapshot import snapshot
 
+from gpuctl.desired.desired import desired_state
+from gpuctl.desired.gitops import gitops_folder
 from gpuctl.desired.monitoring import rules
 from gpuctl.settings import read_config, read_stack
 from tests.fixtures import command_line
@@ -117,6 +119,25 @@ def test_render_prints_exactly_the_desired_objects() -> None:
         "# kubectl --context admin@homelab label node gpu-1 nvidia.com/gpu.present=true",
         "# kubectl --context admin@homelab label node gpu-1 nvidia.com/device-plugin.config=default",
     ]
+
+
+def test_render_writes_a_folder_for_flux_and_argo_cd(tmp_path: Path) -> None:
+    """And says who labels the nodes, which neither may."""
+    for name in ("gpuctl", "Pulumi.yaml", "config"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    result = _gpuctl("render", "--stack", "homelab", "--gitops", "clusters/homelab/gpu", project=tmp_path)
+    folder = tmp_path / "clusters" / "homelab" / "gpu"
+    written = {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*.yaml")}
+    assert written == gitops_folder(desired_state(read_stack("homelab")), "homelab", "clusters/homelab/gpu")
+    assert result.stdout.splitlines()[3] == (
+        "kubectl --context admin@homelab label node gpu-1 nvidia.com/gpu.present=true"
+    )
+
+
+def test_a_folder_for_flux_is_a_path_in_the_repository() -> None:
+    result = _gpuctl("render", "--stack", "homelab", "--gitops", "/tmp/gpu")
+    assert result.returncode == 2
+    assert "--gitops" in result.stderr
 
 
 def test_render_prints_the_alerts_as_a_rule_file_for_a_prometheus_without_operator() -> None:

@@ -270,3 +270,16 @@ def test_what_could_not_be_determined_is_said_and_is_no_finding(here: Path) -> N
   see: talosctl get extensions, on the node
 worker.yaml, a configuration for Talos v1.13.9: nothing found
 """)
+
+
+def test_patch_writes_the_file_of_another_tool_for_all_nodes(here: Path) -> None:
+    result = _gpuctl("patch", "--stack", "lab", "--for", "omni", "-o", "out")
+    said = "out/omni.yaml: in the form of omni, for gpu-1, gpu-2, gpu-3"
+    assert (result.exit_code, result.stdout.splitlines()[0]) == (0, said)
+    assert [path.name for path in (here / "out").iterdir()] == ["omni.yaml"]
+
+
+def test_the_file_of_another_tool_is_about_all_nodes(here: Path) -> None:  # noqa: ARG001 (it is the working folder)
+    result = _gpuctl("patch", "--stack", "lab", "--for", "omni", "--node", "gpu-1")
+    assert result.exit_code == 2
+    assert "is about all nodes" in result.stderr
