@@ -1,13 +1,15 @@
 """The folder for Flux and Argo CD has the desired objects, in the order in which a node needs them."""
 
+from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from gpuctl.desired.desired import desired_state
 from gpuctl.desired.gitops import gitops_folder
-from gpuctl.settings import read_stack
-from tests.fixtures.stack_files import settings
+from gpuctl.settings import read_config, read_stack
+from tests.fixtures.stack_files import VALID, config_of
 
 FILES = gitops_folder(desired_state(read_stack("lab")), "lab", "clusters/lab/gpu")
 WAVE, OPTIONS = "argocd.argoproj.io/sync-wave", "argocd.argoproj.io/sync-options"
@@ -95,8 +97,9 @@ def test_every_folder_is_named_to_kustomize() -> None:
     ]
 
 
-def test_a_stack_with_everything_has_all_of_it_in_some_folder() -> None:
-    stack = desired_state(settings(monitoring=True, usage=True))
+@pytest.mark.parametrize("path", VALID, ids=lambda path: path.stem)
+def test_every_object_of_every_stack_is_in_some_folder(path: Path) -> None:
+    stack = desired_state(read_config("fixture", config_of(path)))
     files = gitops_folder(stack, "all", "gpu")
     objects = [each for path in files if path.endswith("/objects.yaml") for each in yaml.safe_load_all(files[path])]
     assert len(objects) == len(stack.manifests)
