@@ -156,6 +156,37 @@ def pods_are_clients(context: Context) -> Iterator[Result]:
         yield skipped(_NONE)
 
 
+@Check(
+    "MPS005",
+    MPS,
+    "each pod that gets a slice by MPS reaches the daemon",
+    cause="The plugin gives its pods another folder than the daemon's, or a policy of the cluster takes it away",
+    example="gpu-1: 3 of 8 pods with slices by MPS do not reach the daemon: share-0, share-1, share-2",
+    confirm=("kubectl --context admin@lab exec -n team trainer -- sh -c 'ls -l $CUDA_MPS_PIPE_DIRECTORY'", _LOGS),
+    fix=(
+        "A CUDA program that finds no daemon runs on the bare GPU, without a limit: find out who changes the mounts or "
+        "the variable CUDA_MPS_PIPE_DIRECTORY of pods, such as an admission webhook.",
+    ),
+    makes_pods=True,
+)
+def pods_reach_the_daemon(context: Context) -> Iterator[Result]:
+    """By what the proof's pods find in the folder that the plugin gave them."""
+    served = {(node.name, group.resource) for node, group in _served(context)}
+    for node in context.sharing.nodes:
+        if (node.name, node.resource) not in served:
+            continue
+        pods = [pod for pod in context.sharing.pods_on(node) if pod.finished and not pod.problem]
+        if lost := [pod.name for pod in pods if pod.mps != "reached"]:
+            fact = f"{node.name}: {len(lost)} of {counted(len(pods), 'pod')} with slices by MPS do not reach the daemon"
+            logs = context.kubectl("logs", "-n", context.settings.namespace, name_on(context, DAEMON, node.name))
+            yield failed(f"{fact}: {listed(lost)}", logs, node.name)
+        elif pods:
+            have = f"{counted(len(pods), 'pod')} with slices by MPS"
+            yield passed(f"{node.name}: {have}, each reaches the daemon", node.name)
+    if not served:
+        yield skipped(_NONE)
+
+
 def _served(context: Context) -> list[tuple[DesiredNode, SharedGpus]]:
     """The nodes with GPUs that MPS shares, and those.
 

@@ -67,6 +67,7 @@ def pod_run(pod: Pod, resource: str) -> PodRun:
         finished=ended.finished_at if ended else "",
         problem=problem(pod),
         resource=resource,
+        mps=next(iter(said.get("mps", [])), ""),
     )
 
 

@@ -7,6 +7,8 @@ answer=${TERMINATION_LOG:-/dev/termination-log} release=${RELEASE:-/barrier/rele
 
 {
   echo "visible=${NVIDIA_VISIBLE_DEVICES-}"
+  mps=${CUDA_MPS_PIPE_DIRECTORY-}
+  [ -z "$mps" ] || if [ -S "$mps/control" ]; then echo mps=reached; else echo mps=absent; fi
   for file in /dev/nvidia[0-9]*; do [ ! -e "$file" ] || echo "file=$file"; done
   nvidia-smi --query-gpu=uuid,name,driver_version --format=csv,noheader </dev/null 2>&1 | sed 's/^/smi=/'
 } >"$answer"

@@ -41,6 +41,8 @@ class PodRun(msgspec.Struct, frozen=True, rename="camel"):
     """Why it did not run, or not to its end."""
     resource: str = ""
     """What it asked for; empty when it asked for no GPU."""
+    mps: str = ""
+    """`reached` where it finds an MPS daemon, `absent` where it should and does not; empty where it is sent to none."""
 
     @property
     def uuid(self) -> str:

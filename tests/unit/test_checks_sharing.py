@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 from syrupy.assertion import SnapshotAssertion
 
-from gpuctl.checks import stack_file
+from gpuctl.checks import mps, stack_file
 from gpuctl.checks.context import Context
 from gpuctl.checks.model import Outcome
 from gpuctl.checks.report import Report
@@ -330,3 +330,23 @@ def test_a_whole_gpu_that_is_shared_as_well_is_found(mixed: SharingCluster) -> N
         "fail: gpu-1, nvidia.com/gpu: GPU-1b serves pods of another resource too",
         "fail: gpu-1, nvidia.com/gpu.shared: GPU-1b serves pods of another resource too",
     ]
+
+
+@pytest.mark.parametrize(
+    ("found", "outcome"),
+    [
+        ("reached", "pass: gpu-1: 8 pods with slices by MPS, each reaches the daemon"),
+        ("absent", "fail: gpu-1: 8 of 8 pods with slices by MPS do not reach the daemon: "),
+        ("", "fail: gpu-1: 8 of 8 pods with slices by MPS do not reach the daemon: "),
+    ],
+)
+def test_each_pod_of_the_proof_must_reach_the_mps_daemon(
+    cluster: SharingCluster, settings: Settings, found: str, outcome: str
+) -> None:
+    cluster.mps = found
+    first, second = settings.nodes
+    by_mps = settings.model_copy(update={"nodes": (first.model_copy(update={"sharing_mode": "mps"}), second)})
+    _, record = _report(cluster, settings)
+    context = Context("lab", lambda: by_mps, lambda _: cluster, FakePrograms(), lambda _, __: record)
+    (result,) = mps.pods_reach_the_daemon.run(context)
+    assert f"{result.outcome}: {result.fact}".startswith(outcome)
