@@ -25,6 +25,10 @@ from gpuctl.desired.figures import (
     ENFORCED_LIMIT,
     EXPECTED_SLICES,
     MEMORY,
+    POD_MEMORY,
+    POD_SHARE,
+    POD_SLICES,
+    POD_SM,
     REQUESTED_LIMIT,
     TEMPERATURE,
     UTILIZATION,
@@ -33,6 +37,7 @@ from gpuctl.desired.figures import (
 _SOURCE = DataSourceRef("prometheus", "${datasource}")
 _NODES = '{node=~"$node"}'
 _GPU = "{{node}} {{uuid}}"
+_POD = "{{namespace}}/{{pod}} {{node}} {{uuid}}"
 _WIDTH = 24
 
 Panel = stat.Panel | timeseries.Panel
@@ -96,6 +101,12 @@ def _rows() -> Mapping[str, Sequence[Panel]]:
             _lines("Utilisation", "percentunit", {_GPU: UTILIZATION + _NODES}),
             _lines("Memory in use", "percentunit", {_GPU: MEMORY + _NODES}),
             _lines("Temperature", "celsius", {_GPU: TEMPERATURE + _NODES}),
+        ],
+        "Pods (gpu:usageMetrics)": [
+            _lines("Multiprocessors' time", "percentunit", {_POD: POD_SM + _NODES}),
+            _lines("Memory", "bytes", {_POD: POD_MEMORY + _NODES}),
+            _lines("Memory beyond the share", "bytes", {_POD: f"clamp_min({POD_MEMORY}{_NODES} - {POD_SHARE}, 0)"}),
+            _lines("Slices", "short", {"{{namespace}}/{{pod}} {{node}}": POD_SLICES + _NODES}),
         ],
         "Slices": [
             _lines(

@@ -23,7 +23,7 @@ BUSYBOX = "docker.io/library/busybox:testbed"
 
 APPLETS = """
 [ awk basename cat chmod cmp cp cut date dd diff dirname du echo env expr false find grep head hostname
-id kill ln ls mkdir mkfifo mktemp mount mv nl od paste printf ps pwd readlink rm rmdir sed seq sh sleep
+httpd id kill ln ls mkdir mkfifo mktemp mount mv nl od paste printf ps pwd readlink rm rmdir sed seq sh sleep
 sort stat tail tee test timeout touch tr true uname uniq wc xargs
 """
 """POSIX tools a shell script may expect; the published image's busybox has all of them."""

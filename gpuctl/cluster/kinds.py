@@ -8,6 +8,7 @@ _NAMESPACED = {
     "DaemonSet": ("apps", "v1", "daemonsets"),
     "Deployment": ("apps", "v1", "deployments"),
     "Event": ("", "v1", "events"),
+    "NetworkPolicy": ("networking.k8s.io", "v1", "networkpolicies"),
     "Pod": ("", "v1", "pods"),
     "PrometheusRule": ("monitoring.coreos.com", "v1", "prometheusrules"),
     "ResourceClaim": ("resource.k8s.io", "v1", "resourceclaims"),

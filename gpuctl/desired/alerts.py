@@ -12,12 +12,19 @@ from gpuctl.desired.figures import (
     DCGM_INFO,
     DEFAULT_LIMIT,
     DESIRED_LIMIT,
+    DRAW,
     ENFORCED_LIMIT,
     EXPECTED_AGENTS,
     EXPECTED_SLICES,
     EXPORTED_INFO,
     GPU_INFO,
+    POD_MEMORY,
+    POD_SHARE,
+    POD_SLICES,
+    POD_SM,
+    PROCESSES,
     REQUESTED_LIMIT,
+    WATCHED,
     XID,
     Rule,
 )
@@ -39,6 +46,7 @@ def alerts(settings: Settings) -> list[Rule]:
         *(_circuits() if settings.circuits else ()),
         *_capacity(),
         *_sources(),
+        *(_usage() if settings.usage_metrics else ()),
     ]
 
 
@@ -160,6 +168,48 @@ def _sources() -> Iterator[Rule]:
         "warning",
         "No metrics of kube-state-metrics",
         "Prometheus has no kube_node_info: nobody watches capacity, health and the power-limit agent.",
+    )
+
+
+def _usage() -> Iterator[Rule]:
+    """A pod of which nobody can tell whether it computes is not called idle."""
+    pod, gpu = "{{ $labels.namespace }}/{{ $labels.pod }}", "GPU {{ $labels.uuid }} of node {{ $labels.node }}"
+    yield _alert(
+        "GpuMemoryOverShare",
+        f"({POD_MEMORY} - on (node, uuid, namespace, pod) {POD_SHARE}) > 0",
+        "5m",
+        "warning",
+        f"{pod} holds more than its share of the memory of {gpu}",
+        f"{pod} holds {{{{ $value | humanize1024 }}}}B more than its share of the memory of {gpu}: other pods there "
+        "may get an out of memory.",
+    )
+    unknown = f"({POD_MEMORY} unless on (node, uuid, namespace, pod) {POD_SM})"
+    yield _alert(
+        "GpuIdleHolder",
+        f"{POD_SLICES} unless on (namespace, pod) ({POD_SM} > 0) unless on (namespace, pod) {unknown} "
+        f"and on (node) ({WATCHED} == 1)",
+        "1h",
+        "warning",
+        f"{pod} holds a GPU and computes nothing",
+        f"{pod} holds {{{{ $value }}}} slices of GPUs of node {{{{ $labels.node }}}} and was seen to compute nothing "
+        "for an hour.",
+    )
+    yield _alert(
+        "GpuDrawWithoutUser",
+        f"({DRAW} > on (node, uuid) 0.5 * {ENFORCED_LIMIT}) and on (node, uuid) ({PROCESSES} == 0)",
+        "10m",
+        "warning",
+        f"{gpu} draws much and nobody uses it",
+        f"{gpu} draws {{{{ $value }}}} W, more than half of its limit, and no process is on it.",
+    )
+    yield _alert(
+        "GpuUsageUnwatched",
+        f"max by (node) ({EXPECTED_SLICES}) unless on (node) ({WATCHED} == 1)",
+        "10m",
+        "warning",
+        "Nobody sees who uses the GPUs of node {{ $labels.node }}",
+        "Prometheus has no gpu_usage_up with node {{ $labels.node }}, or nvidia-smi does not answer the usage watcher "
+        "there.",
     )
 
 

@@ -7,9 +7,11 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from gpuctl.desired.backends import groups
 from gpuctl.desired.capacity import capacity
 from gpuctl.desired.limits import Limit, limits
 from gpuctl.desired.power_limit import NAME as AGENT
+from gpuctl.desired.sharing import SharedGpus
 from gpuctl.settings import GpuNode, Settings
 
 Rule = dict[str, Any]
@@ -39,6 +41,19 @@ MEMORY = "gpu_stack:memory_used_ratio"
 XID = "gpu_stack:gpu_xid:last"
 """Always 1, of a GPU whose DCGM reports an Xid: the last one, until the next, by node, UUID and xid."""
 
+POD_SLICES = "gpu_stack:pod_slices"
+"""Slices that a running pod has, by node, namespace and pod."""
+POD_MEMORY = "gpu_stack:pod_memory_bytes"
+POD_SHARE = "gpu_stack:pod_memory_share_bytes"
+"""What would be its own if all took the same: the memory of the GPU, divided by its slices, times the pod's."""
+POD_SM = "gpu_stack:pod_sm_ratio"
+"""These are by node, UUID, namespace and pod."""
+SLICE_MEMORY = "gpu_stack:slice_memory_bytes"
+PROCESSES = "gpu_stack:gpu_processes"
+"""These are by node and UUID."""
+WATCHED = "gpu_stack:usage:up"
+"""1 where the usage watcher of a node sees its GPUs."""
+
 EXPORTED_INFO, DCGM_INFO = "nvidia_smi_gpu_info", "DCGM_FI_DEV_POWER_USAGE"
 """The series by which an exporter shows that it watches a GPU."""
 _MEASURED = {
@@ -57,6 +72,7 @@ def figures(settings: Settings) -> list[Rule]:
         *_measured(settings.nodes),
         *_slices(settings),
         *_circuits(settings),
+        *(_usage(settings) if settings.usage_metrics else ()),
         *(_power(settings) if settings.power_management else ()),
     ]
 
@@ -92,8 +108,7 @@ def _from_dcgm(metric: str, nodes: Iterable[GpuNode], **more: str) -> str:
 def _slices(settings: Settings) -> Iterator[Rule]:
     for node, offers in capacity(settings).offers.items():
         for resource, slices in offers.items():
-            label = resource.translate(str.maketrans("./", "__"))
-            yield _rule(EXPECTED_SLICES, f"vector({slices})", node=node, resource=label)
+            yield _rule(EXPECTED_SLICES, f"vector({slices})", node=node, resource=_resource(resource))
 
 
 def _circuits(settings: Settings) -> Iterator[Rule]:
@@ -101,6 +116,53 @@ def _circuits(settings: Settings) -> Iterator[Rule]:
         draws = f"sum({DRAW}{{{_of(circuit.nodes)}}})"
         yield _rule(CIRCUIT_DRAWN, f"{draws} + {circuit.base_watts}", circuit=circuit.name)
         yield _rule(CIRCUIT_ALLOWED, f"vector({circuit.allowed_watts})", circuit=circuit.name)
+
+
+def _usage(settings: Settings) -> Iterator[Rule]:
+    """What the usage watchers see, with the names that kube-state-metrics has for their pods' UIDs."""
+    yield _rule(WATCHED, f"max by (node) (gpu_usage_up{{{_of(settings.nodes)}}})")
+    yield _rule(PROCESSES, _of_gpus("processes", _of(settings.nodes)))
+    yield _rule(POD_MEMORY, _of_pods("memory_bytes", settings.nodes))
+    yield _rule(POD_SM, _of_pods("sm_ratio", settings.nodes))
+    for node in settings.nodes:
+        yield _rule(
+            SLICE_MEMORY, " or ".join(_slice_memory(node, group) for group in groups(settings, node)), node=node.name
+        )
+    resources = "|".join(map(_resource, capacity(settings).by_resource))
+    limits = f"kube_pod_container_resource_limits{{{_of(settings.nodes)},resource=~{_quoted(resources)}}}"
+    running = 'on (namespace, pod) (max by (namespace, pod) (kube_pod_status_phase{phase="Running"}) == 1)'
+    yield _rule(POD_SLICES, f"sum by (node, namespace, pod) (max without (instance, job) ({limits})) and {running}")
+    each = f"({POD_MEMORY} * 0 + on (node, uuid) group_left () {SLICE_MEMORY})"
+    yield _rule(POD_SHARE, f"{each} * on (node, namespace, pod) group_left () {POD_SLICES}")
+
+
+def _of_gpus(metric: str, matchers: str) -> str:
+    """A series of the usage watcher by node and UUID; two watchers that hand over to each other say the same."""
+    return f"max by (node, uuid) ({_without_gpu(f'gpu_usage_gpu_{metric}{{{matchers}}}')})"
+
+
+def _of_pods(metric: str, nodes: Iterable[GpuNode]) -> str:
+    seen = f"max by (node, uuid, pod_uid) ({_without_gpu(f'gpu_usage_pod_{metric}{{{_of(nodes)}}}')})"
+    names = 'label_replace(max by (namespace, pod, uid) (kube_pod_info), "pod_uid", "$1", "uid", "(.+)")'
+    return f"sum by (node, uuid, namespace, pod) ({seen} * on (pod_uid) group_left (namespace, pod) {names})"
+
+
+def _slice_memory(node: GpuNode, group: SharedGpus) -> str:
+    uuids = [each for each in group.which if each.startswith("GPU-")]
+    indices = [each for each in group.which if each not in uuids]
+    named = [f",{label}=~{_quoted('|'.join(each))}" for label, each in (("index", indices), ("uuid", uuids)) if each]
+    memory = (_of_gpus("memory_total_bytes", f"node={_quoted(node.name)}{more}") for more in named or [""])
+    return " or ".join(f"{each} / {group.slices}" for each in memory)
+
+
+def _without_gpu(expr: str) -> str:
+    """With the UUID as exporters have it."""
+    return f'label_replace({expr}, "uuid", "$1", "uuid", "GPU-(.+)")'
+
+
+def _resource(name: str) -> str:
+    """As kube-state-metrics has it."""
+    return name.translate(str.maketrans("./", "__"))
 
 
 def _power(settings: Settings) -> Iterator[Rule]:

@@ -110,7 +110,8 @@ def _usage(settings: Settings, profiles: Sequence[Profile]) -> Iterator[Part]:
     """Beside the device plugin: pods get their GPUs whether somebody watches or not."""
     if settings.usage:
         watchers = by_name(*(usage.daemon_set(settings, ground) for ground in daemon_set.grounds(profiles)))
-        objects = {usage.SCRIPT: usage.config_map(settings)} | watchers
+        policy = by_name(usage.network_policy(settings))
+        objects = {usage.SCRIPT: usage.config_map(settings)} | policy | watchers
         yield Part("usage", "gpu:index:Usage", objects, after=_GROUND)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from gpuctl.desired import daemon_set as daemon_sets
-from gpuctl.desired.names import Manifest
+from gpuctl.desired.names import Manifest, labels
 from gpuctl.desired.profiles import DEFAULT
 from gpuctl.settings import Settings
 
@@ -12,18 +12,43 @@ NAME = "nvidia-gpu-usage"
 SCRIPT = f"{NAME}-watcher"
 """Of the ConfigMap, without its hash."""
 
-_WATCHER = Path(__file__).with_name("usage_watcher") / "watch.sh"
-_WATCH = daemon_sets.Script(f"/watcher/{_WATCHER.name}")
+PORT = 9836
+"""Of its pods, where they serve metrics when the stack file asks for it."""
+METRICS = "/metrics.txt"
+"""The path there: a web server that knows files only says by its end that it is text."""
+
+_FOLDER = Path(__file__).with_name("usage_watcher")
+_WATCH = daemon_sets.Script("/watcher/watch.sh")
 _STATE = "/run/gpu-usage"
+_METRICS_ENV: tuple[dict[str, Any], ...] = (
+    {"name": "USAGE_PORT", "value": str(PORT)},
+    {"name": "USAGE_NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+)
 _USER = 59418
 """Not root, and nobody's in the images that are in use: /proc shows whoever has the same user id the memory and the
 environment of a process, and 65532 is that of every distroless image."""
 
 
 def config_map(settings: Settings) -> Manifest:
-    """The ConfigMap with the watcher's script."""
-    data = {_WATCHER.name: _WATCHER.read_text()}
+    """The ConfigMap with the watcher's scripts."""
+    data = {name: (_FOLDER / name).read_text() for name in ("watch.sh", "metrics.awk")}
     return daemon_sets.unchanging(SCRIPT, settings.namespace, NAME, DEFAULT, data)
+
+
+def network_policy(settings: Settings) -> Manifest:
+    """The watcher speaks to nobody; metrics are all that it can be asked for. It holds where the CNI has policies."""
+    ingress = [{"ports": [{"protocol": "TCP", "port": PORT}]}] if settings.usage_metrics else []
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": f"{NAME}-network", "namespace": settings.namespace, "labels": labels(NAME)},
+        "spec": {
+            "podSelector": {"matchLabels": {"app.kubernetes.io/name": NAME}},
+            "policyTypes": ["Ingress", "Egress"],
+            "ingress": ingress,
+            "egress": [],
+        },
+    }
 
 
 def daemon_set(settings: Settings, ground: daemon_sets.Ground) -> Manifest:
@@ -41,7 +66,9 @@ def daemon_set(settings: Settings, ground: daemon_sets.Ground) -> Manifest:
             {"name": "USAGE_INTERVAL", "value": str(settings.usage_interval)},
             {"name": "NVIDIA_VISIBLE_DEVICES", "value": "all"},
             {"name": "NVIDIA_DRIVER_CAPABILITIES", "value": "utility"},
+            *(_METRICS_ENV if settings.usage_metrics else ()),
         ],
+        **({"ports": [{"name": "metrics", "containerPort": PORT}]} if settings.usage_metrics else {}),
         "securityContext": daemon_sets.security_context() | {"runAsNonRoot": True, "runAsUser": _USER},
         "resources": {
             "requests": {"cpu": "10m", "memory": "32Mi"},

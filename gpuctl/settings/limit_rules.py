@@ -214,6 +214,13 @@ def policy_is_known_to_the_plugin(settings: "Settings") -> Iterator[Problem]:
         yield Problem(("allocationPolicy",), settings.allocation_policy, reason, [RemoveKey()])
 
 
+def metrics_are_of_what_is_watched(settings: "Settings") -> Iterator[Problem]:
+    """The metrics are the usage watcher's."""
+    if settings.usage_metrics and not settings.usage:
+        words = "are those of the usage watcher, which gpu:usage does not deploy"
+        yield Problem(("usageMetrics",), True, words, [SetValue("false")])
+
+
 def renaming_is_for_shared_gpus(settings: "Settings") -> Iterator[Problem]:
     """The plugin renames only what it shares, so a node of whole GPUs would offer another resource."""
     whole = [node.name for node in settings.nodes if settings.slices_of(node) == 1]

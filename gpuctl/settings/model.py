@@ -77,6 +77,8 @@ class Settings(Model):
     """Whether the usage DaemonSet is deployed, which says which pod uses how much of which GPU; see docs/usage.md."""
     usage_interval: values.IntervalSeconds = 30
     """Seconds between two samples of the GPUs' processes."""
+    usage_metrics: values.Switch = False
+    """Whether the usage DaemonSet serves what it sees to Prometheus, on a port of its pods; see docs/usage.md."""
     monitoring: values.Switch = False
     """Whether the stack has alerts for the Prometheus operator and a dashboard for Grafana; see docs/monitoring.md."""
     rule_label: values.OptionalLabel = None

@@ -17,6 +17,8 @@ _FIELDS = {
     "temperature.gpu": "temperature_gpu",
 }
 """Field of nvidia-smi -> what the exporter makes of it."""
+TRAINER = "2198be16-5c1a-4a4e-9d0e-0a1b2c3d4e5f"
+"""UID of the pod team/trainer, which has a slice of the node."""
 _FACTORS = {"ratio": 0.01, "bytes": 1 << 20}
 """Last word of a metric -> by what the exporter multiplies it: nvidia-smi has percents and MiB."""
 
@@ -60,6 +62,11 @@ class Exporter(ThreadingHTTPServer):
         for status in ("capacity", "allocatable"):
             labels = f'node="{self._node}",resource="nvidia_com_gpu",unit="integer"'
             yield f"kube_node_status_{status}{{{labels}}} {self._slices}"
+        pod = f'namespace="team",pod="trainer",uid="{TRAINER}"'
+        yield f"kube_pod_info{{{pod}}} 1"
+        yield f'kube_pod_status_phase{{{pod},phase="Running"}} 1'
+        its = f'{pod},node="{self._node}",container="main",resource="nvidia_com_gpu",unit="integer"'
+        yield f"kube_pod_container_resource_limits{{{its}}} 1"
         yield 'kube_daemonset_status_number_ready{namespace="gpu-device-plugin",daemonset="nvidia-power-limit"} 1'
 
 

@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -13,7 +13,7 @@ from gpuctl.desired.monitoring import rules
 from gpuctl.settings import Settings
 from tests.fixtures.stack_files import settings
 
-MINUTES = 40
+MINUTES = 80
 """For how long every scenario lasts."""
 
 Values = int | float | str | None
@@ -117,6 +117,46 @@ def by_dcgm(*gpus: Gpu) -> dict[str, Values]:
     return found
 
 
+class UsingPod(NamedTuple):
+    """A pod with a slice, and what it has of a GPU by the usage watcher; None of what the watcher does not say."""
+
+    name: str
+    gib: float | None
+    sm: Values
+
+    def on(self, gpu: Gpu) -> dict[str, Values]:
+        """Its series."""
+        uid, usage = f"uid-{self.name}", {"node": gpu.node, "uuid": f"GPU-{gpu.uuid}"}
+        its = {"namespace": "team", "pod": self.name}
+        limit = {"node": gpu.node, "container": "main", "resource": "nvidia_com_gpu", "unit": "integer"}
+        return {
+            _kube("kube_pod_info", **its, uid=uid, node=gpu.node): 1,
+            _kube("kube_pod_status_phase", **its, uid=uid, phase="Running"): 1,
+            _kube("kube_pod_container_resource_limits", **its, uid=uid, **limit): 1,
+            _watcher("pod_memory_bytes", **usage, pod_uid=uid): None if self.gib is None else int(self.gib * 2**30),
+            _watcher("pod_sm_ratio", **usage, pod_uid=uid): self.sm,
+        }
+
+
+def used(*pods: UsingPod, processes: int = 1) -> dict[str, Values]:
+    """Changes after which the usage watchers report, with these pods on the first GPU."""
+    found: dict[str, Values] = {_watcher("up", node=node): 1 for node in ("gpu-1", "gpu-2")}
+    for index, gpu in enumerate(GPUS):
+        labels = {"node": gpu.node, "uuid": f"GPU-{gpu.uuid}", "index": str(index % 2)}
+        found |= {
+            _watcher("gpu_memory_total_bytes", **labels): 24 << 30,
+            _watcher("gpu_processes", **labels): processes,
+        }
+    for pod in pods:
+        found |= pod.on(FIRST)
+    return found
+
+
+def watcher_up(node: str) -> str:
+    """The series by which the usage watcher of a node says that it sees its GPUs."""
+    return _watcher("up", node=node)
+
+
 def judge(
     promtool: Path, folder: Path, cluster: Settings, changes: Mapping[str, Values], fired: Fired, minute: int
 ) -> None:
@@ -182,6 +222,12 @@ def _expected(alert: dict[str, Any], fired: Fired) -> list[dict[str, Any]]:
 
 def _kube(metric: str, **labels: str) -> str:
     return _series(metric, job="kube-state-metrics", instance="10.0.0.9:8080", **labels)
+
+
+def _watcher(metric: str, **labels: str) -> str:
+    """Prometheus says of each series from which pod it got it: none of these labels may be taken for a user's."""
+    scraped = {"instance": "10.0.0.1:9836", "namespace": "gpu-device-plugin", "pod": "nvidia-gpu-usage-x"}
+    return _series(f"gpu_usage_{metric}", job="usage", **scraped, **labels)
 
 
 def _series(metric: str, /, **labels: str) -> str:

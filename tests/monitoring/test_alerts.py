@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from gpuctl.desired.names import yaml_text
 from gpuctl.settings import read_config
 from tests.fixtures.stack_files import SHIPPED, VALID, config_of
 from tests.monitoring import scenario
-from tests.monitoring.scenario import BY_MODEL, BY_UUID, FIRST, MIXED, Fired, Values, slices
+from tests.monitoring.scenario import BY_MODEL, BY_UUID, FIRST, MIXED, Fired, UsingPod, Values, slices
 
 Judge = Callable[..., None]
 
@@ -295,3 +296,58 @@ def test_a_gpu_that_is_left_alone_is_compared_with_no_limit(judge: Judge) -> Non
     changes = {BY_MODEL.of_dcgm(name): 450 for name in ("POWER_MGMT_LIMIT", "ENFORCED_POWER_LIMIT")}
     limits = {"rtx-4090": "none", f"GPU-{BY_UUID.uuid}": BY_UUID.limit}
     judge(DCGM | changes, powerLimits=limits, circuitWatts=2000)
+
+
+class TestUsage:
+    """Pods on the first GPU, of which four share 24 GiB."""
+
+    TRAINER, NOTEBOOK = UsingPod("trainer", gib=5, sm=0.9), UsingPod("notebook", gib=1, sm=0)
+
+    @staticmethod
+    def idle(pod: str) -> dict[str, Any]:
+        words = f"team/{pod} holds 1 slices of GPUs of node gpu-1 and was seen to compute nothing for an hour."
+        return {"node": "gpu-1", "namespace": "team", "pod": pod, "description": words}
+
+    @pytest.fixture
+    def judge(self, judge: Judge) -> Judge:
+        """After 70 minutes."""
+        return partial(judge, minute=70, usage=True, usageMetrics=True)
+
+    def test_pods_that_keep_to_their_shares_and_compute_are_no_alert(self, judge: Judge) -> None:
+        judge(scenario.used(self.TRAINER, self.NOTEBOOK._replace(sm="0x40 0.01 0x38")))
+
+    def test_a_pod_over_its_share_is_told_with_how_much(self, judge: Judge) -> None:
+        words = (
+            f"team/trainer holds 1.5GiB more than its share of the memory of GPU {FIRST.uuid} of node gpu-1: other "
+            "pods there may get an out of memory."
+        )
+        told = {"node": "gpu-1", "uuid": FIRST.uuid, "namespace": "team", "pod": "trainer", "description": words}
+        judge(scenario.used(self.TRAINER._replace(gib=7.5)), {"GpuMemoryOverShare": [told]})
+
+    def test_a_pod_that_computes_nothing_for_an_hour_is_told_with_or_without_a_process(self, judge: Judge) -> None:
+        idle = {"GpuIdleHolder": [self.idle("notebook")]}
+        judge(scenario.used(self.TRAINER, self.NOTEBOOK), idle)
+        judge(scenario.used(self.TRAINER, self.NOTEBOOK._replace(gib=None, sm=None)), idle)
+        judge(scenario.used(self.TRAINER, self.NOTEBOOK), minute=50)
+
+    def test_a_pod_whose_share_is_not_known_is_not_called_idle(self, judge: Judge) -> None:
+        judge(scenario.used(self.NOTEBOOK._replace(sm=None)))
+
+    def test_a_gpu_that_draws_much_without_a_process_is_told(self, judge: Judge) -> None:
+        draws = {FIRST.series("power_draw_watts"): 151, BY_UUID.series("power_draw_watts"): 99}
+        words = "GPU draws 151 W, more than half of its limit, and no process is on it."
+        judge(scenario.used(processes=0) | draws, {"GpuDrawWithoutUser": _gpu(FIRST, words)})
+        judge(scenario.used(processes=1) | draws)
+
+    @pytest.mark.parametrize("up", [0, None], ids=["nvidia-smi does not answer", "not scraped"])
+    def test_a_node_that_nobody_watches_is_told_and_its_pods_are_not_called_idle(
+        self, judge: Judge, up: Values
+    ) -> None:
+        words = "Prometheus has no gpu_usage_up with node gpu-1, or nvidia-smi does not answer the usage watcher there."
+        unseen = scenario.used(self.NOTEBOOK._replace(gib=None, sm=None)) | {scenario.watcher_up("gpu-1"): up}
+        judge(unseen, {"GpuUsageUnwatched": [{"node": "gpu-1", "description": words}]})
+
+    def test_two_watchers_that_hand_over_to_each_other_count_once(self, judge: Judge) -> None:
+        one = scenario.used(self.TRAINER)
+        other = {name.replace("nvidia-gpu-usage-x", "nvidia-gpu-usage-y"): value for name, value in one.items()}
+        judge(one | other)

@@ -89,6 +89,7 @@ IDENTITIES = {
     ("kubernetes:core/v1:ConfigMap", "nvidia-gpu-usage-watcher", "usage"),
     ("kubernetes:apps/v1:DaemonSet", "nvidia-gpu-usage", "usage"),
     ("gpu:index:Monitoring", "monitoring", "gpu"),
+    ("kubernetes:networking.k8s.io/v1:NetworkPolicy", "nvidia-gpu-usage-network", "usage"),
     ("kubernetes:monitoring.coreos.com/v1:PrometheusRule", "gpu-sharing", "monitoring"),
     ("kubernetes:core/v1:ConfigMap", "gpu-sharing-dashboard", "monitoring"),
 }

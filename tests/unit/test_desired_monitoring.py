@@ -14,7 +14,7 @@ from gpuctl.settings import Settings
 from tests.fixtures.manifests import manifests
 from tests.fixtures.stack_files import ROOT, settings
 
-EVERYTHING = settings(circuitWatts=1000)
+EVERYTHING = settings(usage=True, usageMetrics=True, circuitWatts=1000)
 """A stack that has every alert."""
 
 
@@ -41,7 +41,10 @@ def test_the_dashboard_is_what_grafanas_sidecar_loads() -> None:
 def test_the_dashboard_shows_every_figure_that_is_no_detail_of_an_alert() -> None:
     shown = set(re.findall(r"gpu_stack:[\w:]+", text()))
     recorded = {rule["record"] for rule in _rules(EVERYTHING) if "record" in rule}
-    assert recorded - shown == {figures.EXPECTED_AGENTS, figures.GPU_INFO, figures.DEFAULT_LIMIT, figures.XID}
+    assert recorded - shown == {
+        *(figures.EXPECTED_AGENTS, figures.GPU_INFO, figures.DEFAULT_LIMIT, figures.XID),
+        *(figures.WATCHED, figures.PROCESSES, figures.SLICE_MEMORY),
+    }
     assert shown <= recorded
 
 

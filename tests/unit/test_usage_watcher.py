@@ -2,8 +2,10 @@
 
 import os
 import signal
+import socket
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -299,6 +301,112 @@ def test_the_loop_is_alive_and_ready_from_its_first_sample_on_and_ends_when_it_i
     assert loop.wait(timeout=20) == 0
     node.uptime(ASKED + 71)
     assert "the last question was asked 71 s ago, allowed are 70 s" in node.run("alive", USAGE_INTERVAL="0.1").stdout
+
+
+HTTPD = """\
+#!/bin/sh
+touch "$FAKE/served" && exec sleep 600
+"""
+
+
+class TestMetrics:
+    """What Prometheus gets."""
+
+    @pytest.fixture
+    def served(self, node: Node) -> Iterator[Node]:
+        """A node whose watcher serves what it sees, as soon as it has seen it."""
+        program = node.folder / "programs" / "httpd"
+        program.write_text(HTTPD)
+        program.chmod(0o755)
+        yield node
+        if hasattr(self, "loop"):
+            self.loop.terminate()
+            self.loop.wait(timeout=20)
+
+    def start(self, node: Node, port: int) -> None:
+        variables = node.environment | {"USAGE_INTERVAL": "0.1", "USAGE_PORT": str(port), "USAGE_NODE": "gpu-1"}
+        self.loop = subprocess.Popen([*SHELL, str(SCRIPT), "run"], env=variables, stdout=subprocess.DEVNULL)
+
+    def metrics(self, node: Node, which: str) -> list[str]:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        self.start(node, port)
+        file = node.folder / "state" / "www" / "metrics.txt"
+        deadline = time.monotonic() + 20
+        while not file.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return [line for line in file.read_text().splitlines() if line.startswith(f"gpu_usage_{which}")]
+
+    def test_have_a_series_for_each_pod_and_none_for_a_process(self, served: Node) -> None:
+        for pid in (533, 534):
+            served.process(pid, f"0::/kubepods/pod{UID}/{CONTAINER}\n")
+        served.process(535, "0::/\n")
+        served.uses(533, 4518, 40, 7)
+        served.uses(534, 100000, 4, 1)
+        served.uses(535, 1)
+        pod, none = (f'node="gpu-1",uuid="{FIRST}",pod_uid="{each}"' for each in (UID, "none"))
+        assert sorted(self.metrics(served, "pod_")) == sorted(
+            [
+                f"gpu_usage_pod_memory_bytes{{{pod}}} 109595066368",
+                f"gpu_usage_pod_memory_bytes{{{none}}} 1048576",
+                f"gpu_usage_pod_sm_ratio{{{pod}}} 0.44",
+                f"gpu_usage_pod_sm_ratio{{{none}}} 0",
+                f"gpu_usage_pod_memory_bandwidth_ratio{{{pod}}} 0.08",
+                f"gpu_usage_pod_memory_bandwidth_ratio{{{none}}} 0",
+                f"gpu_usage_pod_processes{{{pod}}} 2",
+                f"gpu_usage_pod_processes{{{none}}} 1",
+            ]
+        )
+
+    def test_have_the_gpus_figures_and_that_nvidia_smi_answered(self, served: Node) -> None:
+        gpu = f'node="gpu-1",uuid="{FIRST}",index="0"'
+        assert self.metrics(served, "gpu_") == [
+            f"gpu_usage_gpu_memory_total_bytes{{{gpu}}} 150754820096",
+            f"gpu_usage_gpu_utilization_ratio{{{gpu}}} 0.5",
+            f"gpu_usage_gpu_power_watts{{{gpu}}} 201.45",
+            f"gpu_usage_gpu_processes{{{gpu}}} 0",
+        ]
+
+    def test_have_no_series_of_what_is_unknown(self, served: Node) -> None:
+        served.answer("gpus", f"0, {FIRST}, 9216, 143771, [N/A], Enabled, [N/A]\n")
+        for pid in (533, 534):
+            served.process(pid, f"0::/kubepods/pod{UID}/{CONTAINER}\n")
+        served.uses(533, "[N/A]")
+        served.uses(534, 100)
+        names = [line.partition("{")[0] for line in self.metrics(served, "")]
+        assert names == [
+            "gpu_usage_up",
+            "gpu_usage_pod_processes",
+            "gpu_usage_gpu_memory_total_bytes",
+            "gpu_usage_gpu_processes",
+        ]
+
+    def test_say_no_share_where_a_busy_gpu_does_not_tell_who_computes(self, served: Node) -> None:
+        served.process(533, f"0::/kubepods/pod{UID}/{CONTAINER}\n")
+        served.uses(533, 100, 0, 0)
+        assert self.metrics(served, "pod_sm_ratio") == []
+
+    def test_say_of_no_gpu_anything_when_nvidia_smi_does_not_answer(self, served: Node) -> None:
+        served.answer("processes", "GPU is lost.\n", code=15)
+        assert self.metrics(served, "") == ['gpu_usage_up{node="gpu-1"} 0']
+
+    def test_that_nobody_can_get_are_a_reason_not_to_be_ready(self, served: Node) -> None:
+        (served.folder / "programs" / "httpd").write_text("#!/bin/sh\nexit 1\n")
+        why = "httpd ended, so nobody gets the metrics\n"
+        with socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True) as taken:
+            self.start(served, taken.getsockname()[1])
+            deadline = time.monotonic() + 20
+            while (said := served.run("ready").stdout) != why and time.monotonic() < deadline:
+                time.sleep(0.05)
+        assert said == why
+
+    def test_are_served_only_where_a_port_is_asked_for(self, served: Node) -> None:
+        loop = subprocess.Popen([*SHELL, str(SCRIPT), "run"], env=served.environment, stdout=subprocess.PIPE, text=True)
+        assert loop.stdout is not None
+        loop.stdout.readline()
+        loop.terminate()
+        assert loop.wait(timeout=20) == 0
+        assert not (served.folder / "served").exists()
 
 
 def test_before_the_first_sample_it_is_not_alive_and_an_unknown_verb_is_a_mistake(node: Node) -> None:

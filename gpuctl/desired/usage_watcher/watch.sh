@@ -8,6 +8,7 @@
 #
 # USAGE_INTERVAL  seconds between two samples         USAGE_STATE  folder of the pod
 # USAGE_PATIENCE  seconds that nvidia-smi may take    USAGE_PROC   /proc of the node
+# USAGE_PORT      where Prometheus gets metrics.txt; empty: nowhere      USAGE_NODE   name of the node in it
 # It sets nothing and needs neither root nor a capability, only the node's process ids (hostPID): without them nvidia-smi
 # lists no process. What cannot be seen is "unknown". docs/usage.md says what the lines of the log mean.
 set -uf
@@ -15,6 +16,7 @@ PATH=$PATH:/busybox:/usr/local/nvidia/bin:/usr/local/bin:/usr/bin # container ru
 LC_ALL=C # a name is bytes
 interval=${USAGE_INTERVAL:-30} patience=${USAGE_PATIENCE:-10}
 state=${USAGE_STATE:-/run/gpu-usage} proc=${USAGE_PROC:-/proc} verb=${1-}
+port=${USAGE_PORT-} node=${USAGE_NODE-}
 of_gpus=index,uuid,memory.used,memory.total,utilization.gpu,mig.mode.current,power.draw of_processes=gpu_uuid,pid,used_memory
 
 log() { # LEVEL EVENT KEY=VALUE...
@@ -132,11 +134,19 @@ END
 }
 
 # --- verbs ---
+publish() { # the last sample as Prometheus takes it, or that there is none; whoever reads gets all of it or the one before
+  kill -0 "$server" 2>/dev/null || { status='httpd ended, so nobody gets the metrics' && return; }
+  awk -v node="$node" -v ready="$status" -f "${0%/*}/metrics.awk" "$state/sample" >"$state/.metrics" &&
+    mv "$state/.metrics" "$state/www/metrics.txt"
+}
 run() {
-  mkdir -p "$state" && echo 'no sample is finished yet' >"$state/status" || exit 1
+  mkdir -p "$state/www" && echo 'no sample is finished yet' >"$state/status" || exit 1
   trap 'exit 0' TERM INT
+  [ -z "$port" ] || { httpd -f -p "$port" -h "$state/www" & server=$! && trap 'kill "$server"; exit 0' TERM INT; }
   while :; do
-    sample
+    sample >"$state/sample"
+    cat "$state/sample"
+    [ -z "$port" ] || publish
     printf '%s\n' "$status" >"$state/.status" && mv "$state/.status" "$state/status"
     sleep "$interval" & wait $! || exit 1 # a trap waits for the foreground; a failing sleep would make a busy loop
   done
