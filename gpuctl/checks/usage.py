@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from gpuctl.checks.context import Context
 from gpuctl.checks.model import Category, Check, Result, Subject, checks_of, failed, passed, skipped
 from gpuctl.checks.own_pods import name_on, why_not_working
-from gpuctl.checks.usage_reports import usage_reports
+from gpuctl.checks.usage_reports import UsageReport, usage_reports
 from gpuctl.desired.usage import NAME as WATCHER
+from gpuctl.usage.holders import Holder
 
 GPU_USAGE = Category("gpu-usage", "use of the GPUs")
 
@@ -71,16 +72,28 @@ def pods_keep_to_their_share(context: Context) -> Iterator[Result]:
         if report.silence:
             yield skipped(report.silence, name)
             continue
-        greedy = [each for each in report.holders if each.over]
-        for each in greedy:
-            index = "?" if each.index is None else each.index
-            fact = (
-                f"{each.pod} holds {each.memory} MiB of GPU {index} of {name}, and its share is {each.share} MiB; "
-                "time slicing does not limit memory"
-            )
+        greedy = list(_over(name, report))
+        for each, fact in greedy:
             yield failed(fact, f"gpuctl status --stack {context.stack}", Subject(name, each.gpu))
         if not greedy:
             yield passed(f"no pod on {name} holds more than its share of a GPU's memory", name)
+
+
+def over_share(context: Context) -> Iterator[tuple[Holder, str]]:
+    """The pods that hold more than their shares, each with the sentence about it."""
+    for name, report in context.once(usage_reports).items():
+        yield from _over(name, report)
+
+
+def _over(node: str, report: UsageReport) -> Iterator[tuple[Holder, str]]:
+    for each in report.holders:
+        if each.over:
+            index = "?" if each.index is None else each.index
+            yield (
+                each,
+                f"{each.pod} holds {each.memory} MiB of GPU {index} of {node}, and its share is {each.share} MiB; "
+                "time slicing does not limit memory",
+            )
 
 
 CHECKS = checks_of(vars())

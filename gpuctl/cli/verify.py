@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -127,8 +127,10 @@ def verify(
 
 def _publish(report: "Report", reach: "Reach") -> bool:
     """Leaves the verdict as a ConfigMap and an Event in the stack's namespace; whether that was possible."""
+    from gpuctl.cli.running import context_of
     from gpuctl.cluster import ClusterError
     from gpuctl.desired.verify_cronjob import NAME
+    from gpuctl.report.over_share import over_share_events
     from gpuctl.report.verdict import verdict_config_map, verdict_event
     from gpuctl.settings import SettingsError
 
@@ -138,6 +140,9 @@ def _publish(report: "Report", reach: "Reach") -> bool:
         cluster.apply(verdict_config_map(report, namespace, cluster.get("ConfigMap", NAME, namespace)))
         if live := cluster.get("ConfigMap", NAME, namespace):
             cluster.apply(verdict_event(report, live))
+        if settings.memory_budget == "observe":
+            for event in over_share_events(context_of(report.stack, reach=reach), datetime.now(UTC)):
+                cluster.apply(event)
     except (ClusterError, SettingsError) as error:
         complain(f"gpuctl: error: the verdict about stack {report.stack} is not published: {error}")
         return False

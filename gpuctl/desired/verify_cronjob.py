@@ -83,6 +83,7 @@ def _cluster_rules(settings: Settings) -> list[Rule]:
         _rule("", ["nodes", "pods"], ["list"]),
         _rule("", ["namespaces"], ["get"], [settings.namespace]),
         _rule("node.k8s.io", ["runtimeclasses"], ["get"], [RUNTIME_CLASS]),
+        *([_rule("", ["events"], ["get", "create", "patch"])] if settings.memory_budget == "observe" else []),
     ]
 
 

@@ -214,11 +214,16 @@ def policy_is_known_to_the_plugin(settings: "Settings") -> Iterator[Problem]:
         yield Problem(("allocationPolicy",), settings.allocation_policy, reason, [RemoveKey()])
 
 
-def metrics_are_of_what_is_watched(settings: "Settings") -> Iterator[Problem]:
-    """The metrics are the usage watcher's."""
-    if settings.usage_metrics and not settings.usage:
+def use_is_watched(settings: "Settings") -> Iterator[Problem]:
+    """Metrics and budget are of what the usage watcher sees."""
+    if settings.usage:
+        return
+    if settings.usage_metrics:
         words = "are those of the usage watcher, which gpu:usage does not deploy"
         yield Problem(("usageMetrics",), True, words, [SetValue("false")])
+    if settings.memory_budget != "none":
+        words = "is judged by what the usage watcher sees, which gpu:usage does not deploy"
+        yield Problem(("memoryBudget",), settings.memory_budget, words, [SetValue("none")])
 
 
 def renaming_is_for_shared_gpus(settings: "Settings") -> Iterator[Problem]:

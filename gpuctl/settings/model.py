@@ -79,6 +79,8 @@ class Settings(Model):
     """Seconds between two samples of the GPUs' processes."""
     usage_metrics: values.Switch = False
     """Whether the usage DaemonSet serves what it sees to Prometheus, on a port of its pods; see docs/usage.md."""
+    memory_budget: Literal["none", "observe"] = "none"
+    """`observe`: `gpuctl verify --publish` leaves an Event on pods over their share of memory; see docs/usage.md."""
     monitoring: values.Switch = False
     """Whether the stack has alerts for the Prometheus operator and a dashboard for Grafana; see docs/monitoring.md."""
     rule_label: values.OptionalLabel = None

@@ -110,7 +110,7 @@ RULES = (
     Rule(_LIMITS, _of(limit_rules.limit_is_within_every_range, "powerLimit")),
     Rule(("nodes", "gpuModels", "powerManagement", "powerLimits"), _limits_are_of_cards_that_are_there),
     Rule(("allocationPolicy", "devicePluginVersion"), _of(limit_rules.policy_is_known_to_the_plugin)),
-    Rule(("usage", "usageMetrics"), _of(limit_rules.metrics_are_of_what_is_watched)),
+    Rule(("usage", "usageMetrics", "memoryBudget"), _of(limit_rules.use_is_watched)),
     Rule(("nodes", "slices", "renameByDefault"), _of(limit_rules.renaming_is_for_shared_gpus, "slices")),
     Rule((*_BACKEND, "talosVersion"), _of(dra_rules.backends_have_their_ground, "backend", "talosVersion")),
     Rule((*_BACKEND, "kubernetesVersion"), _of(dra_rules.dra_has_its_kubernetes, "backend", "talosVersion")),

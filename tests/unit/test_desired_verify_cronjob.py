@@ -95,6 +95,14 @@ def test_it_may_write_nothing_but_its_verdict() -> None:
     assert writing[1] in objects["Role/gpu-verify"]["rules"]
 
 
+def test_events_on_pods_over_their_share_are_all_that_it_may_write_elsewhere() -> None:
+    def rules(**keys: Any) -> list[Any]:
+        return _by_kind(settings(**keys))["ClusterRole/gpu-verify"]["rules"]
+
+    more = [rule for rule in rules(usage=True, memoryBudget="observe") if rule not in rules(usage=True)]
+    assert more == [{"apiGroups": [""], "resources": ["events"], "verbs": ["get", "create", "patch"]}]
+
+
 def test_it_may_read_the_stacks_own_config_maps_and_no_other() -> None:
     rules = _by_kind(read_stack("lab"))["Role/gpu-verify"]["rules"]
     [reading] = [rule for rule in rules if rule["resources"] == ["configmaps"] and rule["verbs"] == ["get"]]
