@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from bench import agent, preview, scale, start_up
+from bench import agent, preview, scale, start_up, usage
 
 _BENCHMARKS = {
     "start-up": start_up.run,
@@ -12,6 +12,7 @@ _BENCHMARKS = {
     "largest": scale.run_largest,
     "preview": preview.run,
     "agent": agent.run,
+    "usage": usage.run,
 }
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

@@ -29,29 +29,29 @@ _SPEC = NodeSpec.parse("bench=rtx-3090x2")
 
 def run() -> None:
     """Prints the figures."""
-    script, shell = AGENT / "agent.sh", _shell()
-    print(f"shell: {' '.join(shell)}")
+    script, its_shell = AGENT / "agent.sh", shell()
+    print(f"shell: {' '.join(its_shell)}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         simulated = _simulated(folder)
         if shutil.which("nvidia-smi"):
-            _print_look([*shell, str(script)], os.environ | _settings(folder), "this machine's GPUs")
+            _print_look([*its_shell, str(script)], os.environ | _settings(folder), "this machine's GPUs")
         if simulated is None:
             print("gcc is missing: there are no simulated GPUs to set a limit of")
             return
         environment, gpus = simulated
         _print_look(
-            [*shell, str(script)],
+            [*its_shell, str(script)],
             environment,
             f"{len(gpus)} simulated GPUs, whose query costs next to nothing, so look at the difference",
         )
         if os.geteuid() == 0:
-            _print_corrections([*shell, str(script), "run"], environment, gpus[0])
+            _print_corrections([*its_shell, str(script), "run"], environment, gpus[0])
         else:
             print("not root: no limit can be set, so no correction is measured")
 
 
-def _shell() -> list[str]:
+def shell() -> list[str]:
     """That of the device plugin's image, where this machine has it."""
     return ["busybox", "sh"] if shutil.which("busybox") else ["sh"]
 

@@ -1,5 +1,6 @@
 """What each holder had and used of the GPUs over a time, added up; every figure is written down."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -114,6 +115,28 @@ def test_the_use_of_a_time_is_in_the_part_in_which_it_was() -> None:
 def test_the_last_sample_counts_no_time_and_tells_who_computes_now() -> None:
     use = seen(sample(0, ("pod", 0, 0)), sample(1, ("pod", 0, 7))).uses["pod"]
     assert (use.used, use.last) == (0, after(1))
+
+
+def test_a_container_that_is_restarted_between_two_samples_is_the_same_pod() -> None:
+    """It has another process and another container's id."""
+    before = sample(0, ("pod", 1024, 50))
+    other = Process(7, "pod", "d", 1024, 50, 0, "python3")
+    use = seen(before, replace(sample(1), processes=(other,)), sample(2)).uses["pod"]
+    assert (use.held, use.used, use.memory) == (0.5, 1, 2)
+
+
+def test_a_process_id_that_another_pod_has_later_is_that_pods_from_then_on() -> None:
+    found = seen(sample(0, ("one", 1024, 50)), sample(1, ("two", 2048, 100)), sample(2))
+    assert [(uid, use.used, use.memory) for uid, use in found.uses.items()] == [("one", 0.5, 1), ("two", 1, 2)]
+
+
+def test_hundreds_of_pods_that_come_and_go_are_told_apart_and_nothing_is_lost() -> None:
+    minutes = [sample(minute / 60, (f"pod-{minute}", 1024, 60)) for minute in range(600)]
+    found = seen(*minutes, sample(10))
+    assert len(found.uses) == 600
+    assert round(sum(use.used or 0 for use in found.uses.values()), 6) == 6
+    assert round(sum(use.energy or 0 for use in found.uses.values()), 6) == 2000
+    assert {round(use.held * 60, 6) for use in found.uses.values()} == {0.25}
 
 
 def test_memory_that_is_not_known_is_not_zero() -> None:

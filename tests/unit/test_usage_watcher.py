@@ -210,6 +210,16 @@ def test_a_name_is_made_safe_for_the_line_and_hides_nothing(node: Node, name: st
     assert node.holder() == f"{UID} container={CONTAINER} memory_mib=100 sm_pct=0 mem_pct=0 name={safe}"
 
 
+def test_hundreds_of_processes_are_all_there_in_one_sample(node: Node) -> None:
+    for pid in range(1000, 1300):
+        node.process(pid, f"0::/kubepods/pod{UID}/{CONTAINER}\n")
+        node.uses(pid, 10, 0, 0)
+    *lines, last = node.says()
+    assert [line.split()[3] for line in lines] == [f"pid={pid}" for pid in range(1000, 1300)]
+    assert all(f" pod={UID} container={CONTAINER} memory_mib=10 sm_pct=0 " in line for line in lines)
+    assert last.endswith(" processes=300")
+
+
 def test_a_process_that_computes_nothing_is_idle_and_not_unknown(node: Node) -> None:
     node.process(533, "0::/\n")
     node.uses(533, 100, "-", "-")
