@@ -130,9 +130,9 @@ def _publish(report: "Report", reach: "Reach") -> bool:
     from gpuctl.cli.running import context_of
     from gpuctl.cluster import ClusterError
     from gpuctl.desired.verify_cronjob import NAME
-    from gpuctl.report.over_share import over_share_events
     from gpuctl.report.verdict import verdict_config_map, verdict_event
     from gpuctl.settings import SettingsError
+    from gpuctl.status.over_share import over_share_events
 
     try:
         settings = silent_settings_of(report.stack)
