@@ -16,6 +16,8 @@ from tests.fixtures.stack_files import INVALID, ROOT, SHIPPED, VALID, document_o
 BEYOND_A_SCHEMA = {
     "a-gpu-that-is-whole-and-shared",
     "a-gpu-that-two-nodes-have",
+    "a-budget-that-nobody-watches",
+    "metrics-of-a-use-that-nobody-watches",
     "all-gpus-whole-beside-none-that-is-shared",
     "one-profile-for-nodes-with-and-without-whole-gpus",
     "shared-gpus-by-uuid-beside-a-number-of-whole-ones",
