@@ -63,6 +63,14 @@ def verify(
             rich_help_panel=_PROOF,
         ),
     ] = None,
+    conformance: Annotated[
+        str | None,
+        typer.Option(
+            metavar="VERSION",
+            help="With --evidence: also FILE.conformance.yaml, items of the CNCF AI conformance programme; v1.36.",
+            rich_help_panel=_PROOF,
+        ),
+    ] = None,
     in_cluster: Annotated[
         bool,
         typer.Option("--in-cluster", help="As the service account of this pod.", rich_help_panel=_WITHIN),
@@ -105,7 +113,8 @@ def verify(
         refuse_strangers(stack, node)
     request = _request(node, cuda_image, evidence, sharing=sharing)
     seen = _evidence_files(evidence)
-    for option, file in (("--junit", junit), *(("--evidence", each) for each in seen)):
+    items = _conformance_file(conformance, evidence, stack)
+    for option, file in (("--junit", junit), *(("--evidence", each) for each in seen), ("--conformance", items)):
         if file:
             refuse_unwritable(option, file)
     patience = Wait(wait.total_seconds(), interval.total_seconds()) if wait else None
@@ -118,7 +127,11 @@ def verify(
         screen.close()
     else:
         _print_whole(found, output)
-    left = [_write_evidence(seen, done), _write_junit(junit, found)]
+    left = [
+        _write_evidence(seen, done),
+        _write_conformance(items, conformance or "", seen, done),
+        _write_junit(junit, found),
+    ]
     code = worst({report.exit_code(strict=strict) for report in found})
     if publish and False in [_publish(report, reach) for report in found]:
         code = worst({code, Exit.FOUND})
@@ -181,6 +194,31 @@ def _evidence_files(file: Path | None) -> list[Path]:
     if file is None or file.suffix in _EVIDENCE or file.is_dir():
         return [file] if file else []
     return [file.with_name(file.name + suffix) for suffix in _EVIDENCE]
+
+
+def _conformance_file(version: str | None, evidence: Path | None, stacks: Sequence[str]) -> Path | None:
+    """Beside the evidence, of one stack: the programme asks for one product."""
+    if version is None:
+        return None
+    from gpuctl.report.conformance import CHECKLISTS
+
+    if version not in CHECKLISTS:
+        problem = f"{version!r} has no checklist here; there are: {', '.join(CHECKLISTS)}"
+        raise typer.BadParameter(problem, param_hint="--conformance")
+    if evidence is None or len(stacks) > 1:
+        raise typer.BadParameter("needs --evidence FILE and one --stack", param_hint="--conformance")
+    stem = evidence.stem if evidence.suffix in _EVIDENCE else evidence.name
+    return evidence.with_name(f"{stem}.conformance.yaml")
+
+
+def _write_conformance(file: Path | None, version: str, evidence: Sequence[Path], runs: "Sequence[Run]") -> bool:
+    """Whether nothing stood in the way; a proof that did not run is said with the evidence."""
+    from gpuctl.report.conformance import conformance
+
+    if file is None or (record := runs[0].record) is None:
+        return True
+    text = conformance(runs[0].report, record, [each.name for each in evidence], version)
+    return written("--conformance", file, text)
 
 
 def _write_evidence(files: Sequence[Path], runs: "Sequence[Run]") -> bool:

@@ -64,6 +64,52 @@ def test_the_evidence_is_written_in_the_forms_that_its_name_says(
     assert "create" in cluster.calls
 
 
+def test_the_conformance_items_are_what_the_run_saw_with_the_evidence_beside_them(
+    cluster: SharingCluster, tmp_path: Path
+) -> None:
+    result = _verify("--sharing", "--evidence", tmp_path / "seen", "--conformance", "v1.36")
+    assert result.exit_code == 0, result.output
+    said = yaml.safe_load((tmp_path / "seen.conformance.yaml").read_text())
+    items = {item["id"]: item for item in said["spec"]["accelerators"]}
+    assert {name: (item["level"], item["status"]) for name, item in items.items()} == {
+        "gpu_sharing": ("SHOULD", "Implemented"),
+        "secure_accelerator_access": ("MUST", "Implemented"),
+        "driver_runtime_management": ("SHOULD", "Implemented"),
+        "accelerator_metrics": ("MUST", ""),
+    }
+    assert all(item["evidence"] == ["seen.json", "seen.md"] for item in items.values())
+    first, second, *_ = cluster.gpus["gpu-1"]
+    assert f"sees {first} only and pod share-2 sees {second} only" in items["secure_accelerator_access"]["notes"]
+    assert "extra" in items["gpu_sharing"]["notes"]
+    assert (said["metadata"]["kubernetesVersion"], said["metadata"]["clusterVersion"]) == ("v1.36", "v1.34.2")
+
+
+def test_an_item_that_the_run_did_not_see_whole_is_not_called_implemented(
+    cluster: SharingCluster, tmp_path: Path
+) -> None:
+    for node, gpus in cluster.gpus.items():
+        cluster.gpus[node] = dict([next(iter(gpus.items()))])
+    _verify("--sharing", "--evidence", tmp_path / "seen.md", "--conformance", "v1.36")
+    said = yaml.safe_load((tmp_path / "seen.conformance.yaml").read_text())
+    items = {item["id"]: item for item in said["spec"]["accelerators"]}
+    assert items["gpu_sharing"]["status"] == "Not Implemented"
+    assert items["secure_accelerator_access"]["status"] != "Implemented"
+    assert "no node had two pods on two GPUs" in items["secure_accelerator_access"]["notes"]
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--sharing", "--evidence", "x", "--conformance", "v1.20"], "there are: v1.36"),
+        (["--sharing", "--conformance", "v1.36"], "needs --evidence FILE"),
+    ],
+)
+def test_conformance_to_nothing_and_without_evidence_is_a_mistake(options: list[str], problem: str) -> None:
+    result = _verify(*options)
+    assert result.exit_code == 2
+    assert problem in " ".join(result.stderr.split())
+
+
 def test_there_is_no_evidence_of_a_proof_that_did_not_run(cluster: SharingCluster, tmp_path: Path) -> None:
     cluster.forbidden = {"delete Namespace"}
     result = _verify("--sharing", "--evidence", tmp_path / "seen")
