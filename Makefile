@@ -49,6 +49,10 @@ test: venv policy  ## every test this machine can run; what is skipped says why
 test-talos: venv  ## the tests on nodes that run Talos, by release: make test-talos TALOS="v1.10.6 v1.13.9"
 	TALOS='$(or $(TALOS),v1.13.9)' .venv/bin/pytest tests/talos_node
 
+.PHONY: test-dra
+test-dra: venv  ## the tests on nodes with NVIDIA's DRA driver, which it builds
+	DRA=all .venv/bin/pytest tests/dra_node
+
 .PHONY: drills
 drills: venv  ## faults on real kubelets while GPU pods run, and a table of what came right when; takes half an hour
 	DRILLS=all .venv/bin/pytest tests/drills

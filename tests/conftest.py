@@ -8,7 +8,7 @@ import pytest
 # what a shell runs in the background ignores Ctrl-C, and so would the programs that tests start and interrupt
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-_SHARED_CLUSTER = ("cluster", "node", "drills", "demo", "testbed", "monitoring", "talos_node")
+_SHARED_CLUSTER = ("cluster", "node", "drills", "demo", "testbed", "monitoring", "talos_node", "dra_node")
 _CLUSTER_SECONDS = 1800
 """Ends a test that hangs; longer than all waits of a test together, each of which ends by itself."""
 
