@@ -8,6 +8,7 @@ from gpuctl.checks.model import Category, Check, Result, checks_of, counted, fai
 from gpuctl.checks.nodes import present_nodes
 from gpuctl.checks.own_pods import Explanation, name_on
 from gpuctl.checks.serving import not_serving, other_sharing, out_of_service, restart
+from gpuctl.checks.shares import fewer_shares, tainted
 from gpuctl.cluster import Node
 from gpuctl.desired.desired import DesiredNode
 from gpuctl.desired.power_limit import NAME as POWER_LIMIT
@@ -83,7 +84,7 @@ def capacity_is_allocatable(context: Context) -> Iterator[Result]:
         elif offers == has:
             yield passed(f"{node.name} offers all of its {has} {resource}", node.name)
         else:
-            why = not_serving(context, node, group) or out_of_service(context, node, group)
+            why = _held_back(context, node, group)
             fact = f"{node.name} offers {offers} of its {has} {resource}"
             yield failed(fact, why.remedy, why.on(node.name), why.cause, why.reason)
 
@@ -228,6 +229,13 @@ def no_resource_is_unknown(context: Context) -> Iterator[Result]:
             yield passed(f"{node.name} offers no GPU resource that the stack does not know", node.name)
 
 
+def _held_back(context: Context, node: DesiredNode, group: SharedGpus) -> Explanation:
+    """Why a node offers less than it has."""
+    if node.name in context.desired.by_dra:
+        return tainted(context, node, group)
+    return not_serving(context, node, group) or out_of_service(context, node, group)
+
+
 def _groups(context: Context) -> Iterator[tuple[DesiredNode, Node, SharedGpus]]:
     """The GPUs of the stack's nodes that are there, by the way they are shared."""
     for node, seen in present_nodes(context):
@@ -243,6 +251,8 @@ def _offered_besides(node: DesiredNode, seen: Node, is_meant: Callable[[str], bo
 
 def _incomplete(context: Context, node: DesiredNode, group: SharedGpus, has: int) -> tuple[str, Explanation]:
     """What another capacity looks like, and why it is so."""
+    if node.name in context.desired.by_dra:
+        return "", fewer_shares(context, node, group)
     why = not_serving(context, node, group)
     if why or not has:
         reason = "is ready, and the kubelet does not know it"

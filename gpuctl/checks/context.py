@@ -9,7 +9,7 @@ from gpuctl.cluster import AccessDeniedError, Cluster, ClusterError, Manifest, N
 from gpuctl.cluster.programs import Programs, Ran
 from gpuctl.desired.desired import Desired, desired_state
 from gpuctl.forms.command import command
-from gpuctl.observed import devices
+from gpuctl.observed import devices, shares
 from gpuctl.settings import ProjectError, Settings, project_folder
 from gpuctl.sharing.record import Record
 
@@ -97,14 +97,29 @@ class Context:
         return self._cluster
 
     @cached_property
-    def nodes(self) -> dict[str, Node]:
-        """All nodes of the cluster by name."""
+    def reported(self) -> dict[str, Node]:
+        """All nodes of the cluster by name, as their kubelets report them."""
         return {node.name: node for node in self.cluster.nodes()}
 
     @cached_property
+    def nodes(self) -> dict[str, Node]:
+        """The same with the GPUs of the DRA driver, which no kubelet reports."""
+        if not self.desired.by_dra:
+            return self.reported
+        found = shares.with_shares(self.reported.values(), self.devices, self.desired.by_dra)
+        return {node.name: node for node in found}
+
+    @cached_property
+    def devices(self) -> list[shares.SharedDevice]:
+        """The GPUs that DRA drivers have published; none where the stack has no such node."""
+        return shares.published(self.cluster.list("ResourceSlice")) if self.desired.by_dra else []
+
+    @cached_property
     def pods(self) -> list[Pod]:
-        """All pods of the cluster."""
-        return self.cluster.pods()
+        """All pods of the cluster, with what their claims hold."""
+        if not self.desired.by_dra:
+            return self.cluster.pods()
+        return shares.with_claims(self.cluster.pods(), self.cluster.list("ResourceClaim"), self.devices)
 
     @cached_property
     def sharing(self) -> Record:

@@ -58,6 +58,9 @@ def runtime_class_is_there(context: Context) -> Iterator[Result]:
     if not context.settings.create_runtime_class:
         yield _of_another_owner(context)
         return
+    if not any(wanted["kind"] == "RuntimeClass" for wanted in context.desired.manifests):
+        yield skipped("no node of the stack has NVIDIA's container toolkit, so no pod needs a RuntimeClass")
+        return
     wanted = _of_kind(context, "RuntimeClass")
     yield _judged(context, wanted, context.get("RuntimeClass", wanted["metadata"]["name"]), wanted)
 
@@ -81,7 +84,7 @@ def objects_are_as_wanted(context: Context) -> Iterator[Result]:
     """Compared with what the API server would make of the stack's object, defaults and all: a dry run, every time."""
     for wanted in _own(context):
         kind, metadata = wanted["kind"], wanted["metadata"]
-        live = context.get(kind, metadata["name"], metadata["namespace"])
+        live = context.get(kind, metadata["name"], metadata.get("namespace"))
         if live is None:
             yield _judged(context, wanted, None, wanted)
             continue
@@ -158,8 +161,8 @@ def _of_another_owner(context: Context) -> Result:
 
 
 def _own(context: Context) -> list[Manifest]:
-    """The stack's objects in its namespace."""
-    return [wanted for wanted in context.desired.manifests if "namespace" in wanted["metadata"]]
+    """The stack's objects, but for the namespace and the RuntimeClass, which have checks of their own."""
+    return [wanted for wanted in context.desired.manifests if wanted["kind"] not in ("Namespace", "RuntimeClass")]
 
 
 def _of_kind(context: Context, kind: str) -> Manifest:

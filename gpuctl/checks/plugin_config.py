@@ -89,7 +89,7 @@ def _pods(context: Context) -> Iterator[tuple[DesiredNode, SharedGpus, Pod]]:
     """
     _ = context.pods
     for node in context.desired.nodes.values():
-        for group in node.groups:
+        for group in node.groups if node.name not in context.desired.by_dra else ():
             if pod := pod_on(context, group.component, node.name):
                 yield node, group, pod
 

@@ -5,6 +5,7 @@ from collections.abc import Collection
 from gpuctl.checks import (
     capacity,
     competitors,
+    dra,
     drift,
     gpu_stack,
     kubernetes_api,
@@ -35,11 +36,14 @@ CHECKS: tuple[Check, ...] = (
     *runtime.CHECKS,
     *capacity.CHECKS,
     *whole_gpus.CHECKS,
+    dra.no_node_is_counted_twice,
     *mps.CHECKS,
     *power_limit.CHECKS,
     *usage.CHECKS,
     *competitors.CHECKS,
     *workloads.CHECKS,
+    dra.pods_get_the_gpus_of_their_claims,
+    dra.priority_is_heeded,
     *drift.CHECKS,
     *sharing.CHECKS,
 )

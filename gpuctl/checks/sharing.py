@@ -169,7 +169,7 @@ def pods_run_at_the_same_time(context: Context) -> Iterator[Result]:
     makes_pods=True,
 )
 def one_more_pod_waits(context: Context) -> Iterator[Result]:
-    """The scheduler's own words must name the resource."""
+    """The scheduler's own words must name the resource, or that claims found no device."""
     record = context.sharing
     nodes = context.kubectl("describe", "nodes", "-l", "nvidia.com/gpu.present=true")
     if not record.extras:
@@ -179,10 +179,14 @@ def one_more_pod_waits(context: Context) -> Iterator[Result]:
             yield skipped("other pods went while the proof ran, so an extra pod found room")
         elif extra.node:
             yield failed(f"an extra pod runs on {extra.node}, although all of its slices are taken", nodes)
-        elif f"Insufficient {extra.resource}" in extra.message:
+        elif f"Insufficient {extra.resource}" in extra.message or _NO_SHARE in extra.message:
             yield passed(f"an extra pod is Pending for {extra.seconds:g} s: {extra.message}")
         else:
             yield failed(f"an extra pod is {extra.phase}, but not for {extra.resource}: {extra.message}", nodes)
+
+
+_NO_SHARE = "cannot allocate all claims"
+"""What the scheduler says where the DRA driver offers the GPUs; it names no resource."""
 
 
 def _disturbed(record: Record) -> bool:

@@ -62,7 +62,7 @@ def no_pod_was_refused(context: Context) -> Iterator[Result]:
     "POD002",
     PODS,
     "no pod takes more than one slice",
-    cause="Two slices buy no more compute than one, and may be of the same GPU",
+    cause="Two slices buy no more compute than one, and may be of the same GPU; with backend dra they are of two GPUs",
     example="1 pod in default takes several slices on gpu-1: trainer",
     confirm=("kubectl --context admin@lab describe node gpu-1",),
     fix=(
@@ -144,7 +144,11 @@ def _waiting(context: Context, resource: str) -> Result:
         names = [f"{pod.namespace}/{pod.name}" for pod in waiting]
         fact = f"{counted(len(waiting), 'pod')} {wait} for {resource} although {listed(roomy)}: {listed(names)}"
         describe = context.kubectl("describe", "pod", "-n", waiting[0].namespace, waiting[0].name)
-        return failed(fact, describe, "", f"the scheduler says: {unschedulable(waiting[0])}")
+        more = ""
+        most = max((context.desired.nodes[name].gpus for name in context.desired.by_dra), default=0)
+        if most and least > most:
+            more = f"; with backend dra {least} {resource} are {least} GPUs, and no node has more than {most}"
+        return failed(fact, describe, "", f"the scheduler says: {unschedulable(waiting[0])}{more}")
     if waiting:
         return passed(f"{counted(len(waiting), 'pod')} {wait} for {resource}, and every slice is taken")
     return passed(f"no pod waits for {resource}; {counted(sum(free.values()), 'slice')} free")

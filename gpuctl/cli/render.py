@@ -10,6 +10,7 @@ from gpuctl.cli.options import Stack, settings_of
 from gpuctl.desired import monitoring, operator_stack
 from gpuctl.desired import verify_cronjob as cronjob
 from gpuctl.desired.desired import Desired, desired_state
+from gpuctl.desired.dra.claims import claim_templates
 from gpuctl.desired.gitops import FLUX, gitops_folder
 from gpuctl.desired.names import yaml_text
 from gpuctl.forms.command import command
@@ -24,6 +25,13 @@ def render(
     verify_cronjob: Annotated[
         bool, typer.Option("--verify-cronjob", help="Print what runs `gpuctl verify` in the cluster instead.")
     ] = False,
+    claims: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMESPACE",
+            help="Print templates of claims for this namespace instead: shares, memory, a GPU by model or UUID.",
+        ),
+    ] = None,
     image: Annotated[
         str | None, typer.Option(metavar="IMAGE", help="For --verify-cronjob: an image with gpuctl in it.")
     ] = None,
@@ -70,6 +78,11 @@ def render(
     desired = desired_state(settings)
     if gitops:
         _write_folder(desired, stack, gitops)
+        return
+    if claims:
+        if not desired.by_dra:
+            raise typer.BadParameter("is for nodes of gpu:backend dra; the stack has none", param_hint="--claims")
+        print(yaml_text(*claim_templates(settings, claims)), end="")
         return
     print(_label_commands(desired), end="")
     print(yaml_text(*desired.manifests), end="")

@@ -156,6 +156,7 @@ class Container(msgspec.Struct, frozen=True, rename="camel"):
 
 class _PodSpec(msgspec.Struct, frozen=True, rename="camel"):
     node_name: str = ""
+    priority: int = 0
     runtime_class_name: str = ""
     containers: tuple[Container, ...] = ()
     init_containers: tuple[Container, ...] = ()
@@ -227,6 +228,9 @@ class Pod(msgspec.Struct, frozen=True, rename="camel"):
     metadata: Metadata
     spec: _PodSpec = _PodSpec()
     status: _PodStatus = _PodStatus()
+    claimed: tuple[DeviceStatus, ...] = ()
+    """What its ResourceClaims hold, by the resource that stands for it. The API has it in the claims; see
+    `gpuctl.observed.shares`."""
 
     @property
     def name(self) -> str:
@@ -259,7 +263,12 @@ class Pod(msgspec.Struct, frozen=True, rename="camel"):
         return bool(self.node) and self.status.phase not in ("Succeeded", "Failed")
 
     def asks_for(self, name: str) -> int:
-        """How much of a countable resource it holds at most at one time, as the scheduler counts it."""
+        """How much of a countable resource it holds at most at one time, as the scheduler counts it.
+
+        What its claims hold counts before what it asks for: a claim may be for several shares, or for none.
+        """
+        if claimed := [each for each in self.claimed if each.name == name]:
+            return sum(len(each.resources) for each in claimed)
         beside, most = 0, 0
         for container in self.spec.init_containers:
             amount = whole(container.resources.limits.get(name, "0"))
@@ -269,13 +278,10 @@ class Pod(msgspec.Struct, frozen=True, rename="camel"):
         return max(most, beside + running)
 
     def devices(self, name: str) -> tuple[DeviceHealth, ...]:
-        """The devices of a resource it has; none where the kubelet does not report them."""
+        """The devices of a resource it has; none where neither the kubelet nor a claim says so."""
+        reported = (each for box in self.status.container_statuses for each in box.allocated_resources_status)
         return tuple(
-            device
-            for container in self.status.container_statuses
-            for status in container.allocated_resources_status
-            if status.name == name
-            for device in status.resources
+            device for status in (*self.claimed, *reported) if status.name == name for device in status.resources
         )
 
 

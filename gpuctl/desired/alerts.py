@@ -15,9 +15,11 @@ from gpuctl.desired.figures import (
     DRAW,
     ENFORCED_LIMIT,
     EXPECTED_AGENTS,
+    EXPECTED_DRIVERS,
     EXPECTED_SLICES,
     EXPORTED_INFO,
     GPU_INFO,
+    NOT_DRA,
     POD_MEMORY,
     POD_SHARE,
     POD_SLICES,
@@ -41,10 +43,12 @@ _SEEN = "and on () kube_node_info"
 
 def alerts(settings: Settings) -> list[Rule]:
     """The alerting rules of a stack."""
+    by_dra = any(settings.backend_of(node) == "dra" for node in settings.nodes)
     return [
         *(_limits(settings) if settings.power_management else ()),
         *(_circuits() if settings.circuits else ()),
-        *_capacity(),
+        *_capacity(by_dra=by_dra),
+        *(_drivers() if by_dra else ()),
         *_sources(),
         *(_usage() if settings.usage_metrics else ()),
     ]
@@ -118,13 +122,14 @@ def _circuits() -> Iterator[Rule]:
     )
 
 
-def _capacity() -> Iterator[Rule]:
+def _capacity(*, by_dra: bool) -> Iterator[Rule]:
+    expected = f"{EXPECTED_SLICES}{{{NOT_DRA}}}" if by_dra else EXPECTED_SLICES
     capacity, allocatable = (
         f"max by (node, resource) (kube_node_status_{name})" for name in ("capacity", "allocatable")
     )
     yield _alert(
         "GpuCapacityBelowExpected",
-        f"{_missing(EXPECTED_SLICES, capacity, 'node, resource')} {_SEEN}",
+        f"{_missing(expected, capacity, 'node, resource')} {_SEEN}",
         "5m",
         "warning",
         "Node {{ $labels.node }} offers fewer GPU slices than the stack says",
@@ -132,7 +137,7 @@ def _capacity() -> Iterator[Rule]:
     )
     yield _alert(
         "GpuUnhealthy",
-        f"({capacity} - on (node, resource) {allocatable}) > 0 and on (node, resource) {EXPECTED_SLICES}",
+        f"({capacity} - on (node, resource) {allocatable}) > 0 and on (node, resource) {expected}",
         "2m",
         "critical",
         "A GPU of node {{ $labels.node }} is unhealthy",
@@ -148,6 +153,20 @@ def _capacity() -> Iterator[Rule]:
         "critical",
         f"Xid {{{{ $labels.xid }}}} on {_GPU}",
         f"The driver reported Xid {{{{ $labels.xid }}}} for {_GPU} within the last five minutes.",
+    )
+
+
+def _drivers() -> Iterator[Rule]:
+    """Of the slices of the DRA driver no exporter has a series: gpuctl verify, in the cluster, watches these."""
+    ready = "max by (namespace, daemonset) (kube_daemonset_status_number_ready)"
+    yield _alert(
+        "GpuDraDriverNotReady",
+        f"{_missing(EXPECTED_DRIVERS, ready, 'namespace, daemonset')} {_SEEN}",
+        "5m",
+        "warning",
+        "The DRA driver is not ready on every GPU node",
+        "DaemonSet {{ $labels.daemonset }} has {{ $value }} ready pods fewer than the stack has nodes: these offer no "
+        "GPU to new pods.",
     )
 
 

@@ -114,6 +114,11 @@ class Desired:
         return tuple(self.capacity.by_resource)
 
     @cached_property
+    def by_dra(self) -> frozenset[str]:
+        """The nodes whose GPUs the DRA driver offers: what they have is in ResourceSlices and not in their status."""
+        return frozenset(name for name, node in self.nodes.items() if node.profile.sharing.backend == "dra")
+
+    @cached_property
     def limits(self) -> tuple[Limit, ...]:
         """Which power limit is for which GPU; none without power management."""
         return tuple(limits(self.settings)) if self.settings.power_management else ()

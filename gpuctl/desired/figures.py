@@ -9,8 +9,11 @@ from typing import Any
 
 from gpuctl.desired.backends import groups
 from gpuctl.desired.capacity import capacity
+from gpuctl.desired.daemon_set import grounds
+from gpuctl.desired.dra import NAME as DRA_DRIVER
 from gpuctl.desired.limits import Limit, limits
 from gpuctl.desired.power_limit import NAME as AGENT
+from gpuctl.desired.profiles import named, profiles
 from gpuctl.desired.sharing import SharedGpus
 from gpuctl.settings import GpuNode, Settings
 
@@ -21,6 +24,10 @@ DESIRED_LIMIT = "gpu_stack:power_limit_watts:desired"
 """By node and UUID."""
 EXPECTED_SLICES = "gpu_stack:slices:expected"
 """By node and resource, the latter as kube-state-metrics writes it."""
+EXPECTED_DRIVERS = "gpu_stack:dra_drivers:expected"
+"""Ready pods of the DRA driver, by namespace and DaemonSet."""
+NOT_DRA = 'backend=""'
+"""Which expected slices are a number in the node's status, that kube-state-metrics knows; ResourceSlices are not."""
 EXPECTED_AGENTS = "gpu_stack:power_limit_agents:expected"
 """Ready pods of the power-limit agent, by namespace and DaemonSet."""
 CIRCUIT_ALLOWED = "gpu_stack:circuit_watts:allowed"
@@ -71,6 +78,7 @@ def figures(settings: Settings) -> list[Rule]:
     return [
         *_measured(settings.nodes),
         *_slices(settings),
+        *_drivers(settings),
         *_circuits(settings),
         *(_usage(settings) if settings.usage_metrics else ()),
         *(_power(settings) if settings.power_management else ()),
@@ -106,9 +114,18 @@ def _from_dcgm(metric: str, nodes: Iterable[GpuNode], **more: str) -> str:
 
 
 def _slices(settings: Settings) -> Iterator[Rule]:
+    backends = {node.name: settings.backend_of(node) for node in settings.nodes}
     for node, offers in capacity(settings).offers.items():
+        said = {"backend": "dra"} if backends[node] == "dra" else {}
         for resource, slices in offers.items():
-            yield _rule(EXPECTED_SLICES, f"vector({slices})", node=node, resource=_resource(resource))
+            yield _rule(EXPECTED_SLICES, f"vector({slices})", node=node, resource=_resource(resource), **said)
+
+
+def _drivers(settings: Settings) -> Iterator[Rule]:
+    for profile in profiles(settings):
+        if profile.sharing.backend == "dra":
+            expected = f"vector({len(profile.nodes)})"
+            yield _rule(EXPECTED_DRIVERS, expected, namespace=settings.namespace, daemonset=profile.named(DRA_DRIVER))
 
 
 def _circuits(settings: Settings) -> Iterator[Rule]:
@@ -170,8 +187,10 @@ def _power(settings: Settings) -> Iterator[Rule]:
     for limit in all_limits:
         if limit.watts is not None:
             yield _limit(limit, all_limits, settings.nodes)
-    agents = f"vector({len(settings.nodes)})"
-    yield _rule(EXPECTED_AGENTS, agents, namespace=settings.namespace, daemonset=AGENT)
+    for ground in grounds(found := profiles(settings)):
+        nodes = [node for profile in found if profile.sharing.bare is not ground.toolkit for node in profile.nodes]
+        agents = f"vector({len(nodes)})"
+        yield _rule(EXPECTED_AGENTS, agents, namespace=settings.namespace, daemonset=named(AGENT, ground.name))
 
 
 def _limit(limit: Limit, others: Iterable[Limit], nodes: Iterable[GpuNode]) -> Rule:

@@ -79,8 +79,10 @@ def verify_cronjob(settings: Settings, stack: str, image: str, schedule: str = S
 
 def _cluster_rules(settings: Settings) -> list[Rule]:
     """What it may do in all namespaces: which pods use GPUs, and which compete for them, is not told otherwise."""
+    by_dra = any(settings.backend_of(node) == "dra" for node in settings.nodes)
     return [
         _rule("", ["nodes", "pods"], ["list"]),
+        *([_rule("resource.k8s.io", ["resourceclaims", "resourceslices"], ["list"])] if by_dra else []),
         _rule("", ["namespaces"], ["get"], [settings.namespace]),
         _rule("node.k8s.io", ["runtimeclasses"], ["get"], [RUNTIME_CLASS]),
         *([_rule("", ["events"], ["get", "create", "patch"])] if settings.memory_budget == "observe" else []),

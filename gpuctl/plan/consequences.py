@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from gpuctl.desired import device_plugin, power_limit
+from gpuctl.desired import device_plugin, dra, power_limit
 from gpuctl.desired.desired import Desired
 from gpuctl.desired.names import RUNTIME_CLASS
 from gpuctl.desired.schematic import installer_image
@@ -119,6 +119,38 @@ def _mps(before: Desired, after: Desired) -> Iterator[Consequence]:
         yield Consequence("warning", f"A slice of {named(changed)} has another memory limit: see the table.")
 
 
+def _other_backend(before: Desired, after: Desired) -> Iterator[Consequence]:
+    """Two backends of one node know nothing of each other's pods: it must be empty of them in between."""
+    moved: dict[str, list[str]] = {}
+    for name, node in after.nodes.items():
+        if name in before.nodes and (backend := node.profile.sharing.backend) != _backend(before, name):
+            moved.setdefault(backend, []).append(name)
+    for backend, nodes in moved.items():
+        last = "remove what the kubelet keeps of the plugin (docs/dra.md), " if backend == "dra" else ""
+        yield Consequence(
+            "warning",
+            f"The GPUs of {named(nodes)} are offered by backend {backend} instead of the other. `pulumi up` is refused "
+            "while pods hold GPUs there, so node by node: `kubectl drain NODE --ignore-daemonsets "
+            f"--delete-emptydir-data`, `pulumi up`, {last}wait for `gpuctl verify --wait 2m`, `kubectl uncordon NODE`. "
+            "A cluster with both is a place to rest.",
+        )
+    both = (name for name in after.by_dra & before.by_dra if _slices(before, name) != _slices(after, name))
+    if whole := sorted(name for name in both if 1 in (_slices(before, name), _slices(after, name))):
+        yield Consequence(
+            "warning",
+            f"GPUs of {named(whole)} become whole, or cease to be: the DRA driver counts shares of shared GPUs, so "
+            "`pulumi up` is refused while pods hold GPUs there.",
+        )
+
+
+def _backend(desired: Desired, node: str) -> str:
+    return desired.nodes[node].profile.sharing.backend
+
+
+def _slices(desired: Desired, node: str) -> int:
+    return desired.nodes[node].slices
+
+
 def _other_namespace(before: Desired, after: Desired) -> Iterator[Consequence]:
     old, new = before.settings.namespace, after.settings.namespace
     if old != new:
@@ -139,6 +171,13 @@ def _restarts(before: Desired, after: Desired) -> Iterator[Consequence]:
             "warning",
             f"The device plugin restarts on {named(plugin)}, one node after the other. Running pods keep their GPU; "
             "new GPU pods wait until it has registered again.",
+        )
+    drivers = _affected(dra.NAME, before, after)
+    if drivers:
+        yield Consequence(
+            "warning",
+            f"The DRA driver restarts on {named(drivers)}, one node after the other. Running pods keep their GPU; new "
+            "GPU pods wait until it is back.",
         )
     agents = [name for name in _affected(power_limit.NAME, before, after) if after.nodes[name].limits]
     if agents:
@@ -263,6 +302,7 @@ _RULES: tuple[Callable[[Desired, Desired], Iterator[Consequence]], ...] = (
     _other_resource,
     _whole_gpus,
     _mps,
+    _other_backend,
     _power_management,
     _runtime_class,
     _other_namespace,

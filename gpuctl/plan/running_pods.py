@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from gpuctl.cluster import Cluster, ClusterError, Pod
 from gpuctl.desired.desired import Desired
 from gpuctl.desired.device_plugin.mps import checksums
+from gpuctl.observed import shares
 from gpuctl.observed.devices import held, users
 from gpuctl.plan.consequence import Consequence
 from gpuctl.plan.figures import Less, less_offered
@@ -23,7 +24,7 @@ def crowded(before: Desired, after: Desired, connect: Callable[[Settings], Clust
     if not less:
         return []
     try:
-        pods = connect(before.settings).pods()
+        pods = shares.pods(connect(before.settings), before.by_dra)
     except ClusterError as error:
         return [Consequence("note", f"Which running pods no longer fit is not known: {error}.")]
     return list(_crowded(less, pods))

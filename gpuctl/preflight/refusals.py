@@ -8,9 +8,11 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from gpuctl.cluster import Cluster, Node
+from gpuctl.cluster import Cluster, Node, Pod
 from gpuctl.desired.desired import Desired
 from gpuctl.forms.command import command
+from gpuctl.observed import shares
+from gpuctl.preflight.backends import changing_in_use, too_old
 from gpuctl.preflight.interruptions import Pods, interruptions
 from gpuctl.preflight.ownership import Find, foreign, of_other_stacks
 from gpuctl.preflight.provided import lacking
@@ -24,6 +26,10 @@ class Seen(NamedTuple):
     nodes: Sequence[Node]
     find: Find
     pods: Pods = lambda *_: ()
+    version: Callable[[], str] = str
+    """Of Kubernetes."""
+    holders: Callable[[frozenset[str]], Sequence[Pod]] = lambda _: ()
+    """All pods, with what claims hold where these nodes are of the DRA driver."""
 
 
 def see(cluster: Cluster) -> Seen:
@@ -32,7 +38,8 @@ def see(cluster: Cluster) -> Seen:
     Raises:
         ClusterError: the cluster does not answer; so does `find`.
     """
-    return Seen(cluster.nodes(), functools.cache(cluster.get), cluster.pods)
+    holders = functools.partial(shares.pods, cluster)
+    return Seen(cluster.nodes(), functools.cache(cluster.get), cluster.pods, cluster.version, holders)
 
 
 def refusals(desired: Desired, owner: str, seen: Seen) -> list[str]:
@@ -115,6 +122,15 @@ def _programs_that_would_end(desired: Desired, owner: str, seen: Seen) -> Iterat
     return interruptions(desired, _stack(owner), seen.pods)
 
 
+def _kubernetes_that_is_too_old(desired: Desired, _: str, seen: Seen) -> Iterator[str]:
+    if desired.by_dra and (reason := too_old(desired, seen.version())):
+        yield reason
+
+
+def _backends_in_use(desired: Desired, _: str, seen: Seen) -> Iterator[str]:
+    return changing_in_use(desired, seen.nodes, seen.holders)
+
+
 def _stack(owner: str) -> str:
     return owner.rpartition("/")[2]
 
@@ -123,6 +139,8 @@ _RULES: tuple[Callable[[Desired, str, Seen], Iterator[str]], ...] = (
     _missing_nodes,
     _nodes_that_cannot_serve,
     _nodes_without_ground,
+    _kubernetes_that_is_too_old,
+    _backends_in_use,
     _labels_that_talos_holds,
     _namespace_that_ends,
     _objects_of_others,

@@ -108,6 +108,8 @@ def _pod(
 ) -> Manifest:
     """A pod that the scheduler may give to these nodes only."""
     terms = [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]} for node in nodes]
+    bare = {node.name for node in settings.nodes if settings.sharing_of(node).bare}
+    runtime = {} if bare & {*nodes} else {"runtimeClassName": RUNTIME_CLASS}  # without toolkit it has no handler
     affinity = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}}
     return {
         "apiVersion": "v1",
@@ -115,7 +117,7 @@ def _pod(
         "metadata": {"name": name, "namespace": namespace, "labels": LABELS},
         "spec": {
             "restartPolicy": "Never",
-            "runtimeClassName": RUNTIME_CLASS,
+            **runtime,
             "priorityClassName": namespace,  # both belong to one run
             "serviceAccountName": NAME,
             "automountServiceAccountToken": False,

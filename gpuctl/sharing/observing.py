@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from gpuctl.cluster import Node, Pod
+from gpuctl.desired import dra
 from gpuctl.desired.device_plugin.config import config_hash
 from gpuctl.desired.sharing import SharedGpus
 from gpuctl.observed.devices import devices, held, usage
@@ -24,7 +25,8 @@ def node_run(settings: Settings, group: SharedGpus, name: str, node: Node | None
         node: what the cluster has; None when it has none of that name.
         users: the node's active pods that hold GPUs.
     """
-    hash_, resource = config_hash(settings, group), group.resource
+    is_plugin = group.component != dra.NAME
+    hash_, resource = config_hash(settings, group) if is_plugin else "", group.resource
     if node is None:
         return NodeRun(name, group.count, group.slices, hash_, problem="is not in the cluster", resource=resource)
     info = node.status.node_info

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from gpuctl.cluster import Cluster, Pod, RejectedError
 from gpuctl.desired.desired import Desired
 from gpuctl.desired.names import yaml_text
+from gpuctl.observed import shares
 from gpuctl.observed.devices import held, users
 from gpuctl.observed.pods import cannot_be_pulled, unschedulable
 from gpuctl.sharing import manifests
@@ -93,7 +94,7 @@ class _Run:
         id_ = secrets.token_hex(3)
         self._namespace = f"{manifests.NAME}-{id_}"
         self.place = ProofNamespace(cluster, self._namespace, say, stop)
-        self._pods = ProofPods(cluster, self._namespace, self.place, say)
+        self._pods = ProofPods(cluster, self._namespace, desired.by_dra, self.place, say)
         self._seen = Record(
             id=id_,
             namespace=self._namespace,
@@ -120,7 +121,7 @@ class _Run:
         self._seen = replace(self._seen, **changes)
 
     def _nodes(self) -> Iterator[NodeRun]:
-        nodes = {node.name: node for node in self._cluster.nodes()}
+        nodes = {node.name: node for node in shares.nodes(self._cluster, self._desired.by_dra)}
         others = self._users()
         for name, wanted in self._desired.nodes.items():
             if name in self._request.nodes or not self._request.nodes:
@@ -129,7 +130,8 @@ class _Run:
 
     def _users(self) -> dict[str, list[Pod]]:
         """Node -> active pods of others that hold slices."""
-        pods = (pod for pod in self._cluster.pods() if pod.namespace != self._namespace)
+        found = shares.pods(self._cluster, self._desired.by_dra)
+        pods = (pod for pod in found if pod.namespace != self._namespace)
         return users(pods, *self._desired.resources)
 
     def _share(self) -> None:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 
 from gpuctl.cluster import Cluster, Manifest, Pod
+from gpuctl.observed import shares
 from gpuctl.observed.pods import warnings
 from gpuctl.sharing.observing import problem
 from gpuctl.sharing.proof_namespace import ProofNamespace
@@ -12,12 +13,19 @@ from gpuctl.sharing.proof_namespace import ProofNamespace
 class ProofPods:
     """Pods of one namespace, by name."""
 
-    def __init__(self, cluster: Cluster, namespace: str, place: ProofNamespace, say: Callable[[str], None]) -> None:
-        self._cluster, self._namespace, self._place, self._say = cluster, namespace, place, say
+    def __init__(
+        self,
+        cluster: Cluster,
+        namespace: str,
+        by_dra: Collection[str],
+        place: ProofNamespace,
+        say: Callable[[str], None],
+    ) -> None:
+        self._cluster, self._namespace, self._by_dra, self._place, self._say = cluster, namespace, by_dra, place, say
 
     def pods(self) -> dict[str, Pod]:
         """All of them, as they are now."""
-        return {pod.name: pod for pod in self._cluster.pods(self._namespace)}
+        return {pod.name: pod for pod in shares.pods(self._cluster, self._by_dra, self._namespace)}
 
     def make(self, pods: Collection[Manifest]) -> None:
         """Creates pods."""

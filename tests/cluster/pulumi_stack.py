@@ -109,6 +109,8 @@ def clear(environment: Environment) -> None:
     label, value = PART_OF
     own = ("-l", f"{label}={value}")
     output(environment, "kubectl", "delete", "daemonsets,configmaps,runtimeclasses", "-A", *own)
+    driver = "clusterroles,clusterrolebindings,deviceclasses,validatingadmissionpolicies,"
+    output(environment, "kubectl", "delete", f"{driver}validatingadmissionpolicybindings", *own)
     output(environment, "kubectl", "delete", "namespaces", *own, "--wait=false")
     output(environment, "kubectl", "label", "nodes", "--all", f"{PRESENT_LABEL}-", f"{PROFILE_LABEL}-")
     output(environment, "kubectl", "annotate", "nodes", "--all", f"{OWNER}-")

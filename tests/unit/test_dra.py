@@ -4,7 +4,12 @@ from typing import Any
 
 import pytest
 
+from gpuctl.desired.alerts import alerts
 from gpuctl.desired.desired import Desired, desired_state
+from gpuctl.desired.dra.claims import claim_templates
+from gpuctl.desired.figures import figures
+from gpuctl.desired.verify_cronjob import verify_cronjob
+from gpuctl.settings import Settings
 from tests.fixtures.stack_files import settings
 
 LABEL = "nvidia.com/device-plugin.config"
@@ -212,3 +217,60 @@ class TestWithoutToolkit:
 @pytest.mark.parametrize("kubernetes", ["v1.36.0", "v1.37.2"])
 def test_the_first_kubernetes_with_shares_by_default_is_taken(kubernetes: str) -> None:
     assert settings(backend="dra", talosVersion="v1.14.6", kubernetesVersion=kubernetes).backend == "dra"
+
+
+def test_claims_ask_for_shares_memory_a_model_or_a_uuid() -> None:
+    found = claim_templates(settings(backend="dra", slices=6), "team")
+    asked = {each["metadata"]["name"]: each["spec"]["spec"]["devices"]["requests"][0]["exactly"] for each in found}
+    assert {each["metadata"]["namespace"] for each in found} == {"team"}
+    assert {each.pop("deviceClassName") for each in asked.values()} == {"gpu.nvidia.com"}
+    model = "device.attributes['gpu.nvidia.com'].productName == \"NVIDIA GeForce RTX 3090\""
+    uuid = "device.attributes['gpu.nvidia.com'].uuid == \"GPU-00000000-0000-0000-0000-000000000000\""
+    assert asked == {
+        "gpu-one-share": {},
+        "gpu-2-shares": {"capacity": {"requests": {"shares": "2"}}},
+        "gpu-6-shares": {"capacity": {"requests": {"shares": "6"}}},
+        "gpu-12gi-of-memory": {"capacity": {"requests": {"memory": "12Gi"}}},
+        "gpu-a-rtx-3090": {"selectors": [{"cel": {"expression": model}}]},
+        "gpu-by-uuid": {"selectors": [{"cel": {"expression": uuid}}]},
+    }
+
+
+def test_whole_gpus_have_no_shares_to_ask_for() -> None:
+    names = [each["metadata"]["name"] for each in claim_templates(settings(backend="dra", slices=1), "team")]
+    assert names == ["gpu-one-share", "gpu-a-rtx-3090", "gpu-by-uuid"]
+
+
+def test_alerts_speak_of_the_driver_where_the_slices_have_no_series() -> None:
+    rules = {each.get("alert") or each["record"]: each for each in (*figures(_mixed()), *alerts(_mixed()))}
+    assert 'gpu_stack:slices:expected{backend=""}' in rules["GpuCapacityBelowExpected"]["expr"]
+    assert rules["gpu_stack:dra_drivers:expected"]["expr"] == "vector(1)"
+    assert rules["gpu_stack:dra_drivers:expected"]["labels"]["daemonset"] == "nvidia-dra-driver-gpu-2"
+    slices = [each["labels"] for each in figures(_mixed()) if each["record"] == "gpu_stack:slices:expected"]
+    assert [each.get("backend") for each in slices] == [None, "dra"]
+    plugin = {each["alert"]: each["expr"] for each in alerts(settings())}
+    assert "GpuDraDriverNotReady" in rules
+    assert "GpuDraDriverNotReady" not in plugin
+    assert "backend" not in plugin["GpuCapacityBelowExpected"]
+
+
+def test_each_daemon_set_of_agents_is_expected_on_its_own_nodes() -> None:
+    rules = figures(settings(nodes=[FIRST, SECOND | BARE], backend="dra"))
+    agents = [each for each in rules if each["record"] == "gpu_stack:power_limit_agents:expected"]
+    assert [(each["labels"]["daemonset"], each["expr"]) for each in agents] == [
+        ("nvidia-power-limit", "vector(1)"),
+        ("nvidia-power-limit-without-toolkit", "vector(1)"),
+    ]
+
+
+def test_the_cronjob_may_read_slices_and_claims() -> None:
+    granted = [rule for each in verify_cronjob(_mixed(), "lab", "x@sha256:0") for rule in each.get("rules", ())]
+    assert {
+        "apiGroups": ["resource.k8s.io"],
+        "resources": ["resourceclaims", "resourceslices"],
+        "verbs": ["list"],
+    } in granted
+
+
+def _mixed() -> Settings:
+    return settings(nodes=[FIRST, SECOND | {"backend": "dra"}])
