@@ -1,6 +1,7 @@
-"""Whether Pulumi can work with the stack's state: it can be read, nobody holds its lock, no update was broken off."""
+"""Whether Pulumi can work with the stack's state: it can be read, nobody holds its lock, nothing was broken off."""
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from gpuctl.forms.command import command
 PULUMI_STATE = Category("pulumi-state", "Pulumi's state of the stack")
 
 _PROJECT = "gpu"
+_PROVIDER = "pulumi-resource-kubernetes"
 _BROKEN = re.compile(r"unexpected end of JSON|invalid character|cannot unmarshal|could not deserialize|load checkpoint")
 """What Pulumi says of a state that was cut off or written over."""
 
@@ -73,6 +75,48 @@ def state_is_whole(context: Context) -> Iterator[Result]:
         yield failed(fact, f"pulumi up --refresh --stack {stack}")
     else:
         yield passed(f"the state of stack {stack} can be read, and no update of it was broken off")
+
+
+@Check(
+    "PUL003",
+    PULUMI_STATE,
+    "no provider of a `pulumi` that was killed is left on this machine",
+    cause="A `pulumi` was killed while it changed the cluster; its provider does not notice and stays for good",
+    example="a pulumi-resource-kubernetes runs (pid 4712) whose pulumi is gone",
+    confirm=("ps -A -o pid,ppid,etime,command",),
+    fix=("It does nothing any more: end it, `kill 4712`.",),
+    severity="warning",
+    deep=True,
+)
+def no_provider_is_left(context: Context) -> Iterator[Result]:
+    """A provider's parent is its `pulumi`; other users' plugins do not count (Pulumi 3.259, provider 4.25)."""
+    ran = context.programs.run("ps", "-A", "-o", "pid=,ppid=,command=")
+    if ran is None or ran.exit_code:
+        yield skipped(
+            f"the processes of this machine are not known: {ran.reason if ran else 'ps is not installed here'}"
+        )
+        return
+    parents = {pid: (parent, words) for pid, parent, words in map(_process, ran.stdout.splitlines())}
+    plugins = f"{Path(os.environ.get('PULUMI_HOME') or '~/.pulumi').expanduser()}/plugins/"
+    left = [
+        pid
+        for pid, (parent, words) in parents.items()
+        if words.startswith(plugins) and _PROVIDER in words and not _is_pulumi(parents.get(parent, ("", ""))[1])
+    ]
+    for pid in left:
+        yield failed(f"a {_PROVIDER} runs (pid {pid}) whose pulumi is gone", f"kill {pid}")
+    if not left:
+        yield passed("no provider of a `pulumi` that was killed is left on this machine")
+
+
+def _process(line: str) -> tuple[str, str, str]:
+    """Process, its parent, its command line; of a line of ps."""
+    pid, parent, words = [*line.split(None, 2), "", "", ""][:3]
+    return pid, parent, words
+
+
+def _is_pulumi(words: str) -> bool:
+    return Path(words.partition(" ")[0]).name == "pulumi"
 
 
 def _folder(context: Context) -> Path | None:

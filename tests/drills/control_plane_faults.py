@@ -76,10 +76,11 @@ def many_events(field: Field) -> Fault:
     field.bed.output("kubectl", "delete", "--raw", of_the_drill)  # one request, and not 2000
 
 
-@drill("40 GPU pods come and go", within=180)
+@drill("200 GPU pods come and go", within=180)
 def churn(field: Field) -> None:
-    for turn in range(5):
-        names = [f"churn-{turn}-{number}" for number in range(8)]
+    """In each turn more than there are free slices."""
+    for turn in range(10):
+        names = [f"churn-{turn}-{number}" for number in range(20)]
         field.bed.create(*(gpu_pod(name) for name in names))
         time.sleep(4)
         field.bed.output("kubectl", "delete", "pod", "--wait=false", *names)

@@ -1,5 +1,6 @@
 """Where drills take place: a cluster with two nodes and GPU pods at work, and what is measured there."""
 
+import json
 import re
 import sys
 import threading
@@ -123,7 +124,15 @@ class Field:
         """What `gpuctl verify` or `doctor` says: its exit code and the checks it names."""
         done = self.bed.run(sys.executable, "-m", "gpuctl", verb, "--stack", STACK, seconds=300)
         named = list(dict.fromkeys(_CHECK.findall(done.stdout)))[:3] if done.returncode else []
-        return " ".join([str(done.returncode), *named])
+        why = named or done.stderr.splitlines()[-1:] if done.returncode else []
+        return " ".join([str(done.returncode), *why])
+
+    def remedies(self, check: str) -> list[str]:
+        """The commands with which doctor ends what a check found."""
+        said = self.bed.run(sys.executable, "-m", "gpuctl", "doctor", "--stack", STACK, "-o", "json", seconds=300)
+        (report,) = json.loads(said.stdout)["stacks"]
+        checks = [each for category in report["categories"] for each in category["checks"] if each["id"] == check]
+        return [found["remedy"] for each in checks for found in each["results"] if found["outcome"] == "fail"]
 
     def up(self, *flags: str, **config: object) -> CompletedProcess[str]:
         """Runs `pulumi up` for the usual stack, or one with other keys."""

@@ -3,13 +3,19 @@
 import json
 import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 
+import yaml
+
+from testbed.cluster import Cluster
+from testbed.gpus import NodeSpec
 from tests.drills.drill import Fault, drill
 from tests.drills.field import STACK, WATTS, Field, stack_file
-from tests.node.bed import NAMESPACE, PLUGIN, POWER
+from tests.node.bed import GPU, NAMESPACE, PLUGIN, POWER, REPOSITORY
 
+_OTHER = "drills-other"
 _LABELS = ("nvidia.com/gpu.present-", "nvidia.com/device-plugin.config-")
 
 
@@ -98,6 +104,8 @@ def up_killed(field: Field) -> Fault:
         field.bed.run("pulumi", "cancel", "--yes", "--stack", STACK)
     yield
     _repaired(field)
+    for remedy in field.remedies("PUL003"):
+        field.bed.output(*remedy.split())
 
 
 @drill("two `pulumi up` at once")
@@ -109,6 +117,34 @@ def two_ups(field: Field) -> None:
     assert first.returncode == 0, said
     assert second.returncode != 0, second.stdout
     assert "locked" in second.stdout + second.stderr
+
+
+@drill("two clusters deployed at once, by two stacks of one project", within=180)
+def two_clusters(field: Field) -> None:
+    """Slices change in both meanwhile; KUBECONFIG is the first one's in both updates."""
+    bed, other = field.bed, Cluster(_OTHER)
+    other.down()  # a run that was killed
+    try:
+        other.up([NodeSpec.parse("gpu-1=rtx-3090x1")])
+        keys = {"context": other.context, "kubeconfig": str(other.kubeconfig), "slices": 3}
+        nodes = [{"name": "gpu-1", "gpu": "rtx-3090", "count": 1}]
+        config = {f"gpu:{key}": value for key, value in (keys | {"nodes": nodes, "powerLimit": WATTS}).items()}
+        other.stack_file.write_text(yaml.safe_dump({"config": config}))
+        bed.output("pulumi", "stack", "init", _OTHER, "--cwd", bed.environment["TMPDIR"])
+        environment = bed.environment | {"PULUMI_OPTION_CONFIG_FILE": str(other.stack_file)}
+        command = ["pulumi", "up", "--yes", "--skip-preview", "--stack", _OTHER]
+        first = bed.start_deploying(stack_file(slices=6))
+        second = subprocess.run(
+            command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=400, check=False
+        )
+        said, _ = first.communicate(timeout=400)
+        assert (first.returncode, second.returncode) == (0, 0), said + second.stdout + second.stderr
+        assert other.api.nodes()["gpu-1"]["status"]["allocatable"][GPU] == "3"
+        assert (bed.allocatable("gpu-1"), bed.allocatable("gpu-2")) == (12, 6)
+    finally:
+        other.down()
+        bed.run("pulumi", "stack", "rm", "--force", "--yes", _OTHER)
+    _repaired(field)
 
 
 @drill("state lost, `pulumi stack init`, `pulumi up`", within=180)

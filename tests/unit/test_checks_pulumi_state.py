@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gpuctl.checks.model import Check, Outcome, Result
-from gpuctl.checks.pulumi_state import CHECKS, nobody_holds_the_lock, state_is_whole
+from gpuctl.checks.pulumi_state import CHECKS, no_provider_is_left, nobody_holds_the_lock, state_is_whole
 from gpuctl.cluster.programs import Ran
 from tests.fixtures.checks import FakePrograms, context_of, results_of
 from tests.fixtures.fake_cluster import FakeCluster
@@ -104,3 +104,43 @@ def test_a_stack_that_pulumi_does_not_know_has_no_state_to_judge() -> None:
         Outcome.SKIP,
         "whether the state of stack lab can be read is not known: no stack named 'lab' found",
     )
+
+
+PLUGIN = "plugins/resource-kubernetes-v4.25.0/pulumi-resource-kubernetes 127.0.0.1:40001"
+
+
+@pytest.mark.parametrize(
+    ("processes", "facts"),
+    [
+        (
+            f"    1     0 /sbin/init\n 4712     1 /home/alice/.pulumi/{PLUGIN}\n",
+            ["a pulumi-resource-kubernetes runs (pid 4712) whose pulumi is gone"],
+        ),
+        (
+            f" 1  0 /sbin/init\n 88 1 /lib/systemd/systemd --user\n 4712 88 /home/alice/.pulumi/{PLUGIN}\n",
+            ["a pulumi-resource-kubernetes runs (pid 4712) whose pulumi is gone"],
+        ),
+        (f"4711 1 /opt/pulumi/bin/pulumi up --yes\n4712 4711 /home/alice/.pulumi/{PLUGIN}\n", []),
+        (f"4711 1 pulumi up\n4712 4711 /home/alice/.pulumi/{PLUGIN}\n", []),
+        (f"4712 1 /home/bob/.pulumi/{PLUGIN}\n", []),
+        ("4712 1 /home/alice/.pulumi/plugins/resource-aws-v7.0.0/pulumi-resource-aws 127.0.0.1:40001\n\n4713\n", []),
+        ("4712 1 vi /home/alice/.pulumi/plugins/pulumi-resource-kubernetes\n", []),
+    ],
+    ids=["orphan", "of a user's session", "at work", "on the PATH", "of another user", "another provider", "an editor"],
+)
+def test_a_provider_whose_pulumi_was_killed_is_named_with_the_command_that_ends_it(
+    processes: str, facts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/alice")
+    monkeypatch.delenv("PULUMI_HOME", raising=False)
+    programs = FakePrograms(ps=Ran(processes, "", 0))
+    (found,) = results_of(no_provider_is_left, context_of(FakeCluster(), programs=programs))
+    assert [found.fact] * (found.outcome is Outcome.FAIL) == facts
+    assert found.remedy == ("kill 4712" if facts else "")
+
+
+def test_the_providers_of_pulumis_own_folder_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PULUMI_HOME", "/srv/pulumi")
+    programs = FakePrograms(ps=Ran(f"4712 1 /srv/pulumi/{PLUGIN}\n", "", 0))
+    (found,) = results_of(no_provider_is_left, context_of(FakeCluster(), programs=programs))
+    assert found.outcome is Outcome.FAIL

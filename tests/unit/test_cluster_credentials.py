@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from gpuctl.cluster import Cluster, ClusterError, UnreachableError, connect
-from tests.fixtures.api_server import ApiServer, certificate, serving, tls
+from tests.fixtures.api_server import ApiServer, certificate, expired, serving, tls
 
 CONTEXT = "admin@lab"
 NODES = "/api/v1/nodes?limit=500"
@@ -63,6 +63,16 @@ def write(
         return path
 
     return write
+
+
+def test_an_api_server_whose_certificate_has_expired_is_not_believed(
+    certificates: dict[str, Path], write: Write
+) -> None:
+    ended = expired(certificates["server"])
+    with serving(tls(ended)) as server, pytest.raises(UnreachableError) as error:
+        _names(write({"token": "x"}, server=server.url, **{"certificate-authority": str(ended)}))
+    assert f"context {CONTEXT} ({server.url}) cannot be reached" in str(error.value)
+    assert "certificate has expired" in str(error.value)
 
 
 def _connected(path: Path) -> Cluster:
