@@ -54,8 +54,8 @@ test-dra: venv  ## the tests on nodes with NVIDIA's DRA driver, which it builds
 	DRA=all .venv/bin/pytest tests/dra_node
 
 .PHONY: drills
-drills: venv  ## faults on real kubelets while GPU pods run, and a table of what came right when; takes half an hour
-	DRILLS=all .venv/bin/pytest tests/drills
+drills: venv  ## faults on real kubelets while GPU pods run, and what came right when; half an hour; TALOS=v1.13.9
+	DRILLS=all TALOS='$(TALOS)' .venv/bin/pytest tests/drills
 
 .PHONY: test-unit
 test-unit: venv  ## the tests of pure functions and of the Pulumi program under mocks

@@ -1,5 +1,6 @@
 """One cluster for all drills, and the table of what was measured, printed at the end."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,8 @@ from tests.drills.field import NODES, Field
 from tests.node.bed import require_real_nodes
 
 NAME = "drills"
+TALOS = os.environ.get("TALOS", "")
+"""The release that the nodes run; `make drills TALOS=v1.13.9` sets it."""
 ROWS: list[Row] = []
 
 
@@ -20,8 +23,8 @@ def field() -> Iterator[Field]:
     cluster = Cluster(NAME)
     cluster.down()  # a run that was killed
     try:
-        cluster.up(NODES)
-        yield Field(cluster)
+        cluster.up(NODES, talos=TALOS)
+        yield Field(cluster, TALOS)
     finally:
         cluster.down()
 

@@ -1,4 +1,7 @@
-"""Where drills take place: a cluster with two nodes and GPU pods at work, and what is measured there."""
+"""Where drills take place: a cluster with two nodes and GPU pods at work, and what is measured there.
+
+The nodes run this machine's own system, or Talos, where nobody can end one program of a node: drills that do are skipped.
+"""
 
 import json
 import re
@@ -10,11 +13,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from subprocess import CompletedProcess
 
+import pytest
+
 from testbed.cluster import Cluster
 from testbed.control_plane import ControlPlane
 from testbed.gpus import NodeSpec, SimulatedGpu
 from testbed.node import Node
+from testbed.talos_node.releases import release_of
 from tests.node.bed import INTERVAL, NAMESPACE, PLUGIN, POWER, Bed, Config, Object, gpu_pod
+from tests.talos_node.bed import TalosBed
 
 NODES = (NodeSpec.parse("gpu-1=rtx-3090x2"), NodeSpec.parse("gpu-2=rtx-4090x1"))
 WATTS = 300
@@ -26,37 +33,65 @@ STACK = "l2"
 _CHECK = re.compile(r"\b[A-Z]{3}\d{3}\b")
 
 
-def stack_file(**config: object) -> Config:
-    """Four slices per GPU at 300 W; only gpu-2 is on a circuit that is known."""
-    nodes = [
-        {"name": "gpu-1", "gpu": "rtx-3090", "count": 2},
-        {"name": "gpu-2", "gpu": "rtx-4090", "count": 1, "circuitWatts": 2000},
-    ]
-    return {"powerLimit": WATTS, "powerInterval": INTERVAL, "nodes": nodes} | config
-
-
 class Field:
     """The cluster with what is deployed and at work on it."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, talos: str) -> None:
+        """The release of Talos that the nodes run; none is this machine's own system."""
         self.cluster = cluster
-        self.bed = Bed(cluster)
+        self.bed = TalosBed(cluster, release_of(talos)) if talos else Bed(cluster)
+        if isinstance(self.bed, TalosBed):
+            self.bed.write_stack_file(self.stack_file())
+            self.bed.patch_all()
 
     @property
     def control_plane(self) -> ControlPlane:
         """Of the plain bed, whose programs can be ended one by one."""
-        assert isinstance(self.cluster.control_plane, ControlPlane)
+        if not isinstance(self.cluster.control_plane, ControlPlane):
+            pytest.skip("Talos lets nobody end one program of its control plane")
         return self.cluster.control_plane
 
     def node(self, name: str) -> Node:
         """A node that runs this machine's own system."""
+        if isinstance(self.bed, TalosBed):
+            pytest.skip("Talos lets nobody end one program of a node")
         return self.cluster.nodes[name]
+
+    def restart_kubelet(self, name: str) -> None:
+        """Restarts a node's kubelet, as its system does it."""
+        if isinstance(self.bed, TalosBed):
+            self.bed.talosctl(name, "service", "kubelet", "restart")
+        else:
+            self.node(name).restart_kubelet()
+
+    def boot(self, name: str) -> None:
+        """A node loses its power and boots, or, on Talos, reboots; its driver forgets limits."""
+        if isinstance(self.bed, TalosBed):
+            self.bed.talosctl(name, "reboot", "--wait", "--timeout", "4m")
+        else:
+            self.node(name).lose_power()
+        for gpu in self.bed.gpus(name):
+            gpu.reload_driver()
+        self.cluster.up()
+
+    def stack_file(self, **config: object) -> Config:
+        """Four slices per GPU at 300 W; only gpu-2 is on a circuit that is known."""
+        nodes: list[Config] = [
+            {"name": "gpu-1", "gpu": "rtx-3090", "count": 2},
+            {"name": "gpu-2", "gpu": "rtx-4090", "count": 1, "circuitWatts": 2000},
+        ]
+        usual: Config = {"powerLimit": WATTS, "powerInterval": INTERVAL, "nodes": nodes}
+        if isinstance(self.bed, TalosBed):
+            usual |= {"talosVersion": self.bed.release.version, "driverChannel": "production"}
+            for node in nodes:
+                node["address"] = self.bed.address(node["name"])
+        return usual | config
 
     def settle(self) -> None:
         """Deploys the usual stack and puts the pods to work, where they are not."""
         if not self.is_right():
             self.cluster.up()  # what a drill that failed left ended
-            self.bed.deploy(stack_file())
+            self.bed.deploy(self.stack_file())
         there = self.bed.pods()
         wanted = {f"work-{node}-{at}": node for node, pods in AT_WORK.items() for at in range(pods)}
         if missing := [gpu_pod(name, node) for name, node in wanted.items() if name not in there]:
@@ -137,7 +172,7 @@ class Field:
     def up(self, *flags: str, **config: object) -> CompletedProcess[str]:
         """Runs `pulumi up` for the usual stack, or one with other keys."""
         self.bed.changed_by_hand()
-        self.bed.write_stack_file(stack_file(**config))
+        self.bed.write_stack_file(self.stack_file(**config))
         return self.bed.run("pulumi", "up", "--yes", "--skip-preview", "--stack", STACK, *flags, seconds=400)
 
     def left_over(self) -> list[str]:

@@ -115,7 +115,7 @@ def gpu_with_xid(field: Field) -> None:
 
 @drill("kubelet restarted")
 def kubelet_restarted(field: Field) -> None:
-    field.node("gpu-1").restart_kubelet()
+    field.restart_kubelet("gpu-1")
 
 
 @drill("kubelet restarted, its checkpoint of devices lost")
@@ -134,12 +134,9 @@ def containerd_killed(field: Field) -> None:
     node.start_containerd()
 
 
-@drill("node loses power and boots", pods_end=True, within=300)
+@drill("node boots", pods_end=True, within=300)
 def node_boots(field: Field) -> None:
-    field.node("gpu-1").lose_power()
-    for gpu in field.bed.gpus("gpu-1"):
-        gpu.reload_driver()
-    field.cluster.up()
+    field.boot("gpu-2")
 
 
 @drill("agent's folder on the node is full, its pod replaced", within=180)

@@ -12,7 +12,7 @@ import yaml
 from testbed.cluster import Cluster
 from testbed.gpus import NodeSpec
 from tests.drills.drill import Fault, drill
-from tests.drills.field import STACK, WATTS, Field, stack_file
+from tests.drills.field import STACK, WATTS, Field
 from tests.node.bed import GPU, NAMESPACE, PLUGIN, POWER, REPOSITORY
 
 _OTHER = "drills-other"
@@ -81,7 +81,7 @@ def edited_by_hand(field: Field) -> Fault:
 @drill("kubelet of gpu-2 stopped during `pulumi up`: it fails, and the next does not", within=300)
 def node_away_during_up(field: Field) -> Fault:
     node = field.node("gpu-2")
-    up = field.bed.start_deploying(stack_file(slices=6))
+    up = field.bed.start_deploying(field.stack_file(slices=6))
     try:
         field.wait(lambda: _slices_asked(field) == 6, 200)
         node.stop_kubelet()
@@ -97,7 +97,7 @@ def node_away_during_up(field: Field) -> Fault:
 @drill("`pulumi up` killed at three moments, `pulumi cancel`, `pulumi up`", within=300)
 def up_killed(field: Field) -> Fault:
     for number, seconds in enumerate((2, 6, 10)):
-        up = field.bed.start_deploying(stack_file(slices=6 + number))
+        up = field.bed.start_deploying(field.stack_file(slices=6 + number))
         time.sleep(seconds)
         up.send_signal(signal.SIGKILL)
         up.communicate()
@@ -110,7 +110,7 @@ def up_killed(field: Field) -> Fault:
 
 @drill("two `pulumi up` at once")
 def two_ups(field: Field) -> None:
-    first = field.bed.start_deploying(stack_file())
+    first = field.bed.start_deploying(field.stack_file())
     field.wait(lambda: any("lock" in each for each in field.left_over()), 60)
     second = field.up()
     said, _ = first.communicate(timeout=400)
@@ -133,7 +133,7 @@ def two_clusters(field: Field) -> None:
         bed.output("pulumi", "stack", "init", _OTHER, "--cwd", bed.environment["TMPDIR"])
         environment = bed.environment | {"PULUMI_OPTION_CONFIG_FILE": str(other.stack_file)}
         command = ["pulumi", "up", "--yes", "--skip-preview", "--stack", _OTHER]
-        first = bed.start_deploying(stack_file(slices=6))
+        first = bed.start_deploying(field.stack_file(slices=6))
         second = subprocess.run(
             command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=400, check=False
         )
@@ -172,7 +172,7 @@ def state_cut_off(field: Field) -> Fault:
 
 @drill("image that no registry has: `pulumi up` interrupted, then the right one", within=300)
 def image_gone(field: Field) -> Fault:
-    up = field.bed.start_deploying(stack_file(devicePluginImage="localhost:1/no-such-image:v0.18.2"))
+    up = field.bed.start_deploying(field.stack_file(devicePluginImage="localhost:1/no-such-image:v0.18.2"))
     field.wait(lambda: "ErrImagePull" in field.bed.output("kubectl", "get", "pods", "-n", NAMESPACE), 250)
     yield
     up.send_signal(signal.SIGINT)
