@@ -1,6 +1,6 @@
 """Where drills take place: a cluster with two nodes and GPU pods at work, and what is measured there.
 
-The nodes run this machine's own system, or Talos, where nobody can end one program of a node: drills that do are skipped.
+The nodes run this machine's own system, or Talos, where nobody can end one program of a node: those drills are skipped.
 """
 
 import json
