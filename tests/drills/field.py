@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from subprocess import CompletedProcess
+from subprocess import CompletedProcess, Popen
 
 import pytest
 
@@ -174,6 +174,16 @@ class Field:
         self.bed.changed_by_hand()
         self.bed.write_stack_file(self.stack_file(**config))
         return self.bed.run("pulumi", "up", "--yes", "--skip-preview", "--stack", STACK, *flags, seconds=400)
+
+    @contextmanager
+    def deploying(self, **config: object) -> Generator[Popen[str]]:
+        """Starts `pulumi up` for a stack with other keys, and interrupts it at the end if it runs still."""
+        up = self.bed.start_deploying(self.stack_file(**config))
+        try:
+            yield up
+        finally:
+            if up.poll() is None:
+                self.bed.stop_deploying(up)
 
     def left_over(self) -> list[str]:
         """What a drill has left behind."""

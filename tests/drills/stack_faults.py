@@ -80,16 +80,17 @@ def edited_by_hand(field: Field) -> Fault:
 
 @drill("kubelet of gpu-2 stopped during `pulumi up`: it fails, and the next does not", within=300)
 def node_away_during_up(field: Field) -> Fault:
+    """The provider waits ten minutes for a DaemonSet that does not come to its end."""
     node = field.node("gpu-2")
-    up = field.bed.start_deploying(field.stack_file(slices=6))
-    try:
-        field.wait(lambda: _slices_asked(field) == 6, 200)
-        node.stop_kubelet()
-        said, _ = up.communicate(timeout=500)
-        assert up.returncode != 0, said
-        yield
-    finally:
-        node.start_kubelet()
+    with field.deploying(slices=6) as up:
+        try:
+            field.wait(lambda: _slices_asked(field) == 6, 200)
+            node.stop_kubelet()
+            said, _ = up.communicate(timeout=750)
+            assert up.returncode != 0, said
+            yield
+        finally:
+            node.start_kubelet()
     field.wait(lambda: field.bed.allocatable("gpu-2") > 0, 120)
     _repaired(field)
 
@@ -97,10 +98,10 @@ def node_away_during_up(field: Field) -> Fault:
 @drill("`pulumi up` killed at three moments, `pulumi cancel`, `pulumi up`", within=300)
 def up_killed(field: Field) -> Fault:
     for number, seconds in enumerate((2, 6, 10)):
-        up = field.bed.start_deploying(field.stack_file(slices=6 + number))
-        time.sleep(seconds)
-        up.send_signal(signal.SIGKILL)
-        up.communicate()
+        with field.deploying(slices=6 + number) as up:
+            time.sleep(seconds)
+            up.send_signal(signal.SIGKILL)
+            up.communicate()
         field.bed.run("pulumi", "cancel", "--yes", "--stack", STACK)
     yield
     _repaired(field)
@@ -110,10 +111,10 @@ def up_killed(field: Field) -> Fault:
 
 @drill("two `pulumi up` at once")
 def two_ups(field: Field) -> None:
-    first = field.bed.start_deploying(field.stack_file())
-    field.wait(lambda: any("lock" in each for each in field.left_over()), 60)
-    second = field.up()
-    said, _ = first.communicate(timeout=400)
+    with field.deploying() as first:
+        field.wait(lambda: any("lock" in each for each in field.left_over()), 60)
+        second = field.up()
+        said, _ = first.communicate(timeout=400)
     assert first.returncode == 0, said
     assert second.returncode != 0, second.stdout
     assert "locked" in second.stdout + second.stderr
@@ -133,11 +134,11 @@ def two_clusters(field: Field) -> None:
         bed.output("pulumi", "stack", "init", _OTHER, "--cwd", bed.environment["TMPDIR"])
         environment = bed.environment | {"PULUMI_OPTION_CONFIG_FILE": str(other.stack_file)}
         command = ["pulumi", "up", "--yes", "--skip-preview", "--stack", _OTHER]
-        first = bed.start_deploying(field.stack_file(slices=6))
-        second = subprocess.run(
-            command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=400, check=False
-        )
-        said, _ = first.communicate(timeout=400)
+        with field.deploying(slices=6) as first:
+            second = subprocess.run(
+                command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=400, check=False
+            )
+            said, _ = first.communicate(timeout=400)
         assert (first.returncode, second.returncode) == (0, 0), said + second.stdout + second.stderr
         assert other.api.nodes()["gpu-1"]["status"]["allocatable"][GPU] == "3"
         assert (bed.allocatable("gpu-1"), bed.allocatable("gpu-2")) == (12, 6)
@@ -172,11 +173,9 @@ def state_cut_off(field: Field) -> Fault:
 
 @drill("image that no registry has: `pulumi up` interrupted, then the right one", within=300)
 def image_gone(field: Field) -> Fault:
-    up = field.bed.start_deploying(field.stack_file(devicePluginImage="localhost:1/no-such-image:v0.18.2"))
-    field.wait(lambda: "ErrImagePull" in field.bed.output("kubectl", "get", "pods", "-n", NAMESPACE), 250)
-    yield
-    up.send_signal(signal.SIGINT)
-    up.communicate(timeout=200)
+    with field.deploying(devicePluginImage="localhost:1/no-such-image:v0.18.2"):
+        field.wait(lambda: "ErrImagePull" in field.bed.output("kubectl", "get", "pods", "-n", NAMESPACE), 250)
+        yield
     _repaired(field)
 
 

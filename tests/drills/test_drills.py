@@ -13,7 +13,7 @@ from tests.drills.drill import DRILLS, Drill, held
 from tests.drills.field import Field
 
 # settling after one that failed, the fault, and what it may take
-pytestmark = [pytest.mark.node, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.node, pytest.mark.timeout(1500)]
 
 FAULTS = (control_plane_faults, node_faults, stack_faults)
 """Their drills are in the table once they are imported."""
