@@ -90,7 +90,7 @@ def state_is_whole(context: Context) -> Iterator[Result]:
 )
 def no_provider_is_left(context: Context) -> Iterator[Result]:
     """A provider's parent is its `pulumi`; other users' plugins do not count (Pulumi 3.259, provider 4.25)."""
-    ran = context.programs.run("ps", "-A", "-o", "pid=,ppid=,command=")
+    ran = context.programs.run("ps", "-Aww", "-o", "pid=,ppid=,command=")
     if ran is None or ran.exit_code:
         yield skipped(
             f"the processes of this machine are not known: {ran.reason if ran else 'ps is not installed here'}"

@@ -144,3 +144,4 @@ def test_the_providers_of_pulumis_own_folder_count(monkeypatch: pytest.MonkeyPat
     programs = FakePrograms(ps=Ran(f"4712 1 /srv/pulumi/{PLUGIN}\n", "", 0))
     (found,) = results_of(no_provider_is_left, context_of(FakeCluster(), programs=programs))
     assert found.outcome is Outcome.FAIL
+    assert programs.commands == [("ps", "-Aww", "-o", "pid=,ppid=,command=")], "lines are not cut off at COLUMNS"
