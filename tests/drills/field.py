@@ -159,8 +159,6 @@ class Field:
         """What `gpuctl verify` or `doctor` says: its exit code and the checks it names."""
         done = self.bed.run(sys.executable, "-m", "gpuctl", verb, "--stack", STACK, seconds=300)
         named = list(dict.fromkeys(_CHECK.findall(done.stdout)))[:3] if done.returncode else []
-        if verb == "verify" and done.returncode:
-            print(done.stdout)
         why = named or (done.stdout + done.stderr).splitlines()[-1:] if done.returncode else []
         return " ".join([str(done.returncode), *why])
 

@@ -78,9 +78,9 @@ def edited_by_hand(field: Field) -> Fault:
     _repaired(field)
 
 
-@drill("kubelet of gpu-2 stopped during `pulumi up`: it fails, and the next does not", within=300)
+@drill("kubelet of gpu-2 stopped during `pulumi up`: it fails, and the next does not", pods_end=True, within=300)
 def node_away_during_up(field: Field) -> Fault:
-    """The provider waits ten minutes for a DaemonSet that does not come to its end."""
+    """The provider waits up to ten minutes for a DaemonSet, and Kubernetes evicts the pods of a node after five."""
     node = field.node("gpu-2")
     with field.deploying(slices=6) as up:
         try:
