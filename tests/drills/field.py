@@ -30,7 +30,7 @@ AT_WORK = {"gpu-1": 3, "gpu-2": 2}
 """GPU pods that run meanwhile, by node."""
 STACK = "l2"
 
-_CHECK = re.compile(r"\b[A-Z]{3}\d{3}\b")
+_CHECK = re.compile(r"\b[a-z]{3}\d{3}\b", re.IGNORECASE)
 
 
 class Field:
@@ -158,7 +158,7 @@ class Field:
     def gpuctl(self, verb: str) -> str:
         """What `gpuctl verify` or `doctor` says: its exit code and the checks it names."""
         done = self.bed.run(sys.executable, "-m", "gpuctl", verb, "--stack", STACK, seconds=300)
-        named = list(dict.fromkeys(_CHECK.findall(done.stdout)))[:3] if done.returncode else []
+        named = list(dict.fromkeys(name.upper() for name in _CHECK.findall(done.stdout)))[:3] if done.returncode else []
         why = named or (done.stdout + done.stderr).splitlines()[-1:] if done.returncode else []
         return " ".join([str(done.returncode), *why])
 
