@@ -1,6 +1,6 @@
 """What a change means for those who use the cluster: what restarts, what is lost, what is left to do by hand."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from gpuctl.desired import device_plugin, dra, power_limit
@@ -287,10 +287,8 @@ def _templates(component: str, desired: Desired) -> dict[str, list[tuple[str, An
     }
     found: dict[str, list[tuple[str, Any]]] = {}
     for node in desired.nodes.values():
-        names: Iterable[str] = [component] if component == power_limit.NAME else node.plugins.values()
-        if component == device_plugin.MPS:
-            names = node.daemons.values()
-        if served := [(name, sets[name]) for name in names if name in sets]:
+        names = [power_limit.NAME, *node.plugins.values(), *node.daemons.values()]
+        if served := [(name, sets[name]) for name in names if name in sets and name.startswith(component)]:
             found[node.name] = served
     return found
 

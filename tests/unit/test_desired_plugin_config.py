@@ -62,6 +62,7 @@ def test_the_plugin_knows_every_key_and_reads_what_the_settings_say(keys: dict[s
         assert config.sharing is None
         return
     assert config.sharing is not None
+    assert config.sharing.time_slicing is not None
     assert config.sharing.time_slicing.model_dump(by_alias=True) == {
         "renameByDefault": keys["renameByDefault"],
         "failRequestsGreaterThanOne": keys["failRequestsGreaterThanOne"],

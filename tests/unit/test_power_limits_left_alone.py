@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from gpuctl.desired.daemon_set import grounds
 from gpuctl.desired.desired import desired_state
 from gpuctl.desired.limits import Limit, limits
 from gpuctl.desired.power_limit import daemon_set
@@ -17,7 +18,8 @@ MIXED = {"name": "gpu-2", "gpus": {"rtx-3090": 1, "rtx-4090": 1}}
 
 
 def _lines(cluster: Settings) -> str:
-    (container,) = daemon_set(cluster)["spec"]["template"]["spec"]["containers"]
+    (ground,) = grounds(desired_state(cluster).profiles)
+    (container,) = daemon_set(cluster, ground)["spec"]["template"]["spec"]["containers"]
     return {each["name"]: each.get("value") for each in container["env"]}.get("POWER_LIMITS", "")
 
 
