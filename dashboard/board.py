@@ -77,6 +77,7 @@ def _dashboard() -> board.Dashboard:
 
 def _rows() -> Mapping[str, Sequence[Panel]]:
     off = f"abs({REQUESTED_LIMIT}{_NODES} - on (node, uuid) {DESIRED_LIMIT}) > 1"
+    beyond = f"{POD_MEMORY}{_NODES} - on (node, uuid, namespace, pod) {POD_SHARE}"
     return {
         "Stack and cluster": [
             _number("Alerts that fire", 'count(ALERTS{alertstate="firing", alertname=~"Gpu.+"})'),
@@ -105,17 +106,17 @@ def _rows() -> Mapping[str, Sequence[Panel]]:
         "Pods (gpu:usageMetrics)": [
             _lines("Multiprocessors' time", "percentunit", {_POD: POD_SM + _NODES}),
             _lines("Memory", "bytes", {_POD: POD_MEMORY + _NODES}),
-            _lines("Memory beyond the share", "bytes", {_POD: f"clamp_min({POD_MEMORY}{_NODES} - {POD_SHARE}, 0)"}),
-            _lines("Slices", "short", {"{{namespace}}/{{pod}} {{node}}": POD_SLICES + _NODES}),
+            _lines("Memory beyond the share", "bytes", {_POD: f"clamp_min({beyond}, 0)"}),
+            _lines("Slices", "short", {"{{namespace}}/{{pod}} {{node}} {{resource}}": POD_SLICES + _NODES}),
         ],
         "Slices": [
             _lines(
                 "Slices by node",
                 "short",
                 {
-                    "{{node}} stack": EXPECTED_SLICES + _NODES,
-                    "{{node}} offered": _slices("capacity"),
-                    "{{node}} healthy": _slices("allocatable"),
+                    "{{node}} {{resource}} stack": EXPECTED_SLICES + _NODES,
+                    "{{node}} {{resource}} offered": _slices("capacity"),
+                    "{{node}} {{resource}} healthy": _slices("allocatable"),
                 },
             )
         ],

@@ -77,7 +77,7 @@ def limits_are_the_stacks(context: Context) -> Iterator[Result]:
             reason = silence if isinstance(silence, str) else "its log cannot be read, or is too long by now"
             yield skipped(f"which limits slices of {node.name} have is not known: {reason}", node.name)
         for gpu in found:
-            wanted = group.limit_mib or gpu.total_mib // group.slices, group.threads_percent
+            wanted = group.share_mib(gpu.total_mib), group.threads_percent
             about = Subject(node.name, gpu.gpu, component=DAEMON)
             limits = f"{gpu.memory_mib} MiB and {gpu.threads_percent} % of its threads"
             has = f"{gpu.gpu} of {node.name} gives a slice {limits}"

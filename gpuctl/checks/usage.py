@@ -6,6 +6,8 @@ from gpuctl.checks.context import Context
 from gpuctl.checks.model import Category, Check, Result, Subject, checks_of, failed, passed, skipped
 from gpuctl.checks.own_pods import name_on, why_not_working
 from gpuctl.checks.usage_reports import UsageReport, usage_reports
+from gpuctl.desired.desired import DesiredNode
+from gpuctl.desired.sharing import Mode
 from gpuctl.desired.usage import NAME as WATCHER
 from gpuctl.usage.holders import Holder
 
@@ -51,20 +53,22 @@ def watchers_report(context: Context) -> Iterator[Result]:
     "USE002",
     GPU_USAGE,
     "no pod holds more than its share of a GPU's memory",
-    cause="Time slicing limits no memory: the first pods take what they like, and the last one gets an out of memory",
+    cause="Time slicing limits no memory: the first pods take what they like, and the last one gets an out of memory; "
+    "MPS limits each process, so a pod of several may have more, as may one that began before the MPS daemon",
     example="team/trainer holds 14336 MiB of GPU 0 of gpu-1, and its share is 6144 MiB; time slicing does not limit "
     "memory",
     confirm=(_STATUS,),
     fix=(
         "Let the program take less: vLLM's `--gpu-memory-utilization`, PyTorch's "
         "`torch.cuda.set_per_process_memory_fraction`, `XLA_PYTHON_CLIENT_MEM_FRACTION` of JAX.",
+        "With MPS, one process for each pod; MPS004 names the pods that have no limit.",
         "Or give the node fewer slices: `slices` in its entry, then `pulumi up --stack lab`.",
         "Nothing, where the pods agree among themselves: leave the check out with `--skip USE002`.",
     ),
     severity="warning",
 )
 def pods_keep_to_their_share(context: Context) -> Iterator[Result]:
-    """The memory of the GPU, divided by its slices, times those that the pod has."""
+    """The memory of the GPU, divided by its slices, or the limit that MPS sets, times the slices that the pod has."""
     if not context.settings.usage:
         yield skipped(_UNWATCHED)
         return
@@ -72,7 +76,7 @@ def pods_keep_to_their_share(context: Context) -> Iterator[Result]:
         if report.silence:
             yield skipped(report.silence, name)
             continue
-        greedy = list(_over(name, report))
+        greedy = list(_over(context.desired.nodes[name], report))
         for each, fact in greedy:
             yield failed(fact, f"gpuctl status --stack {context.stack}", Subject(name, each.gpu))
         if not greedy:
@@ -82,17 +86,19 @@ def pods_keep_to_their_share(context: Context) -> Iterator[Result]:
 def over_share(context: Context) -> Iterator[tuple[Holder, str]]:
     """The pods that hold more than their shares, each with the sentence about it."""
     for name, report in context.once(usage_reports).items():
-        yield from _over(name, report)
+        yield from _over(context.desired.nodes[name], report)
 
 
-def _over(node: str, report: UsageReport) -> Iterator[tuple[Holder, str]]:
+def _over(node: DesiredNode, report: UsageReport) -> Iterator[tuple[Holder, str]]:
     for each in report.holders:
         if each.over:
             index = "?" if each.index is None else each.index
+            mps = node.group_of(each.gpu, each.index).mode is Mode.MPS
+            why = "MPS limits each process, and none on the bare GPU" if mps else "time slicing does not limit memory"
             yield (
                 each,
-                f"{each.pod} holds {each.memory} MiB of GPU {index} of {node}, and its share is {each.share} MiB; "
-                "time slicing does not limit memory",
+                f"{each.pod} holds {each.memory} MiB of GPU {index} of {node.name}, and its share is {each.share} MiB; "
+                f"{why}",
             )
 
 

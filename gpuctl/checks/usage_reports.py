@@ -12,6 +12,7 @@ from functools import partial
 from gpuctl.checks.context import Context, side_by_side
 from gpuctl.checks.own_pods import running_on
 from gpuctl.cluster import ClusterError, Pod
+from gpuctl.desired.desired import DesiredNode
 from gpuctl.desired.usage import NAME as WATCHER
 from gpuctl.observed.devices import devices
 from gpuctl.settings import Settings
@@ -75,9 +76,14 @@ def _report(context: Context, names: Mapping[str, str], node: str) -> UsageRepor
     if not samples or not pod.ready:
         since = f" since {samples[-1].time:%H:%M:%SZ}" if samples else ""
         return UsageReport(silence=f"the usage watcher on {node} has taken no sample{since}")
-    slices = context.desired.nodes[node].slices
-    found = holders(samples, names, _held(context, node), slices, gap_of(context.settings))
+    share = partial(_share, context.desired.nodes[node])
+    found = holders(samples, names, _held(context, node), share, gap_of(context.settings))
     return UsageReport(tuple(found), samples[0].time, samples[-1].time)
+
+
+def _share(node: DesiredNode, sample: Sample, slices: int) -> int | None:
+    group = node.group_of(sample.gpu, sample.index)
+    return group.share_mib(sample.memory_total, slices) if sample.memory_total else None
 
 
 def _held(context: Context, node: str) -> dict[str, Counter[str]]:

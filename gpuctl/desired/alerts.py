@@ -210,8 +210,8 @@ def _usage() -> Iterator[Rule]:
         "1h",
         "warning",
         f"{pod} holds a GPU and computes nothing",
-        f"{pod} holds {{{{ $value }}}} slices of GPUs of node {{{{ $labels.node }}}} and was seen to compute nothing "
-        "for an hour.",
+        f"{pod} holds {{{{ $value }}}} {{{{ $labels.resource }}}} of node {{{{ $labels.node }}}} and was seen to "
+        "compute nothing for an hour.",
     )
     yield _alert(
         "GpuDrawWithoutUser",

@@ -49,13 +49,14 @@ XID = "gpu_stack:gpu_xid:last"
 """Always 1, of a GPU whose DCGM reports an Xid: the last one, until the next, by node, UUID and xid."""
 
 POD_SLICES = "gpu_stack:pod_slices"
-"""Slices that a running pod has, by node, namespace and pod."""
+"""Slices that a running pod has, by node, resource, namespace and pod."""
 POD_MEMORY = "gpu_stack:pod_memory_bytes"
 POD_SHARE = "gpu_stack:pod_memory_share_bytes"
-"""What would be its own if all took the same: the memory of the GPU, divided by its slices, times the pod's."""
+"""The memory of a slice of the GPU, times the pod's slices of that resource, which is a label of it too."""
 POD_SM = "gpu_stack:pod_sm_ratio"
 """These are by node, UUID, namespace and pod."""
 SLICE_MEMORY = "gpu_stack:slice_memory_bytes"
+"""The memory of the GPU, divided by its slices, or the limit that MPS sets; the resource is a label of it too."""
 PROCESSES = "gpu_stack:gpu_processes"
 """These are by node and UUID."""
 WATCHED = "gpu_stack:usage:up"
@@ -142,15 +143,16 @@ def _usage(settings: Settings) -> Iterator[Rule]:
     yield _rule(POD_MEMORY, _of_pods("memory_bytes", settings.nodes))
     yield _rule(POD_SM, _of_pods("sm_ratio", settings.nodes))
     for node in settings.nodes:
-        yield _rule(
-            SLICE_MEMORY, " or ".join(_slice_memory(node, group) for group in groups(settings, node)), node=node.name
-        )
+        for group in groups(settings, node):
+            memory = _slice_memory(node, group)
+            yield _rule(SLICE_MEMORY, memory, node=node.name, resource=_resource(group.resource))
     resources = "|".join(map(_resource, capacity(settings).by_resource))
     limits = f"kube_pod_container_resource_limits{{{_of(settings.nodes)},resource=~{_quoted(resources)}}}"
     running = 'on (namespace, pod) (max by (namespace, pod) (kube_pod_status_phase{phase="Running"}) == 1)'
-    yield _rule(POD_SLICES, f"sum by (node, namespace, pod) (max without (instance, job) ({limits})) and {running}")
-    each = f"({POD_MEMORY} * 0 + on (node, uuid) group_left () {SLICE_MEMORY})"
-    yield _rule(POD_SHARE, f"{each} * on (node, namespace, pod) group_left () {POD_SLICES}")
+    held = f"sum by (node, resource, namespace, pod) (max without (instance, job) ({limits}))"
+    yield _rule(POD_SLICES, f"{held} and {running}")
+    each = f"({POD_MEMORY} * 0 + on (node, uuid) group_left (resource) {SLICE_MEMORY})"
+    yield _rule(POD_SHARE, f"{each} * on (node, resource, namespace, pod) group_left () {POD_SLICES}")
 
 
 def _of_gpus(metric: str, matchers: str) -> str:
@@ -169,7 +171,8 @@ def _slice_memory(node: GpuNode, group: SharedGpus) -> str:
     indices = [each for each in group.which if each not in uuids]
     named = [f",{label}=~{_quoted('|'.join(each))}" for label, each in (("index", indices), ("uuid", uuids)) if each]
     memory = (_of_gpus("memory_total_bytes", f"node={_quoted(node.name)}{more}") for more in named or [""])
-    return " or ".join(f"{each} / {group.slices}" for each in memory)
+    of_slice = f"* 0 + {group.limit_mib << 20}" if group.limit_mib else f"/ {group.slices}"
+    return " or ".join(f"{each} {of_slice}" for each in memory)
 
 
 def _without_gpu(expr: str) -> str:

@@ -66,6 +66,16 @@ class SharedGpus:
         known = [group.model.memory_mib for group in self.gpus if group.model and group.model.memory_mib]
         return min(known) // self.slices if len(known) == len(self.gpus) else None
 
+    def share_mib(self, gpu_mib: int, slices: int = 1) -> int:
+        """Memory of some slices of one GPU; with MPS its limit, which holds for each process of a pod.
+
+        Args:
+            gpu_mib: memory of that GPU, as the driver says.
+            slices: how many of it; more than it has are all of them.
+        """
+        counted = min(slices, self.slices)
+        return self.limit_mib * counted if self.limit_mib else gpu_mib * counted // self.slices
+
     @property
     def visible(self) -> str:
         """As NVIDIA_VISIBLE_DEVICES has them."""

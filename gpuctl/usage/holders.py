@@ -1,6 +1,6 @@
 """Who holds what of each GPU: the processes of the watcher's samples, joined with pods by their UIDs."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -9,6 +9,9 @@ from gpuctl.usage.log import Process, Sample
 
 _BUSY = 10
 """Percent of utilisation that some process must have caused: where none did, the GPU does not tell."""
+
+Share = Callable[[Sample, int], int | None]
+"""MiB of so many slices of the GPU of a sample; None where its memory is not known."""
 
 
 class Kind(StrEnum):
@@ -46,7 +49,7 @@ class Holder:
     memory: int | None
     """MiB of all its processes."""
     share: int | None
-    """MiB that are its own when everyone takes the same; None of what holds no slice."""
+    """MiB of its slices: with MPS what each of its processes may have, else an average; None of what holds no slice."""
     sm: int | None
     """Percent of the time of the GPU's multiprocessors; programs that take turns add up to about 100."""
     bandwidth: int | None
@@ -66,7 +69,7 @@ def holders(
     samples: Iterable[Sample],
     names: Mapping[str, str],
     held: Mapping[str, Mapping[str, int]],
-    slices: int,
+    share: Share,
     gap: timedelta,
 ) -> list[Holder]:
     """Who holds the GPUs of one node at the time of its newest sample.
@@ -76,7 +79,7 @@ def holders(
         names: UID of a pod -> `namespace/name`, of all pods there are.
         held: UUID of a GPU -> UID of a pod -> how many slices of it the pod has; where a kubelet does not report it, a
             pod with a process there is taken to have one.
-        slices: of each GPU.
+        share: what slices have of the memory of their GPU.
         gap: time between two samples after which nothing is known of what was between them.
     """
     by_gpu: dict[str, list[Sample]] = {}
@@ -85,7 +88,7 @@ def holders(
     newest = max((each[-1].time for each in by_gpu.values()), default=None)
     there = [each for each in by_gpu.values() if each[-1].time == newest]  # others do not answer any more
     return [
-        _holder(history, uid, names, held.get(history[-1].gpu, {}), slices, gap)
+        _holder(history, uid, names, held.get(history[-1].gpu, {}), share, gap)
         for history in sorted(there, key=lambda each: (each[-1].index is None, each[-1].index, each[-1].gpu))
         for uid in _uids(history[-1], names, held.get(history[-1].gpu, {}))
     ]
@@ -102,20 +105,19 @@ def _holder(
     uid: str | None,
     names: Mapping[str, str],
     held: Mapping[str, int],
-    slices: int,
+    share: Share,
     gap: timedelta,
 ) -> Holder:
     last = history[-1]
     own = _of(last, uid)
     kind = Kind.UNKNOWN if uid is None else Kind.HOST if not uid else Kind.POD if uid in names else Kind.GONE
-    share = last.memory_total * held.get(uid or "", 1) // slices if last.memory_total and kind is Kind.POD else None
     return Holder(
         gpu=last.gpu,
         index=last.index,
         kind=kind,
         pod=names.get(uid or "", uid or ""),
         memory=_sum(process.memory for process in own),
-        share=share,
+        share=share(last, held.get(uid or "", 1)) if kind is Kind.POD else None,
         sm=sm_of(last, uid),
         bandwidth=_sum(process.bandwidth for process in own),
         processes=tuple(sorted({process.name for process in own})),

@@ -305,8 +305,8 @@ class TestUsage:
 
     @staticmethod
     def idle(pod: str) -> dict[str, Any]:
-        words = f"team/{pod} holds 1 slices of GPUs of node gpu-1 and was seen to compute nothing for an hour."
-        return {"node": "gpu-1", "namespace": "team", "pod": pod, "description": words}
+        words = f"team/{pod} holds 1 nvidia_com_gpu of node gpu-1 and was seen to compute nothing for an hour."
+        return {"node": "gpu-1", "resource": "nvidia_com_gpu", "namespace": "team", "pod": pod, "description": words}
 
     @pytest.fixture
     def judge(self, judge: Judge) -> Judge:

@@ -159,13 +159,13 @@ def test_what_the_usage_watcher_serves_has_the_pods_name_and_its_share(
     calm: Prometheus, gpus: list[SimulatedGpu]
 ) -> None:
     series = {"node": "gpu-1", "uuid": gpus[0].uuid.removeprefix("GPU-"), "namespace": "team", "pod": "trainer"}
-    for name, value in {
-        "gpu_stack:pod_memory_bytes": str(5000 * 2**20),
-        "gpu_stack:pod_memory_share_bytes": str(6 * 2**30),
-        "gpu_stack:pod_sm_ratio": "0.8",
-    }.items():
+    for name, value, more in (
+        ("gpu_stack:pod_memory_bytes", str(5000 * 2**20), {}),
+        ("gpu_stack:pod_memory_share_bytes", str(6 * 2**30), {"resource": "nvidia_com_gpu"}),
+        ("gpu_stack:pod_sm_ratio", "0.8", {}),
+    ):
         [found] = calm.query(name)
-        assert (found["metric"], found["value"][1]) == ({"__name__": name} | series, value)
+        assert (found["metric"], found["value"][1]) == ({"__name__": name} | series | more, value)
 
 
 def test_a_pod_that_takes_more_than_its_share_fires_until_it_gives_it_back(

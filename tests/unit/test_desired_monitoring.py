@@ -82,6 +82,45 @@ def test_a_figure_is_recorded_before_an_alert_reads_it() -> None:
     assert kinds == sorted(kinds)
 
 
+def _slice_memory(**node: object) -> dict[str, str]:
+    """Resource -> the memory of its slices on the only node."""
+    nodes = [{"name": "gpu-1", "gpu": "rtx-3090", "count": 2} | node]
+    found = [each for each in _rules(settings(usage=True, usageMetrics=True, nodes=nodes)) if "record" in each]
+    return {
+        each["labels"]["resource"]: each["expr"] for each in found if each["record"] == "gpu_stack:slice_memory_bytes"
+    }
+
+
+def _total(more: str = "") -> str:
+    total = f'gpu_usage_gpu_memory_total_bytes{{node="gpu-1"{more}}}'
+    return f'max by (node, uuid) (label_replace({total}, "uuid", "$1", "uuid", "GPU-(.+)"))'
+
+
+def test_a_slice_has_an_equal_part_of_its_gpu_or_the_limit_that_mps_sets() -> None:
+    assert _slice_memory() == {"nvidia_com_gpu": f"{_total()} / 4"}
+    assert _slice_memory(sharing="mps") == {"nvidia_com_gpu": f"{_total()} / 4"}
+    limit = f"{_total()} * 0 + 4294967296"
+    assert _slice_memory(sharing="mps", memoryPerSliceMiB=4096) == {"nvidia_com_gpu": limit}
+
+
+def test_the_memory_of_slices_is_counted_by_resource_beside_whole_gpus() -> None:
+    whole, shared = _total(',index=~"0"'), _total(',index=~"1"')
+    assert _slice_memory(wholeGpus=1) == {"nvidia_com_gpu": f"{whole} / 1", "nvidia_com_gpu_shared": f"{shared} / 4"}
+
+
+def test_every_series_about_slices_names_its_resource() -> None:
+    targets = [target for panel in json.loads(text())["panels"] for target in panel.get("targets", ())]
+    legends = [
+        each.get("legendFormat", "") for each in targets if re.search(r"pod_slices|slices:expected", each["expr"])
+    ]
+    assert [legend for legend in legends if legend] == [
+        "{{namespace}}/{{pod}} {{node}} {{resource}}",
+        "{{node}} {{resource}} stack",
+        "{{node}} {{resource}} offered",
+        "{{node}} {{resource}} healthy",
+    ]
+
+
 def test_the_label_by_which_prometheus_selects_rules_is_theirs_alone() -> None:
     rule, dashboard = manifests(settings(monitoring=True, ruleLabel="release=prometheus"))[-2:]
     assert rule["metadata"]["labels"]["release"] == "prometheus"

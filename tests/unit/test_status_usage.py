@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from gpuctl.checks.usage import pods_keep_to_their_share, watchers_report
+from gpuctl.checks.usage_reports import usage_reports
 from gpuctl.cli import running
 from gpuctl.cli.app import app
 from gpuctl.cluster import AccessDeniedError
@@ -170,6 +171,41 @@ class TestChecks:
             "time slicing does not limit memory"
         )
         assert (second.outcome.value, second.subject) == ("pass", "gpu-2")
+
+    @pytest.mark.parametrize(
+        ("keys", "share"), [({}, 6144), ({"memoryPerSliceMiB": 4096}, 4096)], ids=["of the GPU", "of the stack file"]
+    )
+    def test_with_mps_the_share_is_the_limit_and_what_has_more_is_not_blamed_on_time_slicing(
+        self, keys: dict[str, int], share: int
+    ) -> None:
+        stack = settings_of(usage=True, powerManagement=False, sharing="mps", **keys)
+        found = healthy(stack)
+        found.add_pod("trainer", "gpu-1", "team", **{"nvidia.com/gpu": 1})
+        writes(found, "gpu-1", [process(FIRST, "uid-trainer", share + 1, 97), gpu(FIRST, 0, 1)])
+        first, *_ = results_of(pods_keep_to_their_share, context_of(found, stack))
+        assert first.fact == (
+            f"team/trainer holds {share + 1} MiB of GPU 0 of gpu-1, and its share is {share} MiB; "
+            "MPS limits each process, and none on the bare GPU"
+        )
+        writes(found, "gpu-1", [process(FIRST, "uid-trainer", share, 97), gpu(FIRST, 0, 1)])
+        first, *_ = results_of(pods_keep_to_their_share, context_of(found, stack))
+        assert first.outcome.value == "pass"
+
+    @pytest.mark.parametrize("reported", [True, False], ids=["reported by the kubelet", "not reported"])
+    def test_all_memory_of_a_whole_gpu_beside_shared_ones_is_its_pods(self, reported: bool) -> None:
+        nodes = [{"name": "gpu-1", "gpu": "rtx-3090", "count": 2, "wholeGpus": 1}]
+        stack = settings_of(usage=True, powerManagement=False, nodes=nodes)
+        found = healthy(stack, {"gpu-1": {"nvidia.com/gpu": 1, "nvidia.com/gpu.shared": 4}})
+        pod = found.add_pod("whole", "gpu-1", "team", **{"nvidia.com/gpu": 1})
+        if reported:
+            resource = {"resourceID": FIRST, "health": "Healthy"}
+            allocated = [{"name": "nvidia.com/gpu", "resources": [resource]}]
+            pod["status"]["containerStatuses"][0]["allocatedResourcesStatus"] = allocated
+        lines = [process(FIRST, "uid-whole", 20000, 97), gpu(FIRST, 0, 1)]
+        writes(found, "gpu-1", [*lines, process(SECOND, "uid-slice", 1, 97), gpu(SECOND, 1, 1)])
+        found.add_pod("slice", "gpu-1", "team", **{"nvidia.com/gpu.shared": 1})
+        report = usage_reports(context_of(found, stack))["gpu-1"]
+        assert [(each.pod, each.share) for each in report.holders] == [("team/whole", 24576), ("team/slice", 6144)]
 
     def test_a_silent_watcher_and_a_stack_without_one_leave_it_open(self, fake: FakeCluster) -> None:
         writes(fake, "gpu-1", [])

@@ -36,8 +36,9 @@ def read(*lines: str) -> list[Sample]:
     return [said for said in parse_all(lines) if isinstance(said, Sample)]
 
 
-def held_by(*lines: str, held: dict[str, dict[str, int]] | None = None, slices: int = 4) -> list[Holder]:
-    return holders(read(*lines), NAMES, held or {}, slices, timedelta(seconds=90))
+def held_by(*lines: str, held: dict[str, dict[str, int]] | None = None) -> list[Holder]:
+    """With slices of 6 GiB."""
+    return holders(read(*lines), NAMES, held or {}, lambda _, slices: 6144 * slices, timedelta(seconds=90))
 
 
 class TestReading:
