@@ -25,6 +25,7 @@ from gpuctl.desired.figures import (
     ENFORCED_LIMIT,
     EXPECTED_SLICES,
     MEMORY,
+    NOT_DRA,
     POD_MEMORY,
     POD_SHARE,
     POD_SLICES,
@@ -36,6 +37,7 @@ from gpuctl.desired.figures import (
 
 _SOURCE = DataSourceRef("prometheus", "${datasource}")
 _NODES = '{node=~"$node"}'
+_IN_STATUS = f'{EXPECTED_SLICES}{{{NOT_DRA},node=~"$node"}}'
 _GPU = "{{node}} {{uuid}}"
 _POD = "{{namespace}}/{{pod}} {{node}} {{uuid}}"
 _WIDTH = 24
@@ -82,7 +84,7 @@ def _rows() -> Mapping[str, Sequence[Panel]]:
         "Stack and cluster": [
             _number("Alerts that fire", 'count(ALERTS{alertstate="firing", alertname=~"Gpu.+"})'),
             _number("GPUs off their limit", f"count({off})"),
-            _number("Slices missing", f"sum({EXPECTED_SLICES}{_NODES}) - (sum({_slices('capacity')}) or vector(0))"),
+            _number("Slices missing", f"sum({_IN_STATUS}) - (sum({_slices('capacity')}) or vector(0))"),
             _number("Slices unhealthy", f"sum({_slices('capacity')}) - sum({_slices('allocatable')})"),
         ],
         "Watts": [
@@ -146,5 +148,5 @@ def _lines(title: str, unit: str, queries: Mapping[str, str]) -> timeseries.Pane
 
 
 def _slices(status: str) -> str:
-    """A figure of kube-state-metrics, of the stack's nodes and resource only."""
-    return f"(max by (node, resource) (kube_node_status_{status}) and on (node, resource) {EXPECTED_SLICES}{_NODES})"
+    """A figure of kube-state-metrics, of the stack's nodes and resource only; it has none of the DRA driver's."""
+    return f"(max by (node, resource) (kube_node_status_{status}) and on (node, resource) {_IN_STATUS})"

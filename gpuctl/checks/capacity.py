@@ -107,11 +107,11 @@ def capacity_is_allocatable(context: Context) -> Iterator[Result]:
     ),
 )
 def unhealthy_gpus_are_not_handed_out(context: Context) -> Iterator[Result]:
-    """A number that is no multiple of the slices; NVIDIA/k8s-device-plugin issue 1929."""
+    """A number that is no multiple of the slices; NVIDIA/k8s-device-plugin issue 1929. A taint takes a whole GPU."""
     for node, seen, group in _groups(context):
         resource = group.resource
         has, offers = seen.capacity(resource), seen.allocatable(resource)
-        if not offers or (has - offers) % group.slices == 0:
+        if not offers or (has - offers) % group.slices == 0 or node.name in context.desired.by_dra:
             yield passed(f"{node.name} has no GPU that is out of service in part", node.name)
             continue
         why = out_of_service(context, node, group)

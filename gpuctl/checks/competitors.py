@@ -59,7 +59,8 @@ def own_pods_are_allowed(context: Context) -> Iterator[Result]:
     "POD010",
     PODS,
     "no other device plugin serves the stack's nodes",
-    cause="Two device plugins register the same GPUs, and the kubelet believes the one that came last",
+    cause="Two offer the same GPUs: of device plugins the kubelet believes the last; beside the DRA driver, GPUs count "
+    "twice",
     example="another NVIDIA device plugin runs on gpu-1: kube-system/nvidia-device-plugin-daemonset-x7k2p",
     confirm=("kubectl --context admin@lab get daemonsets -A -o wide",),
     fix=(
@@ -73,7 +74,7 @@ def no_other_device_plugin(context: Context) -> Iterator[Result]:
     for (what, namespace), pods in found.items():
         yield _competitor(context, f"{what} runs on {_nodes(pods)}", namespace, pods)
     if not found:
-        yield passed("the stack's device plugin is the only one on its nodes")
+        yield passed("nothing but the stack offers the GPUs of its nodes")
 
 
 @Check(

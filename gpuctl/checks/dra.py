@@ -2,16 +2,16 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 
 from gpuctl.checks.capacity import GPU_CAPACITY
 from gpuctl.checks.context import Context
 from gpuctl.checks.model import Check, Result, counted, failed, listed, passed, skipped
 from gpuctl.checks.nodes import present_nodes
-from gpuctl.checks.workloads import PODS
-from gpuctl.cluster import Pod
+from gpuctl.checks.workloads import PODS, free_slices
+from gpuctl.cluster import Manifest, Pod
 from gpuctl.desired.sharing import RESOURCE
-from gpuctl.observed.pods import Warned, unschedulable, warnings
+from gpuctl.observed.pods import unschedulable
 
 _NOT_USED = "no node of the stack has backend dra"
 _SLICES = "kubectl --context admin@lab get resourceslices -o yaml"
@@ -83,7 +83,7 @@ def pods_get_the_gpus_of_their_claims(context: Context) -> Iterator[Result]:
     if not context.desired.by_dra:
         yield skipped(_NOT_USED)
         return
-    events = warnings(context.cluster.list("Event", None, {"reason": _UNPREPARED}))
+    events = context.cluster.list("Event", None, {"reason": _UNPREPARED})
     troubled: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for pod in context.pods:
         if pod.node in context.desired.by_dra and not pod.ready and (said := _trouble(pod, events)):
@@ -110,14 +110,19 @@ def pods_get_the_gpus_of_their_claims(context: Context) -> Iterator[Result]:
     severity="warning",
 )
 def priority_is_heeded(context: Context) -> Iterator[Result]:
-    """The scheduler's own words for it are `Preemption is not helpful for scheduling`."""
+    """The scheduler's own words for it are `Preemption is not helpful for scheduling`.
+
+    Where slices are free, and on a node that takes no pods, something else keeps a pod waiting, and to delete another
+    would not help it.
+    """
     waiting = [pod for pod in context.pods if pod.asks_for(RESOURCE) and unschedulable(pod)]
+    free = free_slices(context, RESOURCE)
     found = False
     for name in context.desired.nodes:
-        if name not in context.desired.by_dra:
+        if name not in context.desired.by_dra or name not in free:
             continue
         users = context.users.get(name, [])
-        for pod in waiting:
+        for pod in (each for each in waiting if each.asks_for(RESOURCE) > free[name]):
             if lower := [each for each in users if each.spec.priority < pod.spec.priority]:
                 found = True
                 names = listed(sorted(f"{each.namespace}/{each.name}" for each in lower))
@@ -133,8 +138,9 @@ def priority_is_heeded(context: Context) -> Iterator[Result]:
         yield passed("no pod waits for a GPU behind pods of lower priority")
 
 
-def _trouble(pod: Pod, events: Mapping[tuple[str, str], Sequence[Warned]]) -> str:
-    """The known words in what is said of a pod; empty where there are none."""
+def _trouble(pod: Pod, events: Iterable[Manifest]) -> str:
+    """The known words in what is said of a pod, not of another of its name; empty where there are none."""
     waiting = [each.state.waiting.message for each in pod.status.container_statuses if each.state.waiting]
-    said = [*waiting, *(each.message for each in events.get(("Pod", pod.name), ()))]
+    about = [each for each in events if each["involvedObject"].get("uid") == pod.metadata.uid]
+    said = [*waiting, *(str(each.get("message", "")) for each in about)]
     return next((words for words in _TROUBLE for text in said if words in text), "")

@@ -41,14 +41,16 @@ def fewer_shares(context: Context, node: DesiredNode, group: SharedGpus) -> Expl
 
 def tainted(context: Context, node: DesiredNode, group: SharedGpus) -> Explanation:
     """Which GPU the driver has tainted, why, and who is on it."""
-    sick = [each for each in of_node(context, node.name) if each.taints]
+    devices = of_node(context, node.name)
+    sick = [each for each in devices if each.taints]
     users = [pod for pod in context.users.get(node.name, []) if pod.asks_for(group.resource)]
     on = usage(users, group.resource).pods
     pods = {f"{pod.namespace}/{pod.name}" for each in sick for pod in on.get(each.uuid, ())}
     who = f"{counted(len(pods), 'pod')} on {'it' if len(sick) == 1 else 'them'}: {listed(sorted(pods))}"
+    rest = len(devices) > len(sick)
     causes = listed([f"{each.uuid}: {', '.join(each.taints)}" for each in sick])
     return Explanation(
         f"the DRA driver has tainted {'a GPU' if len(sick) == 1 else 'GPUs'} ({causes}); "
-        f"{who if pods else 'no pod is on it'}; new pods take the others",
+        f"{who if pods else 'no pod is on it'}; {'new pods take the others' if rest else 'new pods find none there'}",
         reboot(context, node),
     )

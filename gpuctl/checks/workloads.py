@@ -67,7 +67,7 @@ def no_pod_was_refused(context: Context) -> Iterator[Result]:
     confirm=("kubectl --context admin@lab describe node gpu-1",),
     fix=(
         "Let the pod ask for one slice, or give it a node of whole GPUs: `slices: 1`.",
-        "`pulumi config set gpu:failRequestsGreaterThanOne true --stack lab` has such pods refused.",
+        "`pulumi config set gpu:failRequestsGreaterThanOne true --stack lab`: the device plugin refuses such pods.",
     ),
     severity="warning",
 )
@@ -136,7 +136,7 @@ def no_pod_waits_for_nothing(context: Context) -> Iterator[Result]:
 
 def _waiting(context: Context, resource: str) -> Result:
     waiting = [pod for pod in context.pods if pod.asks_for(resource) and unschedulable(pod)]
-    free = _free(context, resource)
+    free = free_slices(context, resource)
     least = min((pod.asks_for(resource) for pod in waiting), default=1)
     roomy = [f"{node} has {slices} slices free" for node, slices in free.items() if slices >= least]
     wait = "waits" if len(waiting) == 1 else "wait"
@@ -145,9 +145,9 @@ def _waiting(context: Context, resource: str) -> Result:
         fact = f"{counted(len(waiting), 'pod')} {wait} for {resource} although {listed(roomy)}: {listed(names)}"
         describe = context.kubectl("describe", "pod", "-n", waiting[0].namespace, waiting[0].name)
         more = ""
-        most = max((context.desired.nodes[name].gpus for name in context.desired.by_dra), default=0)
-        if most and least > most:
-            more = f"; with backend dra {least} {resource} are {least} GPUs, and no node has more than {most}"
+        if least > 1 and (by_dra := [node for node in context.desired.by_dra if free.get(node, 0) >= least]):
+            most = max(context.desired.nodes[name].gpus for name in by_dra)
+            more = f"; with backend dra {least} {resource} are of {least} GPUs of one node, which have {most} at most"
         return failed(fact, describe, "", f"the scheduler says: {unschedulable(waiting[0])}{more}")
     if waiting:
         return passed(f"{counted(len(waiting), 'pod')} {wait} for {resource}, and every slice is taken")
@@ -205,6 +205,15 @@ def no_node_is_overfull(context: Context) -> Iterator[Result]:
                 yield passed(f"pods on {name} hold {holds} of its {has} {resource}", name)
 
 
+def free_slices(context: Context, resource: str) -> dict[str, int]:
+    """Slices that nobody has, by node that takes pods."""
+    return {
+        name: max(0, node.allocatable(resource) - held(context.users.get(name, []), resource))
+        for name, node in context.nodes.items()
+        if node.ready and not node.spec.unschedulable
+    }
+
+
 def is_own(context: Context, pod: Pod) -> bool:
     """Whether it is one of the stack's own."""
     return pod.namespace == context.settings.namespace and PART_OF in pod.labels.items()
@@ -231,15 +240,6 @@ def _way_to_gpus(pod: Pod) -> str:
         return f"sets {_VISIBLE}"
     runs = pod.spec.runtime_class_name == RUNTIME_CLASS and _VISIBLE not in said
     return f"runs under RuntimeClass {RUNTIME_CLASS}" if runs else ""
-
-
-def _free(context: Context, resource: str) -> dict[str, int]:
-    """Slices that nobody has, by node that takes pods."""
-    return {
-        name: max(0, node.allocatable(resource) - held(context.users.get(name, []), resource))
-        for name, node in context.nodes.items()
-        if node.ready and not node.spec.unschedulable
-    }
 
 
 CHECKS = checks_of(vars())

@@ -220,6 +220,8 @@ class _PodStatus(msgspec.Struct, frozen=True, rename="camel"):
     message: str = ""
     conditions: tuple[Condition, ...] = ()
     container_statuses: tuple[ContainerStatus, ...] = ()
+    extended_resource_claim_status: dict[str, Any] | None = None
+    """The claim that the scheduler wrote for what it asks for; None where a device plugin offers that."""
 
 
 class Pod(msgspec.Struct, frozen=True, rename="camel"):

@@ -46,6 +46,12 @@ class Profile:
         return named(base, self.name)
 
 
+def backend_in(label: str) -> str:
+    """The backend that the label of a node says."""
+    backend, says, _ = label.partition("_")
+    return backend if says else "device-plugin"
+
+
 def named(base: str, profile: str) -> str:
     """The name of an object of a profile, by the profile's name."""
     return base if profile == DEFAULT else f"{base}-{profile}"

@@ -83,6 +83,7 @@ def _cluster_rules(settings: Settings) -> list[Rule]:
     return [
         _rule("", ["nodes", "pods"], ["list"]),
         *([_rule("resource.k8s.io", ["resourceclaims", "resourceslices"], ["list"])] if by_dra else []),
+        *([_rule("", ["events"], ["list"])] if by_dra else []),
         _rule("", ["namespaces"], ["get"], [settings.namespace]),
         _rule("node.k8s.io", ["runtimeclasses"], ["get"], [RUNTIME_CLASS]),
         *([_rule("", ["events"], ["get", "create", "patch"])] if settings.memory_budget == "observe" else []),

@@ -156,8 +156,8 @@ def _other_namespace(before: Desired, after: Desired) -> Iterator[Consequence]:
     if old != new:
         yield Consequence(
             "warning",
-            f"Everything moves from namespace {old} to {new}: all nodes offer no GPU until the new device plugin has "
-            "registered.",
+            f"Everything moves from namespace {old} to {new}: all nodes offer no GPU until what offers them "
+            "there has begun.",
         )
 
 

@@ -5,15 +5,13 @@ from collections.abc import Callable, Iterator, Sequence
 from gpuctl.cluster import Node, Pod
 from gpuctl.desired.desired import Desired, DesiredNode
 from gpuctl.desired.names import PROFILE_LABEL
+from gpuctl.desired.profiles import backend_in
 from gpuctl.desired.sharing import RENAMED_RESOURCE, RESOURCE
 from gpuctl.forms.command import command
 from gpuctl.observed.devices import devices, users
 from gpuctl.settings.dra_rules import KUBERNETES_FROM
 from gpuctl.settings.refusal import listed
 from gpuctl.settings.talos_tables import format_minor, minor_of
-
-_OF_DRA = "dra_"
-"""How the profile's label of a node begins whose GPUs the DRA driver offers."""
 
 
 def too_old(desired: Desired, version: str) -> str:
@@ -24,7 +22,7 @@ def too_old(desired: Desired, version: str) -> str:
     return (
         f"the cluster runs Kubernetes {version}, and backend dra of {nodes} needs {format_minor(KUBERNETES_FROM)} or "
         "newer: before it, a pod that asks for nvidia.com/gpu gets no share of a DRA device. Upgrade it: talosctl "
-        f"upgrade-k8s --to {format_minor(KUBERNETES_FROM)}.0; or set gpu:backend to device-plugin"
+        f"upgrade-k8s --to {format_minor(KUBERNETES_FROM)}.0; or set the backend of these nodes to device-plugin"
     )
 
 
@@ -35,16 +33,19 @@ def changing_in_use(
 
     Args:
         desired: what the stack asks for.
-        nodes: of the cluster.
+        nodes: of the cluster; where one has no label of a profile, its pods say what offers their GPUs.
         pods: all pods, with the claims of nodes that are of the DRA driver.
     """
-    was = {node.name: node.labels[PROFILE_LABEL] for node in nodes if PROFILE_LABEL in node.labels}
-    by_dra = frozenset(name for name in was if was[name].startswith(_OF_DRA))
+    was = {node.name: backend_in(node.labels[PROFILE_LABEL]) for node in nodes if PROFILE_LABEL in node.labels}
+    by_dra = frozenset(name for name in was if was[name] == "dra")
     if not by_dra and not desired.by_dra:
         return
     holding = users(pods(by_dra), RESOURCE, RENAMED_RESOURCE)
     for name, node in desired.nodes.items():
-        if name in was and (here := holding.get(name)) and (change := _change(node, here, is_dra=name in by_dra)):
+        here = holding.get(name, [])
+        claimed = any(pod.status.extended_resource_claim_status is not None for pod in here)
+        is_dra = name in by_dra or (name not in was and claimed)
+        if here and (change := _change(node, here, is_dra=is_dra)):
             context = desired.settings.context
             held_by = listed(sorted(f"{pod.namespace}/{pod.name}" for pod in here))
             drain = ("drain", name, "--ignore-daemonsets", "--delete-emptydir-data")

@@ -58,7 +58,7 @@ def without_ground(node: Node) -> str | None:
     release = talos_release(node)
     if release is None or not _RELEASE.match(release) or minor_of(release) < WITHOUT_TOOLKIT_FROM:
         return None
-    return f"node {node.name} runs Talos {release}, which {WITHOUT_TOOLKIT}"
+    return f"node {node.name} runs Talos {release}, which {WITHOUT_TOOLKIT}; gpu:talosVersion must name that release"
 
 
 def going_back(node: DesiredNode) -> str:

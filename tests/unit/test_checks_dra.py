@@ -132,6 +132,20 @@ def test_a_sick_gpu_is_known_by_its_taint_and_who_is_on_it(cluster: FakeCluster)
     assert _found(capacity.unhealthy_gpus_are_not_handed_out, cluster).outcome is Outcome.PASS
 
 
+def test_a_sick_gpu_that_is_the_only_one_leaves_none_for_new_pods(cluster: FakeCluster) -> None:
+    taint = {"key": "gpu.nvidia.com/xid", "value": "79", "effect": "NoSchedule"}
+    cluster.objects["ResourceSlice", None, "gpu-2-gpu.nvidia.com"]["spec"]["devices"][0]["taints"] = [taint]
+    found = _found(capacity.capacity_is_allocatable, cluster, "gpu-2")
+    assert found.cause.endswith("no pod is on it; new pods find none there")
+
+
+def test_a_taint_takes_a_whole_gpu_with_however_many_shares(cluster: FakeCluster) -> None:
+    """While a change of the slices is on its way, what is left is no multiple of the new ones."""
+    cluster.add(resource_slice("gpu-1", 2, 6))
+    _device(cluster, 1)["taints"] = [{"key": "gpu.nvidia.com/xid", "value": "79", "effect": "NoSchedule"}]
+    assert _found(capacity.unhealthy_gpus_are_not_handed_out, cluster).outcome is Outcome.PASS
+
+
 def test_who_is_on_which_gpu_is_read_in_the_claims(cluster: FakeCluster) -> None:
     for name, gpu in (("a", 0), ("b", 0), ("c", 1)):
         _user(cluster, name, gpu)
@@ -165,20 +179,43 @@ class TestPending:
         )
 
     def test_three_gpus_on_nodes_of_two_wait_for_ever(self, cluster: FakeCluster) -> None:
-        """`limits: 3` are three GPUs, not three slices."""
+        """`limits: 3` are three GPUs, not three slices, of which there are enough."""
         _waiting(cluster, "three", gpus=3)
         found = _found(workloads.no_pod_waits_for_nothing, cluster)
         assert "1 cannot allocate all claims" in found.cause
-        assert "with backend dra 3 nvidia.com/gpu are 3 GPUs, and no node has more than 2" in found.cause
+        assert "with backend dra 3 nvidia.com/gpu are of 3 GPUs of one node, which have 2 at most" in found.cause
+
+    def test_two_gpus_wait_where_one_of_them_is_full(self, cluster: FakeCluster) -> None:
+        _user(cluster, "batch", 0, shares=4)
+        _waiting(cluster, "two", gpus=2)
+        found = _found(workloads.no_pod_waits_for_nothing, cluster)
+        assert "with backend dra 2 nvidia.com/gpu are of 2 GPUs of one node, which have 2 at most" in found.cause
+
+    def test_on_a_device_plugins_node_a_gpu_has_several_slices_for_one_pod(self) -> None:
+        cluster = healthy(_mixed())
+        _user(cluster, "batch", 0, 1, shares=4)
+        _waiting(cluster, "two", gpus=2)
+        found = _found(workloads.no_pod_waits_for_nothing, cluster, settings=_mixed())
+        assert found.fact == "1 pod waits for nvidia.com/gpu although gpu-2 has 4 slices free: default/two"
+        assert "backend dra" not in found.cause
 
     def test_a_higher_priority_preempts_nobody(self, cluster: FakeCluster) -> None:
-        _user(cluster, "batch", 0, priority=0)
+        _user(cluster, "batch", 0, 1, shares=4, priority=0)
         _waiting(cluster, "urgent", priority=1000)
         found = _found(dra.priority_is_heeded, cluster)
         assert found.fact == (
             "default/urgent (priority 1000) waits, and pods of lower priority have slices on gpu-1: default/batch"
         )
         assert found.remedy == "kubectl --context admin@lab delete pod -n default batch"
+
+    def test_a_pod_that_waits_for_something_else_is_not_behind_others(self, cluster: FakeCluster) -> None:
+        """With slices free, or on a node that takes no pods, it would not help it to delete another."""
+        _user(cluster, "batch", 0, priority=0)
+        _waiting(cluster, "urgent", priority=1000)
+        assert _found(dra.priority_is_heeded, cluster).outcome is Outcome.PASS
+        claim(cluster, "batch", "gpu-1", 0, 1, shares=4)
+        cluster.node_objects["gpu-1"]["spec"]["unschedulable"] = True
+        assert _found(dra.priority_is_heeded, cluster).outcome is Outcome.PASS
 
     def test_the_extra_pod_of_the_proof_may_wait_in_the_words_for_claims(self, cluster: FakeCluster) -> None:
         def judged(message: str) -> Outcome:
@@ -224,9 +261,20 @@ def test_a_container_that_does_not_get_its_gpu_says_why(cluster: FakeCluster, me
     ],
 )
 def test_a_pod_without_containers_yet_is_judged_by_its_events(cluster: FakeCluster, message: str, cause: str) -> None:
+    _unprepared(cluster, message, uid="uid-share-3")
+    assert cause in _found(dra.pods_get_the_gpus_of_their_claims, cluster).cause
+
+
+def test_events_of_an_earlier_pod_of_the_same_name_say_nothing_of_it(cluster: FakeCluster) -> None:
+    """As of a StatefulSet, or in another namespace."""
+    _unprepared(cluster, "claim x: gpu-0 already allocated to different claim y", uid="uid-of-the-one-before")
+    assert _found(dra.pods_get_the_gpus_of_their_claims, cluster).outcome is Outcome.PASS
+
+
+def _unprepared(cluster: FakeCluster, message: str, uid: str) -> None:
     _user(cluster, "share-3", 0)
     cluster.pod_objects["share-3"]["status"] = {"phase": "Pending", "conditions": []}
-    about = {"kind": "Pod", "name": "share-3"}
+    about = {"kind": "Pod", "name": "share-3", "uid": uid}
     cluster.add(
         {
             "kind": "Event",
@@ -237,7 +285,6 @@ def test_a_pod_without_containers_yet_is_judged_by_its_events(cluster: FakeClust
             "message": message,
         }
     )
-    assert cause in _found(dra.pods_get_the_gpus_of_their_claims, cluster).cause
 
 
 def test_gpus_that_a_plugin_left_in_a_nodes_status_are_an_error(cluster: FakeCluster) -> None:
@@ -286,6 +333,16 @@ class TestChangingTheBackend:
             "--delete-emptydir-data"
         )
         del cluster.pod_objects["trainer"]
+        assert self._reasons(cluster, _dra()) == []
+
+    def test_a_node_that_no_stack_has_labelled_yet_may_be_a_plugins(self) -> None:
+        cluster = healthy(settings_of())
+        cluster.server_version = "v1.36.4"
+        del cluster.node_objects["gpu-1"]["metadata"]["labels"]["nvidia.com/device-plugin.config"]
+        trainer = cluster.add_pod("trainer", "gpu-1", "default", **{GPU: 1})
+        (reason,) = self._reasons(cluster, _dra())
+        assert reason.startswith("node gpu-1 goes from backend device-plugin to dra, and pods hold GPUs of it")
+        trainer["status"]["extendedResourceClaimStatus"] = {"resourceClaimName": "trainer-extended-resources-x"}
         assert self._reasons(cluster, _dra()) == []
 
     def test_and_back_while_pods_hold_claims(self, cluster: FakeCluster) -> None:

@@ -50,6 +50,14 @@ def test_the_dashboard_shows_every_figure_that_is_no_detail_of_an_alert() -> Non
     assert shown <= recorded
 
 
+def test_of_what_the_dra_driver_offers_no_slice_is_missing() -> None:
+    """kube-state-metrics has no series of it, so it would always be."""
+    panels = {panel["title"]: panel for panel in json.loads(text())["panels"]}
+    (target,) = panels["Slices missing"]["targets"]
+    expected = re.findall(r"gpu_stack:slices:expected(\{.*?\})", target["expr"])
+    assert expected == ['{backend="",node=~"$node"}'] * 2
+
+
 def test_the_dashboard_asks_no_exporter_itself() -> None:
     """What is measured comes from the stack's rules, which know both."""
     assert not re.findall("nvidia_smi_|DCGM_", text())

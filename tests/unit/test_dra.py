@@ -263,13 +263,15 @@ def test_each_daemon_set_of_agents_is_expected_on_its_own_nodes() -> None:
     ]
 
 
-def test_the_cronjob_may_read_slices_and_claims() -> None:
+def test_the_cronjob_may_read_slices_claims_and_the_events_of_pods() -> None:
     granted = [rule for each in verify_cronjob(_mixed(), "lab", "x@sha256:0") for rule in each.get("rules", ())]
     assert {
         "apiGroups": ["resource.k8s.io"],
         "resources": ["resourceclaims", "resourceslices"],
         "verbs": ["list"],
     } in granted
+    everywhere = verify_cronjob(_mixed(), "lab", "x@sha256:0")[1]["rules"]
+    assert {"apiGroups": [""], "resources": ["events"], "verbs": ["list"]} in everywhere
 
 
 def _mixed() -> Settings:
