@@ -52,11 +52,25 @@ def write_below(option: str, file: Path, text: str) -> None:
     Raises:
         typer.BadParameter: that is not possible.
     """
+    refuse_blocked(option, file)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
     except OSError as error:
         raise typer.BadParameter(unwritable(file, error), param_hint=option) from error
+
+
+def refuse_blocked(option: str, file: Path) -> None:
+    """Makes sure that no file stands where a folder above this one must be, nor a folder where it must be itself.
+
+    Raises:
+        typer.BadParameter: one does.
+    """
+    for above in file.parents:
+        if os.path.exists(above) and not os.path.isdir(above):  # noqa: PTH110, PTH112 (pathlib's raise without the right)
+            raise typer.BadParameter(f"{one_line(str(above))} is a file, not a folder", param_hint=option)
+    if os.path.isdir(file):  # noqa: PTH112
+        raise typer.BadParameter(f"{one_line(str(file))} is a folder, not a file", param_hint=option)
 
 
 def _try(file: Path) -> None:

@@ -103,19 +103,23 @@ def output_option(help_: str, *offered: Output) -> Any:
 OutputOption = Annotated[Output, output_option("For people or for machines.", Output.table, Output.json)]
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_MOST_DAYS = 36500
 
 
 def duration(text: str | timedelta) -> timedelta:
     """A length of time as people write it, such as `90s`, `5m` or `1h30m`; the parser of an option.
 
     Raises:
-        typer.BadParameter: it is none.
+        typer.BadParameter: it is none, or longer than a clock can count back.
     """
     if isinstance(text, timedelta):  # an option's default
         return text
     if not re.fullmatch(r"(\d+[smhd])+", text):
         raise typer.BadParameter(f"{text!r} is no length of time: write 90s, 5m, 1h30m or 2d")
-    return timedelta(seconds=sum(int(count) * _UNITS[unit] for count, unit in re.findall(r"(\d+)([smhd])", text)))
+    seconds = sum(int(count) * _UNITS[unit] for count, unit in re.findall(r"(\d+)([smhd])", text))
+    if seconds > _MOST_DAYS * _UNITS["d"]:
+        raise typer.BadParameter(f"{text!r} is too long: at most {_MOST_DAYS}d")
+    return timedelta(seconds=seconds)
 
 
 def settings_of(stack: str) -> Settings:

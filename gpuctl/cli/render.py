@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from gpuctl.cli.files import write_below
+from gpuctl.cli.files import refuse_blocked, write_below
 from gpuctl.cli.options import Stack, settings_of
 from gpuctl.desired import monitoring, operator_stack
 from gpuctl.desired import verify_cronjob as cronjob
@@ -15,6 +15,10 @@ from gpuctl.desired.gitops import FLUX, gitops_folder
 from gpuctl.desired.names import yaml_text
 from gpuctl.forms.command import command
 from gpuctl.forms.output import say
+from gpuctl.settings.refusal import listed
+from gpuctl.settings.values import node_name_like
+
+_LONGEST_NAMESPACE = 63
 
 
 def render(
@@ -58,6 +62,7 @@ def render(
 
     Nodes are labelled and never created, so their labels are printed as commands in comments.
     """
+    _one_at_a_time(rules=rules, verify_cronjob=verify_cronjob, claims=claims, operator=operator, gitops=gitops)
     settings = settings_of(stack)
     if rules:
         print(yaml_text(monitoring.rules(settings)), end="")
@@ -82,16 +87,34 @@ def render(
     if claims:
         if not desired.by_dra:
             raise typer.BadParameter("is for nodes of gpu:backend dra; the stack has none", param_hint="--claims")
+        if len(claims) > _LONGEST_NAMESPACE or node_name_like(claims).replace(".", "-") != claims:
+            problem = f"{claims!r} is not a namespace name: lower-case letters, digits and hyphens, at most 63"
+            raise typer.BadParameter(problem, param_hint="--claims")
         print(yaml_text(*claim_templates(settings, claims)), end="")
         return
     print(_label_commands(desired), end="")
     print(yaml_text(*desired.manifests), end="")
 
 
+def _one_at_a_time(**asked: object) -> None:
+    """Each of these options is another answer; one that is empty would be none silently."""
+    named = {f"--{name.replace('_', '-')}": value for name, value in asked.items() if value not in (None, False)}
+    for option, value in named.items():
+        if value == "":
+            raise typer.BadParameter("is empty", param_hint=option)
+    if len(named) > 1:
+        first, *others = named
+        raise typer.BadParameter(f"is one answer, {listed(others)} another: ask for one at a time", param_hint=first)
+
+
 def _write_folder(desired: Desired, stack: str, folder: Path) -> None:
-    if folder.is_absolute() or ".." in folder.parts:
-        raise typer.BadParameter("must be a path below this folder, as the repository has it", param_hint="--gitops")
-    for name, text in gitops_folder(desired, stack, folder.as_posix()).items():
+    if folder.is_absolute() or ".." in folder.parts or not folder.parts:
+        problem = f"{folder} is no path below this folder, as the repository has it, such as clusters/{stack}/gpu"
+        raise typer.BadParameter(problem, param_hint="--gitops")
+    files = gitops_folder(desired, stack, folder.as_posix())
+    for name in files:
+        refuse_blocked("--gitops", folder / name)
+    for name, text in files.items():
         write_below("--gitops", folder / name, text)
     say(f"{folder}: Argo CD applies the folder, and {folder / FLUX} has what Flux applies it by")
     if desired.settings.label_nodes:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from gpuctl.cli.options import Stack, duration, output_option, settings_of
+from gpuctl.forms.command import command
 from gpuctl.forms.exits import Exit
 from gpuctl.forms.output import Output, complain, show
 from gpuctl.usage.account import Level
@@ -44,9 +45,12 @@ def usage(
     from gpuctl.usage.history import Window
 
     if not since:
-        raise typer.BadParameter("is no time at all", param_hint="--since")
+        raise typer.BadParameter("0 is no time at all: write 12h or 7d", param_hint="--since")
     if not settings_of(stack).usage:
-        raise typer.BadParameter("has gpu:usage false, so nobody watches who uses the GPUs", param_hint="--stack")
+        ways = [("pulumi", "config", "set", "--stack", stack, "gpu:usage", "true"), ("pulumi", "up", "--stack", stack)]
+        fix = " && ".join(command(*each) for each in ways)
+        problem = f"{stack} has gpu:usage false, so nobody watches who uses the GPUs. Fix it: {fix}"
+        raise typer.BadParameter(problem, param_hint="--stack")
     context, now = context_of(stack), datetime.now(UTC)
     try:
         found = from_logs(context, Window(now - since, now, _PARTS), by)

@@ -18,6 +18,7 @@ from tests.fixtures import command_line
 from tests.fixtures.manifests import manifests
 from tests.fixtures.stack_files import INVALID, ROOT, STACK, VALID, config_of, expected_mistakes
 
+BY_DRA = next(path for path in VALID if path.stem == "shares-by-the-dra-driver").read_text()
 UNKNOWN_NODE = {"name": "gpu-1", "gpu": "a-model-of-tomorrow", "count": 2}
 
 ENVIRONMENT = {
@@ -35,9 +36,9 @@ def _gpuctl(*arguments: str, project: Path = ROOT) -> subprocess.CompletedProces
 
 def _project_with(stack_file: str, folder: Path) -> Path:
     """The project, with the stack `fixture` and no other."""
+    (folder / "config").mkdir(parents=True)
     for name in ("gpuctl", "Pulumi.yaml"):
         (folder / name).symlink_to(ROOT / name)
-    (folder / "config").mkdir()
     (folder / "config" / f"Pulumi.{STACK}.yaml").write_text(stack_file)
     return folder
 
@@ -134,10 +135,52 @@ def test_render_writes_a_folder_for_flux_and_argo_cd(tmp_path: Path) -> None:
     )
 
 
-def test_a_folder_for_flux_is_a_path_in_the_repository() -> None:
-    result = _gpuctl("render", "--stack", "homelab", "--gitops", "/tmp/gpu")
+@pytest.mark.parametrize("folder", ["/tmp/gpu", "../gpu", ".", ""])
+def test_a_folder_for_flux_is_a_path_in_the_repository(tmp_path: Path, folder: str) -> None:
+    project = _project_with(BY_DRA, tmp_path / "in")
+    result = _gpuctl("render", "--stack", STACK, "--gitops", folder, project=project)
     assert result.returncode == 2
-    assert "--gitops" in result.stderr
+    assert f"Invalid value for --gitops: {folder or '.'} is no path below this folder" in result.stderr
+    assert not list(tmp_path.rglob("kustomization.yaml"))
+
+
+@pytest.mark.parametrize(("taken", "kind"), [("gpu", "file"), ("gpu/power-limit", "file"), ("gpu/flux.yaml", "folder")])
+def test_of_a_folder_for_flux_nothing_is_written_where_something_is_in_the_way(
+    tmp_path: Path, taken: str, kind: str
+) -> None:
+    project = _project_with(BY_DRA, tmp_path / "in")
+    place = project / taken
+    place.parent.mkdir(exist_ok=True)
+    if kind == "file":
+        place.touch()
+    else:
+        place.mkdir()
+    result = _gpuctl("render", "--stack", STACK, "--gitops", "gpu", project=project)
+    assert result.returncode == 2
+    assert f"Invalid value for --gitops: {taken} is a {kind}, not a {'folder' if kind == 'file' else 'file'}" in (
+        result.stderr
+    )
+    assert not list(tmp_path.rglob("kustomization.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--rules", "--gitops", "gpu"], "Invalid value for --rules: is one answer, --gitops another"),
+        (["--claims", ""], "Invalid value for --claims: is empty"),
+        (["--operator", ""], "Invalid value for --operator: is empty"),
+        (["--claims", "Team A"], "Invalid value for --claims: 'Team A' is not a namespace name"),
+        (["--claims", "team.a"], "Invalid value for --claims: 'team.a' is not a namespace name"),
+        (["--claims", "a" * 64], "is not a namespace name"),
+    ],
+)
+def test_render_gives_one_answer_and_none_that_was_not_asked_for(
+    tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    project = _project_with(BY_DRA, tmp_path / "in")
+    result = _gpuctl("render", "--stack", STACK, *arguments, project=project)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert said in result.stderr
 
 
 def test_render_prints_the_alerts_as_a_rule_file_for_a_prometheus_without_operator() -> None:

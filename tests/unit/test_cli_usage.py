@@ -269,9 +269,26 @@ def test_a_stack_whose_gpus_nobody_watches_is_refused(monkeypatch: pytest.Monkey
     monkeypatch.setattr("gpuctl.cli.usage.settings_of", settings)
     result = _usage()
     assert result.exit_code == 2
-    assert "gpu:usage false" in result.stderr
+    said = " ".join(result.stderr.replace("│", "").split())
+    assert "lab has gpu:usage false, so nobody watches who uses the GPUs." in said
+    assert "Fix it: pulumi config set --stack lab gpu:usage true && pulumi up --stack lab" in said
+
+
+@pytest.mark.parametrize(
+    ("since", "said"),
+    [
+        ("0s", "0 is no time at all: write 12h or 7d"),
+        ("7x", "'7x' is no length of time"),
+        ("36501d", "'36501d' is too long: at most 36500d"),
+        ("99999999999d", "'99999999999d' is too long: at most 36500d"),
+    ],
+)
+@pytest.mark.usefixtures("fake")
+def test_a_time_that_cannot_be_meant_is_a_mistake(since: str, said: str) -> None:
+    result = _usage("--since", since)
+    assert (result.exit_code, said in result.stderr) == (2, True)
 
 
 @pytest.mark.usefixtures("fake")
-def test_no_time_at_all_is_a_mistake() -> None:
-    assert _usage("--since", "0s").exit_code == 2
+def test_the_longest_time_that_may_be_asked_for_is_answered() -> None:
+    assert _usage("--since", "36500d").exit_code == 0

@@ -127,6 +127,7 @@ def test_several_stacks_are_told_in_their_order_with_a_line_each_at_the_end() ->
         (["--stack", "lab", "--skip", "kubernetes"], "did you mean kubernetes-api?"),
         (["--stack", "lab", "--check", "qqq"], "neither a check nor a category; gpuctl verify --list names them"),
         (["--stack", "lab", "--wait", "soon"], "'soon' is no length of time: write 90s, 5m, 1h30m or 2d"),
+        (["--stack", "lab", "--wait", "99999999999d"], "'99999999999d' is too long: at most 36500d"),
         (["--stack", "lab", "--interval", "5"], "'5' is no length of time"),
         (["--stack", "lab", "--check", "sharing"], "sharing makes pods, so it needs --sharing"),
         (["--stack", "lab", "--cuda-image", "x"], "the options of the proof mean nothing without it"),

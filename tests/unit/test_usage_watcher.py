@@ -14,6 +14,7 @@ from tests.fixtures.power_agent import SHELL
 
 SCRIPT = Path(__file__).parents[2] / "gpuctl" / "desired" / "usage_watcher" / "watch.sh"
 FIRST, SECOND = "GPU-8eb0778b-d464-b2c2-c1ff-53da4ffb64cd", "GPU-4efb1f24-08ed-c06e-6ce4-427025308b8f"
+THIRD = "GPU-10000000-0000-4000-8000-000000000000"
 UID = "2198be16-5c1a-4a4e-9d0e-0a1b2c3d4e5f"
 SYSTEMD_UID = UID.replace("-", "_")
 CONTAINER = "0123456789abcdef" * 4
@@ -315,7 +316,7 @@ def test_the_loop_is_alive_and_ready_from_its_first_sample_on_and_ends_when_it_i
 
 HTTPD = """\
 #!/bin/sh
-touch "$FAKE/served" && exec sleep 600
+echo $$ >"$FAKE/served" && exec sleep 60
 """
 
 
@@ -395,6 +396,41 @@ class TestMetrics:
         served.process(533, f"0::/kubepods/pod{UID}/{CONTAINER}\n")
         served.uses(533, 100, 0, 0)
         assert self.metrics(served, "pod_sm_ratio") == []
+
+    def test_say_no_share_of_the_pods_of_that_gpu_alone(self, served: Node) -> None:
+        """One GPU is at rest, one is busy and does not tell by whom, and on the third somebody computes."""
+        gpus = [FIRST, SECOND, THIRD]
+        rows = zip(range(3), gpus, (9, 50, 50), strict=True)
+        served.answer("gpus", "".join(f"{n}, {gpu}, 1, 2, {busy}, Disabled, 60.00\n" for n, gpu, busy in rows))
+        served.answer("processes", "".join(f"{gpu}, 533, 100\n" for gpu in gpus))
+        for gpu, share in zip(gpus, (0, 0, 40), strict=True):
+            served.answer(f"pmon-{gpu}", f"{PMON}    0 533  C  {share}  0  -  -  -  -  100  0    python3\n")
+        served.process(533, f"0::/kubepods/pod{UID}/{CONTAINER}\n")
+        assert sorted(self.metrics(served, "pod_sm_ratio")) == sorted(
+            f'gpu_usage_pod_sm_ratio{{node="gpu-1",uuid="{gpu}",pod_uid="{UID}"}} {share}'
+            for gpu, share in ((FIRST, "0"), (THIRD, "0.4"))
+        )
+
+    def test_say_that_a_pod_computes_nothing_where_another_of_which_it_is_not_known_may(self, served: Node) -> None:
+        served.answer("processes", f"{FIRST}, 533, 100\n{FIRST}, 534, 100\n")
+        served.answer(f"pmon-{FIRST}", f"{PMON}    0 533  C  0  0  -  -  -  -  100  0    python3\n")
+        served.process(533, f"0::/kubepods/pod{UID}/{CONTAINER}\n")
+        served.process(534, "0::/\n")
+        assert self.metrics(served, "pod_sm_ratio") == [
+            f'gpu_usage_pod_sm_ratio{{node="gpu-1",uuid="{FIRST}",pod_uid="{UID}"}} 0'
+        ]
+
+    def test_are_served_as_long_as_the_watcher_runs(self, served: Node) -> None:
+        self.metrics(served, "up")
+        server = int((served.folder / "served").read_text())
+        self.loop.terminate()
+        self.loop.wait(timeout=20)
+        deadline = time.monotonic() + 20
+        while (ends := Path(f"/proc/{server}/stat")).exists() and time.monotonic() < deadline:
+            if ends.read_text().rpartition(") ")[2].startswith("Z"):  # nobody has waited for it yet
+                return
+            time.sleep(0.05)
+        assert not ends.exists()
 
     def test_say_of_no_gpu_anything_when_nvidia_smi_does_not_answer(self, served: Node) -> None:
         served.answer("processes", "GPU is lost.\n", code=15)
