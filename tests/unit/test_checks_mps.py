@@ -75,6 +75,12 @@ def test_a_stack_of_time_slices_has_nothing_to_judge(check: Check) -> None:
     assert _told(check, healthy(settings(), {"gpu-1": 8}), settings()) == ["skip: no node shares its GPUs by MPS"]
 
 
+def test_a_daemon_of_a_node_that_is_not_ready_is_not_judged(fake: FakeCluster) -> None:
+    conditions = fake.node_objects["gpu-1"]["status"]["conditions"]
+    next(each for each in conditions if each["type"] == "Ready")["status"] = "False"
+    assert _told(mps.daemons_serve, fake) == ["skip: gpu-1 is not Ready"]
+
+
 def test_a_daemon_that_is_not_ready_does_not_serve(fake: FakeCluster) -> None:
     fake.pod_objects[DAEMON]["status"]["conditions"][0]["status"] = "False"
     fake.pod_objects[DAEMON]["status"]["containerStatuses"][0]["ready"] = False
@@ -106,6 +112,12 @@ def test_a_server_that_ended_once_and_serves_again_is_no_failure(fake: FakeClust
     assert _told(mps.daemons_serve, fake) == ["pass: the MPS daemon on gpu-1 serves"]
 
 
+def test_a_server_that_served_and_has_ended_for_each_client_since_is_a_failure(fake: FakeCluster) -> None:
+    fake.logs[DAEMON] += [NVIDIA + line for line in ("NEW SERVER 61: Ready", "Server 61 exited with status 1")]
+    (found,) = _results(mps.daemons_serve, fake)
+    assert found.cause.startswith("its server ends as it starts")
+
+
 def test_what_every_client_makes_the_daemon_write_is_no_failure() -> None:
     """Driver 580 writes it for each of them."""
     assert mps_log.trouble([NVIDIA + "User did not send valid credentials", NVIDIA + "NEW SERVER 62: Ready"]) == ""
@@ -115,6 +127,14 @@ def test_limits_of_before_the_last_change_are_found(fake: FakeCluster) -> None:
     assert _told(mps.limits_are_the_stacks, fake, _settings(memoryPerSliceMiB=4096, threadsPerSlicePercent=50)) == [
         f"fail: {gpu} of gpu-1 gives a slice 6144 MiB and 25 % of its threads, and the stack asks for 4096 MiB and 50 %"
         for gpu in (FIRST, SECOND)
+    ]
+
+
+def test_another_limit_of_threads_alone_is_found(fake: FakeCluster) -> None:
+    fake.logs[DAEMON] = [_serving(threads=50)]
+    assert _told(mps.limits_are_the_stacks, fake) == [
+        f"fail: {FIRST} of gpu-1 gives a slice 6144 MiB and 50 % of its threads, "
+        "and the stack asks for 6144 MiB and 25 %"
     ]
 
 
@@ -135,6 +155,20 @@ def test_a_plugin_that_still_makes_time_slices_is_found(fake: FakeCluster) -> No
     fake.logs[PLUGIN] = _loaded(SLICES_OF_FOUR)
     assert _told(mps.plugins_send_pods_to_the_daemon, fake) == [
         "fail: the device plugin on gpu-1 shares by time slicing, and its pods run on the bare GPU"
+    ]
+
+
+def test_a_plugin_that_shares_nothing_is_found(fake: FakeCluster) -> None:
+    fake.logs[PLUGIN] = _loaded({"timeSlicing": {}})
+    assert _told(mps.plugins_send_pods_to_the_daemon, fake) == [
+        "fail: the device plugin on gpu-1 shares no GPU, and its pods run on the bare GPU"
+    ]
+
+
+def test_a_plugin_whose_log_says_nothing_is_not_judged(fake: FakeCluster) -> None:
+    fake.logs[PLUGIN] = []
+    assert _told(mps.plugins_send_pods_to_the_daemon, fake) == [
+        "skip: how the device plugin on gpu-1 shares is not known: its log does not say"
     ]
 
 
@@ -161,6 +195,21 @@ def test_a_pod_of_before_the_daemon_has_no_limit(fake: FakeCluster) -> None:
         "1 pod of gpu-1 has a slice since before its MPS daemon, and no limit: team/notebook",
     )
     assert found.remedy == "kubectl --context admin@lab delete pod -n team notebook"
+
+
+def test_a_pod_whose_last_container_began_after_the_daemon_is_a_client(fake: FakeCluster) -> None:
+    """Which of its containers uses the GPU is not known."""
+    pod = fake.add_pod("trainer", "gpu-1", "team", **{"nvidia.com/gpu": 1})
+    _began(pod, "2025-12-31T23:59:59Z")
+    later = {"name": "later", "state": {"running": {"startedAt": "2026-01-01T00:00:01Z"}}}
+    pod["status"]["containerStatuses"].append(pod["status"]["containerStatuses"][0] | later)
+    assert _told(mps.pods_are_clients, fake) == ["pass: 1 pod of gpu-1 with slices by MPS; 0 programs are connected"]
+
+
+def test_without_a_daemon_it_is_not_known_which_pods_have_a_limit(fake: FakeCluster) -> None:
+    del fake.pod_objects[DAEMON]
+    (told,) = _told(mps.pods_are_clients, fake)
+    assert told.startswith("skip: which pods of gpu-1 have a limit is not known: no MPS daemon runs on gpu-1")
 
 
 def test_a_pod_with_a_whole_gpu_is_no_client() -> None:

@@ -7,11 +7,13 @@ import pytest
 import yaml
 
 from gpuctl.cli import capacity as capacity_verb
+from gpuctl.cluster import UnreachableError
 from gpuctl.desired.desired import Desired, desired_state
 from gpuctl.desired.sharing import Mode
 from gpuctl.plan.consequences import consequences
 from gpuctl.plan.running_pods import clients
 from gpuctl.preflight.refusals import refusals, see
+from gpuctl.settings import Settings, SettingsError
 from tests.fixtures.fake_cluster import FakeCluster, healthy
 from tests.fixtures.plugin_config import PluginConfig
 from tests.fixtures.stack_files import settings
@@ -205,6 +207,22 @@ def test_the_capacity_of_mps_alone_is_no_average() -> None:
     }
 
 
+def test_several_slices_for_a_pod_are_possible_from_v020_on() -> None:
+    assert _desired(devicePluginVersion="v0.20.0", failRequestsGreaterThanOne=False).nodes["gpu-1"].slices == 4
+
+
+def test_gpus_of_several_models_are_possible_with_a_limit_that_is_the_same_for_all() -> None:
+    mixed = {"name": "gpu-1", "gpus": {"rtx-3090": 1, "rtx-3060": 1}}
+    desired = _desired(mixed, memoryPerSliceMiB=2048, powerLimit=180)
+    assert desired.outputs["limitsPerSlice"] == {"gpu-1": {"memoryMiB": 2048, "threadsPercent": 25}}
+
+
+def test_a_key_of_the_stack_is_at_fault_once_for_all_nodes() -> None:
+    with pytest.raises(SettingsError) as refusal:
+        _desired(_node(), _node("gpu-2"), memoryPerSliceMiB=8192)
+    assert str(refusal.value).count("is too much") == 1
+
+
 def _texts(before: Desired, after: Desired) -> list[str]:
     return [f"{each.kind}: {each.text}" for each in consequences(before, after)]
 
@@ -248,6 +266,26 @@ def test_a_plan_names_the_pods_that_must_end() -> None:
     assert clients(before, before, lambda _: pytest.fail("the cluster is asked")) == []
 
 
+def test_a_plan_does_not_name_the_pod_on_the_whole_gpu() -> None:
+    before, after = _desired(_node(wholeGpus=1)), _desired(_node(wholeGpus=1), memoryPerSliceMiB=1024)
+    fake = healthy(before.settings, {"gpu-1": {"nvidia.com/gpu": 1, "nvidia.com/gpu.shared": 4}})
+    fake.add_pod("whole", "gpu-1", "team", **{"nvidia.com/gpu": 1})
+    assert clients(before, after, lambda _: fake) == []
+
+
+def test_a_plan_without_a_cluster_says_what_it_does_not_know() -> None:
+    def unreachable(_: Settings) -> FakeCluster:
+        raise UnreachableError("it does not answer")
+
+    (found,) = clients(_desired(), _desired(sharing="time-slicing"), unreachable)
+    assert (found.kind, found.text) == ("note", "Which running pods must end is not known: it does not answer.")
+
+
+def test_a_plan_says_nothing_of_a_memory_limit_where_there_are_time_slices() -> None:
+    before, after = _desired(sharing="time-slicing"), _desired(sharing="time-slicing", slices=2)
+    assert not _told(before, after, "warning: A slice of gpu-1 has another memory limit")
+
+
 def _refused(before: Desired, after: Desired) -> list[str]:
     return [reason for reason in refusals(after, "gpu/lab", see(_in_use(before))) if "MPS" in reason]
 
@@ -270,6 +308,15 @@ def test_an_update_that_ends_programs_is_done_where_the_stack_file_allows_it() -
 def test_an_update_that_leaves_the_daemon_alone_is_not_refused() -> None:
     assert _refused(_desired(), _desired(powerLimit=250)) == []
     assert _refused(_desired(sharing="time-slicing"), _desired()) == []
+
+
+def test_pods_that_are_over_and_those_of_other_nodes_are_no_reason() -> None:
+    nodes = (_node(), _node("gpu-2", sharing="time-slicing"))
+    before, after = _desired(*nodes), _desired(*nodes, memoryPerSliceMiB=1024)
+    fake = healthy(before.settings, {"gpu-1": {"nvidia.com/gpu": 8}, "gpu-2": {"nvidia.com/gpu": 8}})
+    fake.add_pod("elsewhere", "gpu-2", "team", **{"nvidia.com/gpu": 1})
+    fake.add_pod("over", "gpu-1", "team", **{"nvidia.com/gpu": 1})["status"]["phase"] = "Succeeded"
+    assert [reason for reason in refusals(after, "gpu/lab", see(fake)) if "MPS" in reason] == []
 
 
 def test_a_pod_on_the_whole_gpu_is_no_reason() -> None:

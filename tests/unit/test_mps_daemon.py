@@ -220,6 +220,7 @@ def test_it_ends_with_its_control_daemon_when_the_pod_does(daemon: Daemon) -> No
     process.terminate()
     assert process.wait(SECONDS) == 0
     wait_for(lambda: not (daemon.folder / "serving").exists())
+    assert daemon.ready().stdout == "its limits are not set yet\n"
 
 
 def test_clients_are_counted_by_gpu_and_told_when_they_change(daemon: Daemon) -> None:
