@@ -141,6 +141,13 @@ def test_the_daemon_comes_before_the_plugin_and_the_power_limit_before_both() ->
     assert parts["mps"].type_token == "gpu:index:Mps"
 
 
+def test_the_daemon_counts_gpus_as_nvidia_smi_does_and_the_old_one_ends_before_the_new_one_begins() -> None:
+    """It sets limits by index, and two of them cannot serve in one folder."""
+    assert _env(_desired(), DAEMON)["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    strategy = _daemon_sets(_desired())[DAEMON]["spec"]["updateStrategy"]
+    assert strategy["rollingUpdate"] == {"maxUnavailable": 1}
+
+
 def test_the_daemon_may_do_next_to_nothing() -> None:
     pod = _pod(_desired(), DAEMON)
     (container,) = pod["containers"]
