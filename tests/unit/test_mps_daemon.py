@@ -50,6 +50,7 @@ esac
 NVIDIA_SMI = """#!/bin/sh
 cd "$FAKE"
 echo "$*" >>smi_calls
+while [ -e slow ]; do sleep 0.1; done
 [ ! -e no_driver ] || { echo 'NVIDIA-SMI has failed: no communication with the driver.' && exit 9; }
 cat gpus
 """
@@ -183,6 +184,17 @@ def test_it_is_ready_once_its_limits_are_set(daemon: Daemon) -> None:
     wait_for(daemon.is_ready)
     (daemon.folder / "serving").unlink()
     assert daemon.ready().returncode == 1
+
+
+def test_after_a_kill_it_is_not_ready_before_its_limits_are_set_anew(daemon: Daemon) -> None:
+    (daemon.folder / "state").mkdir()
+    (daemon.folder / "state" / "ready").touch()
+    (daemon.folder / "slow").touch()
+    daemon.start("daemon.sh", "run")
+    wait_for(lambda: bool(daemon.lines("smi_calls")))
+    assert daemon.ready().stdout == "its limits are not set yet\n"
+    (daemon.folder / "slow").unlink()
+    wait_for(daemon.is_ready)
 
 
 @pytest.mark.parametrize(("obstacle", "said"), [("deaf", "memory_mib=35942"), ("deaf to threads", "threads_pct=25")])

@@ -88,6 +88,7 @@ END
 
 # --- verbs ---
 run() {
+  rm -f "$state/ready" # it is there when the container was killed
   mkdir -p "$state" "$CUDA_MPS_PIPE_DIRECTORY" && chmod 1777 /dev/shm || exit 1
   mkfifo "$state/log" 2>/dev/null # it is there when the container was restarted
   relay <"$state/log" &
