@@ -68,7 +68,8 @@ def refuse_blocked(option: str, file: Path) -> None:
     """
     for above in file.parents:
         if os.path.exists(above) and not os.path.isdir(above):  # noqa: PTH110, PTH112 (pathlib's raise without the right)
-            raise typer.BadParameter(f"{one_line(str(above))} is a file, not a folder", param_hint=option)
+            problem = f"{one_line(str(above))} is a file, not a folder, so nothing below it can be written"
+            raise typer.BadParameter(problem, param_hint=option)
     if os.path.isdir(file):  # noqa: PTH112
         raise typer.BadParameter(f"{one_line(str(file))} is a folder, not a file", param_hint=option)
 

@@ -223,7 +223,8 @@ def test_patch_says_when_it_cannot_write(here: Path, folder: str) -> None:
     for node in ("gpu-1", "gpu-2", "gpu-3"):
         (here / "full" / f"{node}.yaml").symlink_to("/dev/full")
     result = _gpuctl("patch", "--stack", "lab", "-o", folder)
-    assert (result.exit_code, result.stdout, "cannot be written" in result.stderr) == (2, "", True)
+    said = "is a file, not a folder" if folder == "file" else "cannot be written"
+    assert (result.exit_code, result.stdout, said in result.stderr) == (2, "", True)
 
 
 @pytest.mark.timeout(60)
