@@ -43,7 +43,7 @@ demo-down: venv  ## take the demo's cluster down
 .PHONY: test
 test: venv policy  ## every test this machine can run; what is skipped says why
 	$(PYTHON) -m testbed tools >/dev/null || echo "The tests that need what cannot be built say so and are skipped."
-	TALOS='$(or $(TALOS),v1.13.9)' .venv/bin/pytest -n 2 --dist loadgroup
+	.venv/bin/pytest -n 2 --dist loadgroup
 
 .PHONY: test-talos
 test-talos: venv  ## the tests on nodes that run Talos, by release: make test-talos TALOS="v1.10.6 v1.13.9"
